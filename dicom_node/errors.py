@@ -1,0 +1,83 @@
+"""The error tree: the class says who must act, its attributes say what happens next."""
+
+from __future__ import annotations
+
+
+class DicomNodeError(Exception):
+    """Base of every error that this package raises on purpose.
+
+    Parameters
+    ----------
+    message : str
+        What happened, for the log. Never holds a patient's name, ID or birth date.
+    hint : str, optional
+        What the operator can do about it.
+    """
+
+    retryable = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(DicomNodeError):
+    """The configuration cannot be used; raised at start only."""
+
+
+class InstanceRefused(DicomNodeError):
+    """An instance is not taken; `status` answers the C-STORE (PS3.4 B.2.3)."""
+
+    def __init__(self, message: str, *, status: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class StudyUnusable(DicomNodeError):
+    """The input is not what the engine was made for; a person decides."""
+
+
+class EngineError(DicomNodeError):
+    """An engine failed: its folder is broken or its model raised."""
+
+
+class EngineUnavailable(EngineError):
+    """An engine cannot run now: the device is lost or out of memory."""
+
+    retryable = True
+
+
+class DeliveryError(DicomNodeError):
+    """A result could not be delivered to a destination."""
+
+
+class PeerUnreachable(DeliveryError):
+    """No association, or it broke before the answer; the peer may come back."""
+
+    retryable = True
+
+
+class PeerRefused(DeliveryError):
+    """The peer answered with a failure; `status` is its C-STORE status (PS3.4 B.2.3)."""
+
+    def __init__(
+        self, message: str, *, status: int, retryable: bool = False, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.retryable = retryable
+
+
+class StorageError(DicomNodeError):
+    """The store could not keep or find bytes."""
+
+
+class StoreFull(StorageError):
+    """The disk is full; the sender keeps its copy (status 0xA700)."""
+
+    retryable = True
+
+
+class InvariantBroken(DicomNodeError):
+    """Our own mistake: the stage stops and the evidence is kept."""

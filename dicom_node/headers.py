@@ -1,0 +1,86 @@
+"""Reading headers: a Part 10 file, a bare data set, or bytes from the network, patiently.
+
+pydicom reads many broken files without a word and fails on others with any exception; here its
+failures become one error.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from os import PathLike
+from typing import Any, BinaryIO
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from dicom_node.errors import StudyUnusable
+from dicom_node.model import Attributes
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Translate whatever pydicom raises on `what`: its parsers raise anything on broken bytes."""
+    try:
+        yield
+    except (StudyUnusable, FileNotFoundError):
+        raise
+    except Exception as error:
+        raise StudyUnusable(
+            f"{what} cannot be read: {type(error).__name__}",
+            hint="the file is broken; have the sender send it again",
+        ) from error
+
+
+def read_header(source: str | PathLike[str] | BinaryIO) -> Dataset:
+    """Return everything before the pixels of a file, with or without preamble and File Meta.
+
+    Every element is decoded once here, so that no later access can fail.
+
+    Raises
+    ------
+    StudyUnusable
+        If it is not DICOM or cannot be parsed.
+    """
+    with reading("the header"):
+        dataset = pydicom.dcmread(source, stop_before_pixels=True, force=True)
+        dataset.decode()
+        if not len(dataset):
+            raise StudyUnusable("no DICOM data set")
+        return dataset
+
+
+def attributes_of(headers: Sequence[Dataset]) -> Attributes:
+    """Return, by keyword, the value that most of the headers of a series carry.
+
+    Sequences, bytes and private elements are left out. A tie goes to the value that sorts first, so
+    the order of arrival does not matter.
+    """
+    counts: dict[str, Counter[tuple[str, ...]]] = {}
+    for header in headers:
+        for element in header:
+            if (
+                element.VR in {"SQ", "OB", "OW", "OF", "OD", "OL", "OV", "UN"}
+                or not element.keyword
+            ):
+                continue
+            counts.setdefault(element.keyword, Counter())[_texts(element.value)] += 1
+    attributes: dict[str, tuple[str, ...]] = {}
+    for keyword, seen in counts.items():
+        missing = len(headers) - sum(seen.values())
+        if missing:
+            seen[()] += missing
+        attributes[keyword] = min(seen, key=lambda values: (-seen[values], values))
+    return attributes
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (value,)
+    try:
+        return tuple(str(item) for item in value)
+    except TypeError:
+        return (str(value),)

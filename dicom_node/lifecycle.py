@@ -1,0 +1,149 @@
+"""States, events and the only moves between them.
+
+One table for each thing that lives in the ledger. The schema's CHECK constraints and the
+diagrams in docs/operator.md are generated from these tables; a second copy, typed by hand, stands
+in the tests and must agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TypeVar
+
+from dicom_node.errors import InvariantBroken
+
+State = TypeVar("State", bound=StrEnum)
+Event = TypeVar("Event", bound=StrEnum)
+
+
+class StudyState(StrEnum):
+    RECEIVING = "RECEIVING"
+    COMPLETE = "COMPLETE"
+    ROUTED = "ROUTED"
+    PARKED = "PARKED"
+
+
+class StudyEvent(StrEnum):
+    INSTANCE_STORED = "INSTANCE_STORED"
+    COMPLETED = "COMPLETED"
+    ROUTED = "ROUTED"
+    ROUTING_FAILED = "ROUTING_FAILED"
+    RETRIED = "RETRIED"
+
+
+class JobState(StrEnum):
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    REFUSED = "REFUSED"
+    PARKED = "PARKED"
+    SUPERSEDED = "SUPERSEDED"
+
+
+class JobEvent(StrEnum):
+    STARTED = "STARTED"
+    FINISHED = "FINISHED"
+    INPUT_REFUSED = "INPUT_REFUSED"
+    FAILED = "FAILED"
+    CRASHED = "CRASHED"
+    INTERRUPTED = "INTERRUPTED"
+    GIVEN_UP = "GIVEN_UP"
+    SUPERSEDED = "SUPERSEDED"
+    RETRIED = "RETRIED"
+
+
+class DeliveryState(StrEnum):
+    PENDING = "PENDING"
+    SENDING = "SENDING"
+    SENT = "SENT"
+    DEAD = "DEAD"
+
+
+class DeliveryEvent(StrEnum):
+    STARTED = "STARTED"
+    ACCEPTED = "ACCEPTED"
+    POSTPONED = "POSTPONED"
+    INTERRUPTED = "INTERRUPTED"
+    GIVEN_UP = "GIVEN_UP"
+    RETRIED = "RETRIED"
+
+
+STUDY_MOVES: Mapping[tuple[StudyState, StudyEvent], StudyState] = {
+    # one more instance while the study is still arriving
+    (StudyState.RECEIVING, StudyEvent.INSTANCE_STORED): StudyState.RECEIVING,
+    # the evidence says that it is whole
+    (StudyState.RECEIVING, StudyEvent.COMPLETED): StudyState.COMPLETE,
+    # the rules were applied and their jobs exist
+    (StudyState.COMPLETE, StudyEvent.ROUTED): StudyState.ROUTED,
+    # a rule could not be applied to this study: a person decides
+    (StudyState.COMPLETE, StudyEvent.ROUTING_FAILED): StudyState.PARKED,
+    # the person decided
+    (StudyState.PARKED, StudyEvent.RETRIED): StudyState.COMPLETE,
+    # a late instance opens the next revision
+    (StudyState.COMPLETE, StudyEvent.INSTANCE_STORED): StudyState.RECEIVING,
+    (StudyState.ROUTED, StudyEvent.INSTANCE_STORED): StudyState.RECEIVING,
+    (StudyState.PARKED, StudyEvent.INSTANCE_STORED): StudyState.RECEIVING,
+}
+
+JOB_MOVES: Mapping[tuple[JobState, JobEvent], JobState] = {
+    # a worker took it; its attempt number fences the answer
+    (JobState.QUEUED, JobEvent.STARTED): JobState.RUNNING,
+    # results and their deliveries are in the ledger
+    (JobState.RUNNING, JobEvent.FINISHED): JobState.DONE,
+    # the engine was not made for this input
+    (JobState.RUNNING, JobEvent.INPUT_REFUSED): JobState.REFUSED,
+    # the engine raised: again later
+    (JobState.RUNNING, JobEvent.FAILED): JobState.QUEUED,
+    # the worker process died or was killed: again later
+    (JobState.RUNNING, JobEvent.CRASHED): JobState.QUEUED,
+    # the node stopped or was killed while it ran
+    (JobState.RUNNING, JobEvent.INTERRUPTED): JobState.QUEUED,
+    # too many failures or crashes: a person decides
+    (JobState.RUNNING, JobEvent.GIVEN_UP): JobState.PARKED,
+    # a newer revision of the study made this job pointless
+    (JobState.QUEUED, JobEvent.SUPERSEDED): JobState.SUPERSEDED,
+    (JobState.RUNNING, JobEvent.SUPERSEDED): JobState.SUPERSEDED,
+    (JobState.PARKED, JobEvent.SUPERSEDED): JobState.SUPERSEDED,
+    # the person decided
+    (JobState.PARKED, JobEvent.RETRIED): JobState.QUEUED,
+    (JobState.REFUSED, JobEvent.RETRIED): JobState.QUEUED,
+}
+
+DELIVERY_MOVES: Mapping[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {
+    # it is on its way
+    (DeliveryState.PENDING, DeliveryEvent.STARTED): DeliveryState.SENDING,
+    # the destination answered Success or a warning (PS3.4 B.2.3)
+    (DeliveryState.SENDING, DeliveryEvent.ACCEPTED): DeliveryState.SENT,
+    # unreachable, aborted or out of resources: again later
+    (DeliveryState.SENDING, DeliveryEvent.POSTPONED): DeliveryState.PENDING,
+    # the node stopped or was killed while it was sending
+    (DeliveryState.SENDING, DeliveryEvent.INTERRUPTED): DeliveryState.PENDING,
+    # the destination will never take it, or the days of trying are over
+    (DeliveryState.SENDING, DeliveryEvent.GIVEN_UP): DeliveryState.DEAD,
+    # the operator replays it
+    (DeliveryState.DEAD, DeliveryEvent.RETRIED): DeliveryState.PENDING,
+    (DeliveryState.SENT, DeliveryEvent.RETRIED): DeliveryState.PENDING,
+}
+
+
+def next_study_state(state: StudyState, event: StudyEvent) -> StudyState:
+    """Return where `event` takes a study; InvariantBroken if the table has no such move."""
+    return _next(STUDY_MOVES, state, event)
+
+
+def next_job_state(state: JobState, event: JobEvent) -> JobState:
+    """Return where `event` takes a job; InvariantBroken if the table has no such move."""
+    return _next(JOB_MOVES, state, event)
+
+
+def next_delivery_state(state: DeliveryState, event: DeliveryEvent) -> DeliveryState:
+    """Return where `event` takes a delivery; InvariantBroken if the table has no such move."""
+    return _next(DELIVERY_MOVES, state, event)
+
+
+def _next(moves: Mapping[tuple[State, Event], State], state: State, event: Event) -> State:
+    try:
+        return moves[(state, event)]
+    except KeyError:
+        raise InvariantBroken(f"{event} is no move from {state}") from None

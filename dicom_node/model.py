@@ -1,0 +1,246 @@
+"""The values that cross a stage: frozen, typed, without behaviour worth a test double."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_node.lifecycle import DeliveryState, JobState, StudyState
+
+Attributes = Mapping[str, tuple[str, ...]]
+"""Header attributes by keyword; every value as its text, several for a multi-valued element."""
+
+
+class Priority(IntEnum):
+    """The order of work; a smaller number goes first ((0040,1003) Requested Procedure Priority)."""
+
+    STAT = 0
+    HIGH = 1
+    ROUTINE = 2
+    LOW = 3
+
+
+# ---------------------------------------------------------------- what was received
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A SOP Instance that lies in the store."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    path: str
+    """Relative to the store's root."""
+    size_bytes: int
+    digest: str
+    """SHA-256 (hexadecimal) of the data set as it was sent, without File Meta."""
+    received_at: float
+    """Seconds since the epoch."""
+    association_id: str
+    calling_ae_title: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as the ledger knows it."""
+
+    study_instance_uid: str
+    state: StudyState
+    revision: int
+    reason: str
+    updated_at: float
+
+
+# ---------------------------------------------------------------- what is to be done
+
+
+@dataclass(frozen=True)
+class Job:
+    """One engine version on one series of one study revision."""
+
+    job_id: str
+    study_instance_uid: str
+    series_instance_uid: str
+    revision: int
+    engine_name: str
+    engine_version: str
+    rule: str
+    destinations: tuple[str, ...]
+    priority: Priority
+    state: JobState
+    attempt: int
+    crashes: int
+    not_before: float
+    reason: str
+    created_at: float
+    """Seconds since the epoch; all dates and times in the results come from here."""
+    updated_at: float
+    summary: str = ""
+    """The finding in words, once there is one."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """What each beat of the work took, by name."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A SOP Instance that we made; its bytes lie in the store before the row exists."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    transfer_syntax_uid: str
+    job_id: str
+    kind: str
+    """SEG or SR."""
+    path: str
+    size_bytes: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One result on its way to one destination."""
+
+    delivery_id: int
+    sop_instance_uid: str
+    destination: str
+    priority: Priority
+    state: DeliveryState
+    attempt: int
+    not_before: float
+    reason: str
+    created_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True)
+class Event:
+    """Why something changed."""
+
+    at: float
+    subject_kind: str
+    """study, job, delivery, instance, association, node."""
+    subject: str
+    event: str
+    from_state: str
+    to_state: str
+    reason: str
+
+
+# ---------------------------------------------------------------- what an engine found
+
+
+@dataclass(frozen=True)
+class Code:
+    """A coded concept (PS3.3 8.8)."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+class FindingKind(StrEnum):
+    SEGMENTATION = "segmentation"
+    CLASSIFICATION = "classification"
+    QUALITY = "quality"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment of a mask (PS3.3 C.8.20.4)."""
+
+    segment_number: int
+    """From 1; the value of the segment's voxels in the mask."""
+    label: str
+    category: Code
+    type: Code
+    modifier: Code | None
+    volume_ml: float
+    """Measured on the mask itself: voxel count times voxel volume."""
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What a network says of one image: a disease, present or absent, with its probability."""
+
+    sop_instance_uid: str
+    code: Code
+    label: str
+    probability: float
+    """0 to 1."""
+    threshold: float
+
+    @property
+    def present(self) -> bool:
+        return self.probability >= self.threshold
+
+
+class QualityGrade(StrEnum):
+    """CID 7036: Diagnostic, Limited, Non-diagnostic quality."""
+
+    DIAGNOSTIC = "diagnostic"
+    LIMITED = "limited"
+    NON_DIAGNOSTIC = "non-diagnostic"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A technical fault of an image, with its probability from 0 to 1."""
+
+    name: str
+    probability: float
+    found: bool
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The technical quality of one image."""
+
+    sop_instance_uid: str
+    grade: QualityGrade
+    faults: tuple[Fault, ...]
+    notes: tuple[str, ...] = ()
+    """What the network says beside the grade: "AP view (0.97)"."""
+
+
+@dataclass(frozen=True)
+class EngineIdentity:
+    """What a report says of the algorithm (TID 4019) and the device."""
+
+    name: str
+    version: str
+    title: str
+    description: str
+    """A paragraph: what it does, on what it was trained, its limits."""
+    model_digest: str
+    """SHA-256 (hexadecimal) over the model files."""
+    runtime: str
+    """Name and version of what ran it: onnxruntime 1.32.0 CPU."""
+    limits: tuple[str, ...] = ()
+    """Sentences that every report repeats: "Trained on children of 1 to 5 years."."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one engine says of one series."""
+
+    kind: FindingKind
+    engine: EngineIdentity
+    sop_instance_uids: tuple[str, ...]
+    """The source instances that were used; for a mask, in the order of its slices."""
+    summary: str
+    """In words, for a table or a log: no patient's identity."""
+    warnings: tuple[str, ...] = ()
+    mask: NDArray[np.uint8] | None = None
+    """(slices, rows, columns) on the source's own grid; 0 is background, else a segment number."""
+    segments: tuple[Segment, ...] = ()
+    classifications: tuple[Classification, ...] = ()
+    qualities: tuple[Quality, ...] = ()
