@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 
 class DicomNodeError(Exception):
     """Base of every error that this package raises on purpose.
@@ -22,8 +25,29 @@ class DicomNodeError(Exception):
         self.hint = hint
 
 
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake in one configuration file."""
+
+    file: str
+    line: int
+    """From 1; 0 where no line is to blame."""
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        key = f"{self.key}: " if self.key else ""
+        return f"{self.file}:{self.line}: {key}{self.message}"
+
+
 class ConfigError(DicomNodeError):
-    """The configuration cannot be used; raised at start only."""
+    """The configuration cannot be used; raised at start only, with every mistake at once."""
+
+    def __init__(
+        self, message: str = "", *, mistakes: Sequence[Mistake] = (), hint: str = ""
+    ) -> None:
+        super().__init__(message or "\n".join(str(mistake) for mistake in mistakes), hint=hint)
+        self.mistakes = tuple(mistakes)
 
 
 class InstanceRefused(DicomNodeError):

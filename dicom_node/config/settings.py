@@ -1,0 +1,168 @@
+"""The node's configuration as frozen values; every key stands explained in config/node.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from dicom_node.config.yaml_lines import YamlFile, load_yaml, raise_mistakes
+from dicom_node.errors import InvariantBroken
+from dicom_node.uid import is_ae_title, is_uid
+
+
+def _ae_title(text: str) -> str:
+    if not is_ae_title(text):
+        raise ValueError("must be 1 to 16 printable characters without a backslash")
+    return text.strip(" ")
+
+
+def _uid(text: str) -> str:
+    if not is_uid(text):
+        raise ValueError("must be a UID: digits and dots, up to 64 characters")
+    return text
+
+
+AeTitle = Annotated[str, AfterValidator(_ae_title)]
+Uid = Annotated[str, AfterValidator(_uid)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NodeSettings(Section):
+    ae_title: AeTitle = "DICOM_NODE"
+    data_dir: Path = Path("/var/lib/dicom-node")
+    engines_dir: Path = Path("../engines")
+    rules_file: Path = Path("rules.yaml")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class LedgerSettings(Section):
+    url: str | None = None
+
+
+class ReceiveSettings(Section):
+    host: str = "0.0.0.0"
+    port: Annotated[int, Field(ge=0, le=65535)] = 11112
+    admit_unknown_calling_ae_titles: bool = False
+    require_called_ae_title: bool = True
+    associations_max: Annotated[int, Field(ge=1)] = 100
+    pdu_bytes_max: Annotated[int, Field(ge=4096, le=1048576)] = 131072
+    idle_timeout_s: Seconds = 60
+    free_bytes_min: Annotated[int, Field(ge=0)] = 1_000_000_000
+    extra_sop_classes: tuple[Uid, ...] = ()
+
+
+class AssembleSettings(Section):
+    quiet_after_release_s: Annotated[float, Field(ge=0)] = 5
+    quiet_otherwise_s: Annotated[float, Field(ge=0)] = 60
+
+
+class InferSettings(Section):
+    threads: Annotated[int, Field(ge=1)] = 2
+    job_timeout_s: Seconds = 1800
+    crashes_max: Annotated[int, Field(ge=1)] = 3
+    attempts_max: Annotated[int, Field(ge=1)] = 10
+    retry_first_s: Seconds = 5
+
+
+class DeliverSettings(Section):
+    timeout_s: Seconds = 30
+    retry_first_s: Seconds = 5
+    retry_longest_s: Seconds = 3600
+    give_up_after_h: Annotated[float, Field(gt=0)] = 72
+
+
+class Peer(Section):
+    ae_title: AeTitle
+    may_send: bool = False
+    host: str | None = None
+    port: Port | None = None
+
+    @property
+    def can_receive(self) -> bool:
+        return self.host is not None and self.port is not None
+
+
+class Config(Section):
+    """Everything the node is told at start; relative paths are resolved against the file."""
+
+    node: NodeSettings = NodeSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    receive: ReceiveSettings = ReceiveSettings()
+    assemble: AssembleSettings = AssembleSettings()
+    infer: InferSettings = InferSettings()
+    deliver: DeliverSettings = DeliverSettings()
+    peers: dict[str, Peer] = {}
+
+    @property
+    def ledger_url(self) -> str:
+        return self.ledger.url or f"sqlite:///{self.node.data_dir / 'ledger.sqlite'}"
+
+    @property
+    def destinations(self) -> dict[str, Peer]:
+        """The peers that results can be sent to: those with an address."""
+        return {name: peer for name, peer in self.peers.items() if peer.can_receive}
+
+
+def load_config(file: Path) -> Config:
+    """Return the configuration of `file`.
+
+    Raises
+    ------
+    ConfigError
+        With every mistake, each with file, line and key.
+    """
+    loaded = load_yaml(file)
+    config = validate_config(loaded)
+    raise_mistakes([loaded])
+    if config is None:
+        raise InvariantBroken("no configuration and no mistake")
+    return config
+
+
+def validate_config(loaded: YamlFile) -> Config | None:
+    """Return the configuration in `loaded`, or None with the mistakes noted there."""
+    if not isinstance(loaded.data, dict):
+        loaded.mistake((), "must be a mapping of sections")
+        return None
+    for section in [key for key, value in loaded.data.items() if value is None]:
+        loaded.data[section] = {}  # a section whose keys are all commented out
+    try:
+        config = Config.model_validate(loaded.data)
+    except ValidationError as error:
+        for found in error.errors():
+            loaded.mistake(tuple(found["loc"]), _in_words(found["type"], found["msg"]))
+        return None
+    for name, peer in config.peers.items():
+        if (peer.host is None) != (peer.port is None):
+            loaded.mistake(("peers", name), "needs both host and port, or neither")
+        if not peer.may_send and not peer.can_receive:
+            loaded.mistake(("peers", name), "neither may send nor has an address to send to")
+    if not config.receive.admit_unknown_calling_ae_titles and not any(
+        peer.may_send for peer in config.peers.values()
+    ):
+        loaded.mistake(
+            ("peers",),
+            "no peer has `may_send: true`, so nobody could send; add one, or set "
+            "receive.admit_unknown_calling_ae_titles",
+        )
+    base = loaded.file.parent
+    paths = {
+        key: (base / getattr(config.node, key)).resolve()
+        for key in ("data_dir", "engines_dir", "rules_file")
+    }
+    return config.model_copy(update={"node": config.node.model_copy(update=paths)})
+
+
+def _in_words(kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return "no such key"
+    return message.removeprefix("Value error, ").replace("Input should", "should")
