@@ -108,6 +108,8 @@ JOB_MOVES: Mapping[tuple[JobState, JobEvent], JobState] = {
     # the person decided
     (JobState.PARKED, JobEvent.RETRIED): JobState.QUEUED,
     (JobState.REFUSED, JobEvent.RETRIED): JobState.QUEUED,
+    # a still newer revision has the old input again
+    (JobState.SUPERSEDED, JobEvent.RETRIED): JobState.QUEUED,
 }
 
 DELIVERY_MOVES: Mapping[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {

@@ -76,7 +76,11 @@ class Job:
     priority: Priority
     state: JobState
     attempt: int
+    """Grows with every start and is never reset: it fences late answers."""
+    failures: int
+    """Errors since it was queued or retried."""
     crashes: int
+    """Worker processes lost since it was queued or retried."""
     not_before: float
     reason: str
     created_at: float
@@ -115,9 +119,14 @@ class Delivery:
     priority: Priority
     state: DeliveryState
     attempt: int
+    """Grows with every start and is never reset: it fences late answers."""
+    failures: int
+    """Failed attempts since it was made or retried."""
     not_before: float
     reason: str
     created_at: float
+    tried_since: float
+    """When it was made or retried; giving up counts from here."""
     updated_at: float
 
 

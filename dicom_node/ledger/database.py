@@ -1,0 +1,134 @@
+"""The connection to the ledger's database: SQLite on one machine, PostgreSQL for several.
+
+SQLite runs in WAL mode with synchronous=FULL, so a committed row survives a power cut, and every
+writing transaction begins IMMEDIATE, so two writers wait for each other instead of failing halfway.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Table, create_engine, event, insert
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from dicom_node.errors import ConfigError, StorageError, StoreFull
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_BUSY_TIMEOUT_MS = 30_000
+
+
+class Database:
+    """Transactions on one database.
+
+    Parameters
+    ----------
+    url : str
+        SQLAlchemy's form: ``sqlite:////var/lib/dicom-node/ledger.sqlite`` or
+        ``postgresql+psycopg://user@host/name``.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = make_url(url)
+        except ArgumentError as error:
+            raise ConfigError(f"ledger.url is no database URL: {url}") from error
+        self.dialect = parsed.get_backend_name()
+        if self.dialect not in {"sqlite", "postgresql"}:
+            raise ConfigError(
+                f"ledger.url names {self.dialect}", hint="use sqlite or postgresql+psycopg"
+            )
+        if self.dialect == "sqlite":
+            if parsed.database:
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            self._engine = create_engine(parsed, connect_args={"timeout": _BUSY_TIMEOUT_MS / 1000})
+            event.listen(self._engine, "connect", _set_pragmas)
+        else:
+            self._engine = create_engine(parsed, pool_pre_ping=True)
+
+    def migrate(self) -> None:
+        """Bring the schema to the newest version, in one transaction."""
+        config = _alembic_config()
+        with self.writing() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def require_current(self) -> None:
+        """Raise ConfigError unless the schema is there in the newest version."""
+        newest = ScriptDirectory.from_config(_alembic_config()).get_current_head()
+        with self.reading() as connection:
+            version = MigrationContext.configure(connection).get_current_revision()
+        if version != newest:
+            raise ConfigError(
+                f"the ledger is at version {version}, this program needs {newest}",
+                hint="run `dicom-node serve` once: it makes and migrates the ledger",
+            )
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that may write: committed at the end, undone on any exception."""
+        with self._translated(), self._engine.connect() as connection:
+            if self.dialect == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+            connection.commit()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that only reads; it never waits for a writer."""
+        with self._translated(), self._engine.connect() as connection:
+            yield connection
+
+    def insert_new(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
+        """Insert a row unless its key is taken; return whether it was inserted."""
+        make = sqlite_insert if self.dialect == "sqlite" else postgresql_insert
+        statement = make(table).values(**row).on_conflict_do_nothing()
+        return connection.execute(statement).rowcount == 1
+
+    def insert(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
+        connection.execute(insert(table).values(**row))
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            text = str(error.orig)
+            if "full" in text or "No space left" in text:
+                raise StoreFull(
+                    "the ledger's disk is full", hint="free space on the disk of the ledger"
+                ) from error
+            raise StorageError(
+                f"the ledger failed: {text}", hint="check ledger.url and its database"
+            ) from error
+
+
+def _alembic_config() -> AlembicConfig:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    return config
+
+
+def _set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        f"busy_timeout={_BUSY_TIMEOUT_MS}",
+        "foreign_keys=ON",
+        "wal_autocheckpoint=4000",
+    ):
+        connection.execute(f"PRAGMA {pragma}")

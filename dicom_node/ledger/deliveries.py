@@ -1,0 +1,189 @@
+"""Deliveries: one result on its way to one destination."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, func, select, update
+
+from dicom_node.ledger import schema
+from dicom_node.ledger.database import Database
+from dicom_node.ledger.transitions import Transitions
+from dicom_node.lifecycle import DeliveryEvent, DeliveryState, next_delivery_state
+from dicom_node.model import Delivery, Priority, Result
+
+_MOVES = Transitions[DeliveryState, DeliveryEvent](
+    schema.deliveries, "delivery", next_delivery_state
+)
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A delivery with what it delivers."""
+
+    delivery: Delivery
+    result: Result
+
+
+class Deliveries:
+    """The part of the ledger that the deliver stage works off."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # ------------------------------------------------------------ reading
+
+    def ready(self, destination: str, now: float, limit: int) -> list[Parcel]:
+        """Return what can be sent to a destination now: urgent first, then oldest."""
+        table = schema.deliveries
+        return self._parcels(
+            table.c.destination == destination,
+            table.c.state == DeliveryState.PENDING.value,
+            table.c.not_before <= now,
+        )[:limit]
+
+    def in_states(self, *states: DeliveryState) -> list[Parcel]:
+        return self._parcels(schema.deliveries.c.state.in_([state.value for state in states]))
+
+    def of_job(self, job_id: str) -> list[Parcel]:
+        return self._parcels(schema.results.c.job_id == job_id)
+
+    def destinations_ready(self, now: float) -> list[tuple[str, Priority]]:
+        """Return the destinations that something can be sent to now, and how urgent it is."""
+        table = schema.deliveries
+        query = (
+            select(table.c.destination, func.min(table.c.priority))
+            .where(table.c.state == DeliveryState.PENDING.value, table.c.not_before <= now)
+            .group_by(table.c.destination)
+        )
+        with self._database.reading() as connection:
+            return [(name, Priority(urgency)) for name, urgency in connection.execute(query)]
+
+    def counts(self) -> dict[DeliveryState, int]:
+        table = schema.deliveries
+        with self._database.reading() as connection:
+            rows = connection.execute(select(table.c.state, func.count()).group_by(table.c.state))
+            return {DeliveryState(state): count for state, count in rows}
+
+    # ------------------------------------------------------------ working
+
+    def start(self, parcels: Sequence[Parcel], now: float) -> list[Parcel]:
+        """Take deliveries for one more attempt; return those that were still to be had."""
+        taken = []
+        with self._database.writing() as connection:
+            for parcel in parcels:
+                delivery = parcel.delivery
+                if _MOVES.move(
+                    connection,
+                    delivery.delivery_id,
+                    DeliveryState.PENDING,
+                    DeliveryEvent.STARTED,
+                    f"attempt {delivery.attempt + 1}",
+                    now,
+                    schema.deliveries.c.attempt == delivery.attempt,
+                    attempt=delivery.attempt + 1,
+                ):
+                    now_sending = replace(
+                        delivery, attempt=delivery.attempt + 1, state=DeliveryState.SENDING
+                    )
+                    taken.append(Parcel(now_sending, parcel.result))
+        return taken
+
+    def accepted(self, delivery: Delivery, reason: str, now: float) -> bool:
+        return self._end_attempt(delivery, DeliveryEvent.ACCEPTED, reason, now)
+
+    def postpone(self, delivery: Delivery, reason: str, not_before: float, now: float) -> bool:
+        return self._end_attempt(
+            delivery,
+            DeliveryEvent.POSTPONED,
+            reason,
+            now,
+            not_before=not_before,
+            failures=delivery.failures + 1,
+        )
+
+    def give_up(self, delivery: Delivery, reason: str, now: float) -> bool:
+        return self._end_attempt(delivery, DeliveryEvent.GIVEN_UP, reason, now)
+
+    def interrupt(self, delivery: Delivery, reason: str, now: float) -> bool:
+        """Nobody has this delivery in hand any more: it may or may not have arrived."""
+        return self._end_attempt(
+            delivery,
+            DeliveryEvent.INTERRUPTED,
+            reason,
+            now,
+            not_before=now,
+        )
+
+    def retry(self, delivery_id: int, now: float) -> bool:
+        """Send a dead or sent delivery again, with a clean count."""
+        table = schema.deliveries
+        found = self._parcels(table.c.delivery_id == delivery_id)
+        if not found or found[0].delivery.state not in {DeliveryState.DEAD, DeliveryState.SENT}:
+            return False
+        with self._database.writing() as connection:
+            return _MOVES.move(
+                connection,
+                delivery_id,
+                found[0].delivery.state,
+                DeliveryEvent.RETRIED,
+                "retried by the operator",
+                now,
+                not_before=now,
+                tried_since=now,
+                failures=0,
+            )
+
+    def hurry(self, now: float) -> int:
+        """Let everything that waits for its next attempt go at once; return how many waited."""
+        table = schema.deliveries
+        with self._database.writing() as connection:
+            return connection.execute(
+                update(table)
+                .where(table.c.state == DeliveryState.PENDING.value, table.c.not_before > now)
+                .values(not_before=now)
+            ).rowcount
+
+    def _end_attempt(
+        self,
+        delivery: Delivery,
+        event: DeliveryEvent,
+        reason: str,
+        now: float,
+        **values: Any,
+    ) -> bool:
+        with self._database.writing() as connection:
+            return _MOVES.move(
+                connection,
+                delivery.delivery_id,
+                DeliveryState.SENDING,
+                event,
+                reason,
+                now,
+                schema.deliveries.c.attempt == delivery.attempt,
+                **values,
+            )
+
+    def _parcels(self, *conditions: ColumnElement[bool]) -> list[Parcel]:
+        d, r = schema.deliveries, schema.results
+        columns: list[ColumnElement[Any]] = [d.c[field.name] for field in fields(Delivery)]
+        columns += [r.c[field.name].label(f"result_{field.name}") for field in fields(Result)]
+        query = (
+            select(*columns)
+            .join(r, r.c.sop_instance_uid == d.c.sop_instance_uid)
+            .where(*conditions)
+            .order_by(d.c.priority, d.c.created_at, d.c.delivery_id)
+        )
+        with self._database.reading() as connection:
+            return [_parcel(row) for row in connection.execute(query)]
+
+
+def _parcel(row: Row[Any]) -> Parcel:
+    values = row._mapping
+    delivery = {field.name: values[field.name] for field in fields(Delivery)}
+    delivery["priority"] = Priority(delivery["priority"])
+    delivery["state"] = DeliveryState(delivery["state"])
+    result = {field.name: values[f"result_{field.name}"] for field in fields(Result)}
+    return Parcel(Delivery(**delivery), Result(**result))

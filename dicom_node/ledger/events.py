@@ -1,0 +1,60 @@
+"""Event rows: one for each transition, written in its transaction."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from sqlalchemy import ColumnElement, Connection, insert, select
+
+from dicom_node.ledger import schema
+from dicom_node.ledger.database import Database
+from dicom_node.model import Event
+
+
+def write_event(
+    connection: Connection,
+    at: float,
+    subject: tuple[str, str],
+    event: str,
+    reason: str,
+    from_state: str = "",
+    to_state: str = "",
+) -> None:
+    """Add one event row; `subject` is (kind, identifier)."""
+    connection.execute(
+        insert(schema.events).values(
+            at=at,
+            subject_kind=subject[0],
+            subject=subject[1],
+            event=event,
+            from_state=from_state,
+            to_state=to_state,
+            reason=reason,
+        )
+    )
+
+
+class Events:
+    """Reading events, and writing those that change no state."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(self, at: float, subject: tuple[str, str], event: str, reason: str) -> None:
+        """Add an event that is no transition: an association refused, a stage that failed."""
+        with self._database.writing() as connection:
+            write_event(connection, at, subject, event, reason)
+
+    def of(self, subject: str) -> list[Event]:
+        """Return the events of one study, job, delivery, instance or association, oldest first."""
+        return self._read(schema.events.c.subject == subject)
+
+    def named(self, event: str) -> list[Event]:
+        """Return all events of one name, oldest first."""
+        return self._read(schema.events.c.event == event)
+
+    def _read(self, condition: ColumnElement[bool]) -> list[Event]:
+        columns = [schema.events.c[field.name] for field in fields(Event)]
+        query = select(*columns).where(condition).order_by(schema.events.c.event_id)
+        with self._database.reading() as connection:
+            return [Event(*row) for row in connection.execute(query)]

@@ -1,0 +1,290 @@
+"""Jobs: one engine on one series; from QUEUED to its results, each step fenced by its attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, func, select
+
+from dicom_node.ledger import schema
+from dicom_node.ledger.database import Database
+from dicom_node.ledger.events import write_event
+from dicom_node.ledger.studies import Studies
+from dicom_node.ledger.transitions import Transitions
+from dicom_node.lifecycle import DeliveryState, JobEvent, JobState, next_job_state
+from dicom_node.model import Job, Priority, Result, Study
+
+_MOVES = Transitions[JobState, JobEvent](schema.jobs, "job", next_job_state)
+_SUPERSEDABLE = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
+
+
+class Jobs:
+    """The part of the ledger that the router makes and the worker works off."""
+
+    def __init__(self, database: Database, studies: Studies) -> None:
+        self._database = database
+        self._studies = studies
+
+    # ------------------------------------------------------------ reading
+
+    def get(self, job_id: str) -> Job | None:
+        found = self._read(schema.jobs.c.job_id == job_id)
+        return found[0] if found else None
+
+    def of_study(self, study_instance_uid: str) -> list[Job]:
+        return self._read(schema.jobs.c.study_instance_uid == study_instance_uid)
+
+    def in_states(self, *states: JobState) -> list[Job]:
+        return self._read(schema.jobs.c.state.in_([state.value for state in states]))
+
+    def ready(self, now: float) -> list[Job]:
+        """Return what could run now, the most urgent first, then the oldest."""
+        return self._read(
+            schema.jobs.c.state == JobState.QUEUED.value, schema.jobs.c.not_before <= now
+        )
+
+    def counts(self) -> dict[JobState, int]:
+        table = schema.jobs
+        with self._database.reading() as connection:
+            rows = connection.execute(select(table.c.state, func.count()).group_by(table.c.state))
+            return {JobState(state): count for state, count in rows}
+
+    def results(self, job_id: str) -> list[Result]:
+        table = schema.results
+        query = (
+            select(*[table.c[field.name] for field in fields(Result)])
+            .where(table.c.job_id == job_id)
+            .order_by(table.c.kind)
+        )
+        with self._database.reading() as connection:
+            return [Result(*row) for row in connection.execute(query)]
+
+    # ------------------------------------------------------------ routing
+
+    def route(self, study: Study, jobs: Sequence[Job], reason: str, now: float) -> bool:
+        """Record what the rules made of a complete study, in one transaction.
+
+        A job that exists already has the same input and the same engine: its results stand, and it
+        is not made again. Open jobs of this study that the new revision no longer asks for are
+        superseded.
+
+        Returns
+        -------
+        bool
+            False if the study moved on meanwhile; then nothing was changed.
+        """
+        with self._database.writing() as connection:
+            if not self._studies.routed(connection, study, reason, now):
+                return False
+            for job in jobs:
+                row = {field.name: getattr(job, field.name) for field in fields(Job)}
+                row |= {"destinations": list(job.destinations), "seconds": dict(job.seconds)}
+                made = self._database.insert_new(connection, schema.jobs, row)
+                subject = ("job", job.job_id)
+                if made:
+                    write_event(connection, now, subject, "CREATED", job.reason, "", job.state)
+                    continue
+                again = f"revision {study.revision} has the input of this job again"
+                if not _MOVES.move(
+                    connection, job.job_id, JobState.SUPERSEDED, JobEvent.RETRIED, again, now
+                ):
+                    write_event(connection, now, subject, "UNCHANGED", f"{again}; it stands")
+            self._supersede(connection, study, {job.job_id for job in jobs}, now)
+            return True
+
+    def _supersede(
+        self, connection: Connection, study: Study, wanted: set[str], now: float
+    ) -> None:
+        table = schema.jobs
+        query = select(table.c.job_id, table.c.state).where(
+            table.c.study_instance_uid == study.study_instance_uid,
+            table.c.state.in_([state.value for state in _SUPERSEDABLE]),
+        )
+        for job_id, state in connection.execute(query).all():
+            if job_id not in wanted:
+                reason = f"revision {study.revision} of the study no longer asks for it"
+                _MOVES.move(connection, job_id, JobState(state), JobEvent.SUPERSEDED, reason, now)
+
+    # ------------------------------------------------------------ working
+
+    def start(self, job_id: str, now: float) -> Job | None:
+        """Take a queued job for one more attempt; None if it is no longer to be had."""
+        job = self.get(job_id)
+        if job is None or job.state is not JobState.QUEUED:
+            return None
+        with self._database.writing() as connection:
+            taken = _MOVES.move(
+                connection,
+                job_id,
+                JobState.QUEUED,
+                JobEvent.STARTED,
+                f"attempt {job.attempt + 1}",
+                now,
+                schema.jobs.c.attempt == job.attempt,
+                attempt=job.attempt + 1,
+            )
+        return self.get(job_id) if taken else None
+
+    def finish(
+        self,
+        job: Job,
+        results: Sequence[Result],
+        summary: str,
+        seconds: Mapping[str, float],
+        now: float,
+    ) -> bool:
+        """Record the results of an attempt and a delivery of each to each destination.
+
+        Returns
+        -------
+        bool
+            False if this attempt is no longer the current one: its results are not recorded.
+        """
+        with self._database.writing() as connection:
+            moved = self._end_attempt(
+                connection,
+                job,
+                JobEvent.FINISHED,
+                f"{len(results)} results",
+                now,
+                summary=summary,
+                seconds=dict(seconds),
+            )
+            if not moved:
+                return False
+            for result in results:
+                row = {field.name: getattr(result, field.name) for field in fields(Result)}
+                self._database.insert_new(connection, schema.results, row)
+                for destination in job.destinations:
+                    self._plan_delivery(connection, result, destination, job.priority, now)
+            return True
+
+    def refuse(self, job: Job, reason: str, now: float) -> bool:
+        """The engine was not made for this input; a person decides."""
+        with self._database.writing() as connection:
+            return self._end_attempt(connection, job, JobEvent.INPUT_REFUSED, reason, now)
+
+    def supersede(self, job: Job, reason: str, now: float) -> bool:
+        """Its input or its engine is no longer what it was made for."""
+        with self._database.writing() as connection:
+            return self._end_attempt(connection, job, JobEvent.SUPERSEDED, reason, now)
+
+    def fail(self, job: Job, reason: str, not_before: float, now: float) -> bool:
+        """The engine raised; the job waits until `not_before`."""
+        with self._database.writing() as connection:
+            return self._end_attempt(
+                connection,
+                job,
+                JobEvent.FAILED,
+                reason,
+                now,
+                not_before=not_before,
+                failures=job.failures + 1,
+            )
+
+    def crash(self, job: Job, reason: str, not_before: float, now: float) -> bool:
+        """The worker process died with this job in hand."""
+        with self._database.writing() as connection:
+            return self._end_attempt(
+                connection,
+                job,
+                JobEvent.CRASHED,
+                reason,
+                now,
+                not_before=not_before,
+                crashes=job.crashes + 1,
+            )
+
+    def interrupt(self, job: Job, reason: str, now: float) -> bool:
+        """Nobody has this job in hand any more, by no fault of its own."""
+        with self._database.writing() as connection:
+            return self._end_attempt(connection, job, JobEvent.INTERRUPTED, reason, now)
+
+    def give_up(self, job: Job, reason: str, now: float) -> bool:
+        """Park a job until a person retries it."""
+        with self._database.writing() as connection:
+            return self._end_attempt(connection, job, JobEvent.GIVEN_UP, reason, now)
+
+    def retry(self, job_id: str, now: float) -> bool:
+        """Queue a parked or refused job again, with a clean count."""
+        job = self.get(job_id)
+        if job is None or job.state not in {JobState.PARKED, JobState.REFUSED}:
+            return False
+        with self._database.writing() as connection:
+            return _MOVES.move(
+                connection,
+                job_id,
+                job.state,
+                JobEvent.RETRIED,
+                "retried by the operator",
+                now,
+                not_before=now,
+                failures=0,
+                crashes=0,
+            )
+
+    def _end_attempt(
+        self,
+        connection: Connection,
+        job: Job,
+        event: JobEvent,
+        reason: str,
+        now: float,
+        **values: Any,
+    ) -> bool:
+        return _MOVES.move(
+            connection,
+            job.job_id,
+            JobState.RUNNING,
+            event,
+            reason,
+            now,
+            schema.jobs.c.attempt == job.attempt,
+            **values,
+        )
+
+    def _plan_delivery(
+        self,
+        connection: Connection,
+        result: Result,
+        destination: str,
+        priority: Priority,
+        now: float,
+    ) -> None:
+        self._database.insert_new(
+            connection,
+            schema.deliveries,
+            {
+                "sop_instance_uid": result.sop_instance_uid,
+                "destination": destination,
+                "priority": int(priority),
+                "state": DeliveryState.PENDING.value,
+                "attempt": 0,
+                "failures": 0,
+                "not_before": now,
+                "reason": "not tried yet",
+                "created_at": now,
+                "tried_since": now,
+                "updated_at": now,
+            },
+        )
+
+    def _read(self, *conditions: ColumnElement[bool]) -> list[Job]:
+        table = schema.jobs
+        query = (
+            select(*[table.c[field.name] for field in fields(Job)])
+            .where(*conditions)
+            .order_by(table.c.priority, table.c.created_at, table.c.job_id)
+        )
+        with self._database.reading() as connection:
+            return [_job(row) for row in connection.execute(query)]
+
+
+def _job(row: Row[Any]) -> Job:
+    values = dict(row._mapping)
+    values["destinations"] = tuple(values["destinations"])
+    values["priority"] = Priority(values["priority"])
+    values["state"] = JobState(values["state"])
+    return Job(**values)

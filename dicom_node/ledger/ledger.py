@@ -1,0 +1,39 @@
+"""The ledger: the only truth about what was received, done and delivered."""
+
+from __future__ import annotations
+
+from dicom_node.ledger.associations import Associations
+from dicom_node.ledger.database import Database
+from dicom_node.ledger.deliveries import Deliveries
+from dicom_node.ledger.events import Events
+from dicom_node.ledger.jobs import Jobs
+from dicom_node.ledger.studies import Studies
+
+
+class Ledger:
+    """All parts of the ledger on one database.
+
+    Parameters
+    ----------
+    url : str
+        The database, in SQLAlchemy's form.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
+        self.associations = Associations(self._database)
+        self.studies = Studies(self._database)
+        self.jobs = Jobs(self._database, self.studies)
+        self.deliveries = Deliveries(self._database)
+        self.events = Events(self._database)
+
+    def migrate(self) -> None:
+        """Bring the schema to the newest version; by the supervisor, before its children."""
+        self._database.migrate()
+
+    def require_current(self) -> None:
+        """Raise ConfigError unless the schema is there in the newest version."""
+        self._database.require_current()
+
+    def close(self) -> None:
+        self._database.close()

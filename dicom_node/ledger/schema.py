@@ -1,0 +1,169 @@
+"""The tables. The CHECK on each state column is generated from lifecycle.py."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from dicom_node.lifecycle import DeliveryState, JobState, StudyState
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _state_check(states: type[StrEnum]) -> CheckConstraint:
+    allowed = ", ".join(f"'{state}'" for state in states)
+    return CheckConstraint(f"state IN ({allowed})", name="state")
+
+
+associations = Table(
+    "associations",
+    metadata,
+    Column("association_id", Text, primary_key=True),
+    Column("calling_ae_title", Text, nullable=False),
+    Column("called_ae_title", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("opened_at", Float, nullable=False),
+    Column("closed_at", Float),  # NULL while it is open
+    Column("ended", Text),  # released, aborted or lost
+    Index(None, "closed_at"),
+)
+
+studies = Table(
+    "studies",
+    metadata,
+    Column("study_instance_uid", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("first_instance_at", Float, nullable=False),  # of this revision
+    Column("last_instance_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    _state_check(StudyState),
+    Index(None, "state"),
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("study_instance_uid", Text, ForeignKey("studies.study_instance_uid"), primary_key=True),
+    Column("series_instance_uid", Text, primary_key=True),
+    Column("sop_instance_uid", Text, primary_key=True),
+    Column("sop_class_uid", Text, nullable=False),
+    Column("transfer_syntax_uid", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("association_id", Text, nullable=False),
+    Column("calling_ae_title", Text, nullable=False),
+    Index(None, "sop_instance_uid"),
+)
+
+study_associations = Table(
+    "study_associations",
+    metadata,
+    Column("study_instance_uid", Text, ForeignKey("studies.study_instance_uid"), primary_key=True),
+    Column("association_id", Text, ForeignKey("associations.association_id"), primary_key=True),
+    Index(None, "association_id"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_id", Text, primary_key=True),
+    Column("study_instance_uid", Text, ForeignKey("studies.study_instance_uid"), nullable=False),
+    Column("series_instance_uid", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("engine_name", Text, nullable=False),
+    Column("engine_version", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("destinations", JSON, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("crashes", Integer, nullable=False),
+    Column("not_before", Float, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("seconds", JSON, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    _state_check(JobState),
+    Index(None, "state", "not_before"),
+    Index(None, "study_instance_uid"),
+)
+
+results = Table(
+    "results",
+    metadata,
+    Column("sop_instance_uid", Text, primary_key=True),
+    Column("sop_class_uid", Text, nullable=False),
+    Column("series_instance_uid", Text, nullable=False),
+    Column("study_instance_uid", Text, nullable=False),
+    Column("transfer_syntax_uid", Text, nullable=False),
+    Column("job_id", Text, ForeignKey("jobs.job_id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("digest", Text, nullable=False),
+    Index(None, "job_id"),
+    Index(None, "study_instance_uid"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("delivery_id", Integer, primary_key=True, autoincrement=True),
+    Column("sop_instance_uid", Text, ForeignKey("results.sop_instance_uid"), nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("not_before", Float, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("tried_since", Float, nullable=False),  # giving up counts from here
+    Column("updated_at", Float, nullable=False),
+    _state_check(DeliveryState),
+    UniqueConstraint("sop_instance_uid", "destination"),
+    Index(None, "state", "destination", "not_before"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("event_id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("subject_kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("from_state", Text, nullable=False),
+    Column("to_state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index(None, "subject", "event_id"),
+    Index(None, "at"),
+)

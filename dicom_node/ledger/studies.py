@@ -1,0 +1,311 @@
+"""Associations, instances and studies: what came in, and how far each study is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, and_, func, select, update
+
+from dicom_node.ledger import schema
+from dicom_node.ledger.associations import AssociationEnd
+from dicom_node.ledger.database import Database
+from dicom_node.ledger.events import write_event
+from dicom_node.ledger.transitions import Transitions
+from dicom_node.lifecycle import StudyEvent, StudyState, next_study_state
+from dicom_node.model import Instance, Study
+
+_MOVES = Transitions[StudyState, StudyEvent](schema.studies, "study", next_study_state)
+
+
+class Arrival(StrEnum):
+    """What the ledger said to an instance."""
+
+    NEW = "new"
+    REPEATED = "repeated"
+    REPLACED = "replaced"
+
+
+@dataclass(frozen=True)
+class StudyEvidence:
+    """What is known about a study that is still arriving; input of the completeness decision."""
+
+    study_instance_uid: str
+    revision: int
+    instance_count: int
+    last_instance_at: float
+    open_associations: int
+    last_end: AssociationEnd | None
+    """How the association that closed last ended; None while none has closed."""
+    last_closed_at: float
+
+
+class Studies:
+    """The part of the ledger that the receiver, the assembler and the router write."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # ------------------------------------------------------------ instances
+
+    def instance_stored(self, instance: Instance) -> Arrival:
+        """Record an instance whose bytes are durable, and open or reopen its study.
+
+        The same data set again changes nothing but is remembered as evidence. Another data set
+        under the same UIDs replaces the row and opens a new revision; its predecessor's file stays.
+        """
+        with self._database.writing() as connection:
+            state, revision = self._study_for_update(connection, instance)
+            arrival = self._put_instance(connection, instance)
+            self._database.insert_new(
+                connection,
+                schema.study_associations,
+                {
+                    "study_instance_uid": instance.study_instance_uid,
+                    "association_id": instance.association_id,
+                },
+            )
+            if arrival is not Arrival.REPEATED:
+                self._touch_study(connection, instance, state, revision)
+            return arrival
+
+    def instances(self, study_instance_uid: str) -> list[Instance]:
+        """Return a study's instances, ordered by series and SOP Instance UID."""
+        table = schema.instances
+        query = (
+            select(*[table.c[field.name] for field in fields(Instance)])
+            .where(table.c.study_instance_uid == study_instance_uid)
+            .order_by(table.c.series_instance_uid, table.c.sop_instance_uid)
+        )
+        with self._database.reading() as connection:
+            return [Instance(*row) for row in connection.execute(query)]
+
+    def study_of_instance(self, sop_instance_uid: str) -> str | None:
+        table = schema.instances
+        query = select(table.c.study_instance_uid).where(
+            table.c.sop_instance_uid == sop_instance_uid
+        )
+        with self._database.reading() as connection:
+            return connection.execute(query).scalars().first()
+
+    # ------------------------------------------------------------ studies
+
+    def get(self, study_instance_uid: str) -> Study | None:
+        with self._database.reading() as connection:
+            row = connection.execute(
+                _studies_query().where(schema.studies.c.study_instance_uid == study_instance_uid)
+            ).first()
+        return None if row is None else _study(row)
+
+    def in_states(self, states: Sequence[StudyState]) -> list[Study]:
+        query = (
+            _studies_query()
+            .where(schema.studies.c.state.in_(states))
+            .order_by(schema.studies.c.updated_at)
+        )
+        with self._database.reading() as connection:
+            return [_study(row) for row in connection.execute(query)]
+
+    def receiving(self) -> list[StudyEvidence]:
+        """Return the evidence on every study that is still arriving."""
+        s, a, link = schema.studies, schema.associations, schema.study_associations
+        count = (
+            select(func.count())
+            .where(schema.instances.c.study_instance_uid == s.c.study_instance_uid)
+            .scalar_subquery()
+            .label("instance_count")
+        )
+        query = (
+            select(
+                s.c.study_instance_uid,
+                s.c.revision,
+                count,
+                s.c.last_instance_at,
+                a.c.closed_at,
+                a.c.ended,
+            )
+            .join(link, link.c.study_instance_uid == s.c.study_instance_uid)
+            .join(a, a.c.association_id == link.c.association_id)
+            .where(s.c.state == StudyState.RECEIVING)
+        )
+        rows: dict[str, list[Any]] = {}
+        with self._database.reading() as connection:
+            for row in connection.execute(query):
+                rows.setdefault(row.study_instance_uid, []).append(row)
+        return [_evidence(of_study) for of_study in rows.values()]
+
+    def completed(self, evidence: StudyEvidence, reason: str, now: float) -> bool:
+        """Move a study on, unless an instance arrived since `evidence` was read."""
+        table = schema.studies
+        with self._database.writing() as connection:
+            return _MOVES.move(
+                connection,
+                evidence.study_instance_uid,
+                StudyState.RECEIVING,
+                StudyEvent.COMPLETED,
+                reason,
+                now,
+                table.c.revision == evidence.revision,
+                table.c.last_instance_at == evidence.last_instance_at,
+            )
+
+    def routing_failed(self, study: Study, reason: str, now: float) -> bool:
+        with self._database.writing() as connection:
+            return _MOVES.move(
+                connection,
+                study.study_instance_uid,
+                StudyState.COMPLETE,
+                StudyEvent.ROUTING_FAILED,
+                reason,
+                now,
+                schema.studies.c.revision == study.revision,
+            )
+
+    def retry(self, study_instance_uid: str, now: float) -> bool:
+        """Put a parked study back to be routed."""
+        with self._database.writing() as connection:
+            return _MOVES.move(
+                connection,
+                study_instance_uid,
+                StudyState.PARKED,
+                StudyEvent.RETRIED,
+                "retried by the operator",
+                now,
+            )
+
+    def routed(self, connection: Connection, study: Study, reason: str, now: float) -> bool:
+        """Move a study on, inside the transaction that makes its jobs."""
+        return _MOVES.move(
+            connection,
+            study.study_instance_uid,
+            StudyState.COMPLETE,
+            StudyEvent.ROUTED,
+            reason,
+            now,
+            schema.studies.c.revision == study.revision,
+        )
+
+    # ------------------------------------------------------------ within
+
+    def _study_for_update(
+        self, connection: Connection, instance: Instance
+    ) -> tuple[StudyState, int]:
+        """Return the study's state and revision, its row locked; make the row if need be."""
+        table = schema.studies
+        opened = self._database.insert_new(
+            connection,
+            table,
+            {
+                "study_instance_uid": instance.study_instance_uid,
+                "state": StudyState.RECEIVING.value,
+                "revision": 1,
+                "reason": "first instance received",
+                "first_instance_at": instance.received_at,
+                "last_instance_at": instance.received_at,
+                "updated_at": instance.received_at,
+            },
+        )
+        if opened:
+            write_event(
+                connection,
+                instance.received_at,
+                ("study", instance.study_instance_uid),
+                StudyEvent.INSTANCE_STORED,
+                "first instance received",
+                to_state=StudyState.RECEIVING,
+            )
+        row = connection.execute(
+            select(table.c.state, table.c.revision)
+            .where(table.c.study_instance_uid == instance.study_instance_uid)
+            .with_for_update()
+        ).one()
+        return StudyState(row.state), row.revision
+
+    def _put_instance(self, connection: Connection, instance: Instance) -> Arrival:
+        table = schema.instances
+        row = {field.name: getattr(instance, field.name) for field in fields(Instance)}
+        if self._database.insert_new(connection, table, row):
+            return Arrival.NEW
+        same = and_(
+            table.c.study_instance_uid == instance.study_instance_uid,
+            table.c.series_instance_uid == instance.series_instance_uid,
+            table.c.sop_instance_uid == instance.sop_instance_uid,
+        )
+        known = connection.execute(select(table.c.digest, table.c.path).where(same)).one()
+        subject = ("instance", instance.sop_instance_uid)
+        if known.digest == instance.digest:
+            write_event(
+                connection, instance.received_at, subject, "REPEATED", "received again, unchanged"
+            )
+            return Arrival.REPEATED
+        connection.execute(update(table).where(same).values(**row))
+        write_event(
+            connection,
+            instance.received_at,
+            subject,
+            "REPLACED",
+            f"received again with another content; before: {known.path}",
+        )
+        return Arrival.REPLACED
+
+    def _touch_study(
+        self, connection: Connection, instance: Instance, state: StudyState, revision: int
+    ) -> None:
+        table = schema.studies
+        here = table.c.study_instance_uid == instance.study_instance_uid
+        target = next_study_state(state, StudyEvent.INSTANCE_STORED)
+        now = instance.received_at
+        if state is StudyState.RECEIVING:
+            connection.execute(
+                update(table).where(here).values(last_instance_at=now, updated_at=now)
+            )
+            return
+        reason = f"a late instance opened revision {revision + 1}"
+        connection.execute(
+            update(table)
+            .where(here)
+            .values(
+                state=target.value,
+                revision=revision + 1,
+                reason=reason,
+                first_instance_at=now,
+                last_instance_at=now,
+                updated_at=now,
+            )
+        )
+        write_event(
+            connection,
+            now,
+            ("study", instance.study_instance_uid),
+            StudyEvent.INSTANCE_STORED,
+            reason,
+            state,
+            target,
+        )
+
+
+def _studies_query() -> Select[tuple[Any, ...]]:
+    table = schema.studies
+    return select(*[table.c[field.name] for field in fields(Study)])
+
+
+def _study(row: Row[tuple[Any, ...]]) -> Study:
+    return Study(**{**row._mapping, "state": StudyState(row.state)})
+
+
+def _evidence(rows: list[Any]) -> StudyEvidence:
+    """Return the evidence in a study's rows, one for each association that carried it."""
+    first = rows[0]
+    closed = [row for row in rows if row.closed_at is not None]
+    last = max(closed, key=lambda row: row.closed_at, default=None)
+    return StudyEvidence(
+        study_instance_uid=first.study_instance_uid,
+        revision=first.revision,
+        instance_count=first.instance_count,
+        last_instance_at=first.last_instance_at,
+        open_associations=len(rows) - len(closed),
+        last_end=None if last is None else AssociationEnd(last.ended),
+        last_closed_at=0.0 if last is None else last.closed_at,
+    )
