@@ -30,6 +30,21 @@ OWN_KEYWORDS: Mapping[str, str] = {
 }
 """Keywords beside DICOM's, with what they mean."""
 
+IDENTIFYING_KEYWORDS = frozenset(
+    {
+        "PatientName",
+        "PatientID",
+        "OtherPatientIDs",
+        "OtherPatientNames",
+        "PatientBirthDate",
+        "PatientAddress",
+        "PatientMotherBirthName",
+        "PatientTelephoneNumbers",
+        "AccessionNumber",
+    }
+)
+"""A reason never shows the value of these: reasons end in logs and in the ledger's events."""
+
 _NUMERIC_VRS = frozenset({"DS", "IS", "FL", "FD", "SL", "SS", "UL", "US", "SV", "UV", "US or SS"})
 _NUMERIC_OWN = frozenset({"instance_count"})
 _COMPARISON = re.compile(r"(<=|>=|<|>)\s*(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)")
@@ -61,6 +76,8 @@ class Condition:
         """Return whether the attributes of a series fulfil this condition."""
         values = tuple(v for v in attributes.get(self.keyword, ()) if v != "")
         shown = "\\".join(values) if values else "absent"
+        if values and self.keyword in IDENTIFYING_KEYWORDS:
+            shown = "(withheld)"
         wanted = " or ".join(self.tests)
         if any(_holds(test, values) for test in self.tests):
             return Outcome(True, f"{self.keyword} is {shown}")

@@ -1,0 +1,159 @@
+"""The route stage: a complete study becomes jobs, in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import structlog
+
+from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
+from dicom_node.errors import StudyUnusable
+from dicom_node.headers import attributes_of, read_header
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.lifecycle import JobState, StudyState
+from dicom_node.model import Attributes, Instance, Job, Study
+from dicom_node.route.rules import Order, Rule, RuleOutcome, orders, try_rules
+from dicom_node.store.local import LocalStore
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class EngineLabel:
+    """What the router must know of an engine."""
+
+    version: str
+    model_digest: str
+
+
+@dataclass(frozen=True)
+class SeriesRouting:
+    """One series of a study with what the rules said of it."""
+
+    series_instance_uid: str
+    instances: tuple[Instance, ...]
+    attributes: Attributes
+    outcomes: tuple[RuleOutcome, ...]
+    orders: tuple[Order, ...]
+    unreadable: int
+    """How many of its instances have a header that cannot be parsed."""
+
+
+class Router:
+    """Moves studies from COMPLETE to ROUTED."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        store: LocalStore,
+        rules: Sequence[Rule],
+        engines: Mapping[str, EngineLabel],
+        clock: Clock,
+        checkpoint: Checkpoint = pass_checkpoint,
+    ) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._rules = rules
+        self._engines = engines
+        self._clock = clock
+        self._checkpoint = checkpoint
+
+    def turn(self) -> None:
+        """Route every complete study."""
+        for study in self._ledger.studies.in_states([StudyState.COMPLETE]):
+            routing = self.examine(study.study_instance_uid)
+            self._record(study, routing)
+
+    def examine(self, study_instance_uid: str) -> list[SeriesRouting]:
+        """Return what the rules say of each series of a study that lies in the store."""
+        by_series: dict[str, list[Instance]] = defaultdict(list)
+        for instance in self._ledger.studies.instances(study_instance_uid):
+            by_series[instance.series_instance_uid].append(instance)
+        return [self._examine(uid, instances) for uid, instances in by_series.items()]
+
+    def _examine(self, series_instance_uid: str, instances: list[Instance]) -> SeriesRouting:
+        headers = []
+        for instance in instances:
+            try:
+                headers.append(read_header(self._store.path(instance.path)))
+            except StudyUnusable:
+                continue
+        attributes: Attributes = {
+            **attributes_of(headers),
+            "instance_count": (str(len(instances)),),
+            "calling_ae_title": (instances[-1].calling_ae_title,),
+        }
+        outcomes = tuple(try_rules(self._rules, attributes))
+        return SeriesRouting(
+            series_instance_uid,
+            tuple(instances),
+            attributes,
+            outcomes,
+            tuple(orders(outcomes)),
+            unreadable=len(instances) - len(headers),
+        )
+
+    def _record(self, study: Study, routing: Sequence[SeriesRouting]) -> None:
+        now = self._clock()
+        jobs = [
+            self._job(study, series, order, now) for series in routing for order in series.orders
+        ]
+        reason = routing_reason(routing)
+        self._checkpoint("route.decided")
+        if self._ledger.jobs.route(study, jobs, reason, now):
+            self._checkpoint("route.recorded")
+            log.info(
+                "study_routed",
+                study_instance_uid=study.study_instance_uid,
+                revision=study.revision,
+                jobs=len(jobs),
+                reason=reason,
+            )
+
+    def _job(self, study: Study, series: SeriesRouting, order: Order, now: float) -> Job:
+        engine = self._engines[order.engine]
+        return Job(
+            job_id=job_id(series.instances, order.engine, engine),
+            study_instance_uid=study.study_instance_uid,
+            series_instance_uid=series.series_instance_uid,
+            revision=study.revision,
+            engine_name=order.engine,
+            engine_version=engine.version,
+            rule=order.rule,
+            destinations=order.destinations,
+            priority=order.priority,
+            state=JobState.QUEUED,
+            attempt=0,
+            failures=0,
+            crashes=0,
+            not_before=now,
+            reason=f"rule {order.rule}: {order.reason}",
+            created_at=now,
+            updated_at=now,
+        )
+
+
+def job_id(instances: Sequence[Instance], engine_name: str, engine: EngineLabel) -> str:
+    """Return the name of the work: the same input and the same engine are the same job."""
+    inputs = sorted((i.study_instance_uid, i.sop_instance_uid, i.digest) for i in instances)
+    parts = chain([engine_name, engine.version, engine.model_digest], chain.from_iterable(inputs))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def routing_reason(routing: Sequence[SeriesRouting]) -> str:
+    """Return in one sentence what matched, or why nothing did."""
+    matched = [f"{o.rule} -> {o.engine}" for series in routing for o in series.orders]
+    unreadable = sum(series.unreadable for series in routing)
+    broken = f"; {unreadable} instances cannot be parsed" if unreadable else ""
+    if matched:
+        return ", ".join(dict.fromkeys(matched)) + broken
+    near = [
+        f"{outcome.rule.name}: {outcome.reason}"
+        for series in routing
+        for outcome in series.outcomes
+    ]
+    return "no rule matched (" + " | ".join(dict.fromkeys(near)) + ")" + broken
