@@ -1,0 +1,63 @@
+# Everything a desk or a CI machine does with this repository; `make` alone lists it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -q -n 2
+
+.PHONY: help demo test check lint witnesses format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo     start a node and an archive, send real studies, show what came back"
+	@echo "make check    format, lint, types, unit and property tests: under a minute"
+	@echo "make test     make check's steps and every test that needs no GPU; installs what it needs"
+	@echo "make format   put the code into shape"
+	@echo "make clean    remove .venv, .demo and what the tools left behind"
+
+demo: .venv/.runtime
+	@$(BIN)/python -m dicom_node.harness.demo --data tests/data --engines engines --work .demo
+
+check: lint
+	@echo "Unit and property tests"
+	@$(PYTEST) -m "not slow" $(wildcard tests/unit tests/property)
+
+test: witnesses lint
+	@echo "Every test: fifteen minutes at most"
+	@$(PYTEST)
+
+lint: .venv/.test
+	@echo "Format, lint, types"
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/mypy
+
+witnesses:
+	@.ci/witnesses
+
+format: .venv/.test
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+clean:
+	rm -rf .venv .demo .node .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+
+# One stamp for what the node runs with, one for what its tests need besides.
+
+.venv/.runtime: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "Installing dicom_node into .venv (minutes the first time, seconds later)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/.test: .venv/.runtime
+	@echo "Installing what the tests need into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "Python's venv module is missing; the administrator of this machine" \
+	         "has to run: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv
