@@ -1,0 +1,92 @@
+"""What every result has in common: equipment, identity, times; and its bytes."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from io import BytesIO
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from dicom_node.encode import identity
+from dicom_node.encode.codes import long_string
+from dicom_node.model import Finding
+
+MANUFACTURER = "dicom_node"
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What of a job and its node goes into the objects; nothing else varies."""
+
+    created_at: float
+    """Seconds since the epoch; every date and time of the objects."""
+    node_name: str
+    """The node's AE title; its Station Name and Device Serial Number."""
+    software_version: str
+    instance_number: int = 1
+    """From 1; one higher for each object that replaces another of its series."""
+
+
+def common_arguments(
+    finding: Finding, reference: Dataset, stamp: Stamp, kind: str
+) -> dict[str, Any]:
+    """Return the arguments that highdicom's SEG and SR share."""
+    engine = finding.engine
+    source_series_uid = reference.SeriesInstanceUID
+    return {
+        "series_instance_uid": identity.series_uid(engine, source_series_uid, kind),
+        "series_number": identity.series_number(engine, source_series_uid, kind),
+        "series_description": long_string(f"{engine.name} {kind} {engine.version}"),
+        "sop_instance_uid": identity.instance_uid(finding, kind),
+        "instance_number": stamp.instance_number,
+        "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": MANUFACTURER,
+        "device_serial_number": long_string(stamp.node_name),
+        "software_versions": [
+            long_string(f"{MANUFACTURER} {stamp.software_version}"),
+            long_string(f"{engine.name} {engine.version}"),
+        ],
+        "content_qualification": "RESEARCH",
+    }
+
+
+def finish(dataset: Dataset, patient_name: Any, reference: Dataset, stamp: Stamp) -> None:
+    """Replace what highdicom took from the clock, and set what it was not shown.
+
+    The Patient's Name is withheld from highdicom, which prints the names it doubts.
+
+    Times are in the zone of the source, if it tells one, else in UTC. (0008,0201) *Timezone Offset
+    From UTC* holds for the copied Study Time as well, so it is never made up (PS3.3 C.12.1.1.8).
+    """
+    dataset.PatientName = deepcopy(patient_name)
+    dataset.StationName = stamp.node_name
+    moment = datetime.fromtimestamp(stamp.created_at, UTC)
+    zone = _zone(str(reference.get("TimezoneOffsetFromUTC", "")))
+    if zone is not None:
+        moment = moment.astimezone(zone)
+        dataset.TimezoneOffsetFromUTC = f"{moment:%z}"
+    for keyword in ("InstanceCreationDate", "ContentDate"):
+        setattr(dataset, keyword, f"{moment:%Y%m%d}")
+    for keyword in ("InstanceCreationTime", "ContentTime"):
+        setattr(dataset, keyword, f"{moment:%H%M%S.%f}")
+    # highdicom names itself last, as the library that made the object.
+    equipment = dataset.ContributingEquipmentSequence[-1]
+    equipment.ContributionDateTime = f"{moment:%Y%m%d%H%M%S.%f%z}"
+
+
+def part10(dataset: Dataset) -> bytes:
+    """Return the whole Part 10 file of a finished data set (PS3.10 7)."""
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _zone(offset: str) -> timezone | None:
+    """Return the zone of a Timezone Offset From UTC, &ZZXX; None where there is none."""
+    if len(offset) != 5 or offset[0] not in "+-" or not offset[1:].isdigit():
+        return None
+    minutes = int(offset[1:3]) * 60 + int(offset[3:])
+    return timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))

@@ -1,0 +1,70 @@
+"""Who a result is: UIDs derived from what it says, so a re-run replaces rather than doubles.
+
+The rule (PS3.3 C.12.1.1.1, PS3.5 9): the same content keeps its SOP Instance UID, changed content
+gets a new one in the same series. Times, the node's version and the runtime are no content: they
+come from the job and the machine, and the first object that was stored keeps them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+
+from dicom_node.model import EngineIdentity, Finding
+from dicom_node.uid import derived_uid
+
+SERIES_NUMBERS = {"SEG": 9000, "SR": 9500}
+"""Where our own range of Series Numbers begins, by kind; each has 500."""
+
+
+def content_digest(finding: Finding) -> str:
+    """Return the SHA-256 (hexadecimal) of everything that the finding says."""
+    digest = hashlib.sha256()
+    said = asdict(replace(finding, mask=None, engine=replace(finding.engine, runtime="")))
+    del said["sop_instance_uids"]
+    digest.update(json.dumps(said, sort_keys=True).encode())
+    if finding.mask is not None:
+        digest.update(repr(finding.mask.shape).encode())
+        digest.update(np.ascontiguousarray(finding.mask).data)
+    return digest.hexdigest()
+
+
+def series_uid(engine: EngineIdentity, source_series_uid: str, kind: str) -> str:
+    """Return the UID of the one series that an engine version makes of a source, per kind."""
+    return derived_uid("series", source_series_uid, engine.name, engine.version, kind)
+
+
+def series_number(engine: EngineIdentity, source_series_uid: str, kind: str) -> int:
+    """Return a Series Number of our own range, the same for the same series."""
+    uid = series_uid(engine, source_series_uid, kind)
+    return SERIES_NUMBERS[kind] + int(uid.removeprefix("2.25.")) % 500
+
+
+def instance_uid(finding: Finding, kind: str) -> str:
+    """Return the SOP Instance UID of a finding's result of one kind."""
+    engine = finding.engine
+    return derived_uid(
+        "instance",
+        *sorted(finding.sop_instance_uids),
+        engine.name,
+        engine.version,
+        engine.model_digest,
+        kind,
+        content_digest(finding),
+    )
+
+
+def tracking_uid(engine: EngineIdentity, source_series_uid: str, *what: str) -> str:
+    """Return the Tracking UID of one thing that an engine looks for in one series.
+
+    It outlives engine versions: the left lung of this series stays the same left lung.
+    """
+    return derived_uid("tracking", source_series_uid, engine.name, *what)
+
+
+def device_uid(engine: EngineIdentity, node_name: str) -> str:
+    """Return the Device Observer UID: one for each engine installed on a node (PS3.16 TID 1004)."""
+    return derived_uid("device", node_name, engine.name)

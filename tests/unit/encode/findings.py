@@ -1,0 +1,162 @@
+"""Findings to encode: small, of every kind, independent of any engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileDataset
+
+from dicom_node.encode.results import Encoded, Stamp
+from dicom_node.headers import read_header
+from dicom_node.model import (
+    Classification,
+    Code,
+    EngineIdentity,
+    Fault,
+    Finding,
+    FindingKind,
+    Quality,
+    QualityGrade,
+    Segment,
+)
+
+STAMP = Stamp(created_at=1_700_000_000.25, node_name="DICOM_NODE", software_version="0.1.0")
+"""14 November 2023, 22:13:20.25 UTC."""
+
+ENGINE = EngineIdentity(
+    name="ct-lungs",
+    version="1.0.0",
+    title="Lungs on chest CT",
+    description="Finds both lungs on CT of the chest.",
+    model_digest="ab" * 32,
+    runtime="onnxruntime 1.20.0 CPU",
+    limits=("Trained on adults.", "Not for children."),
+)
+ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
+LUNG = Code("39607008", "SCT", "Lung")
+RIGHT = Code("24028007", "SCT", "Right")
+LEFT = Code("7771000", "SCT", "Left")
+PNEUMONIA = Code("233604007", "SCT", "Pneumonia")
+
+
+def headers_of(instances: Sequence[Dataset]) -> list[Dataset]:
+    """Return the instances as the node reads them: through a file, without pixel data."""
+    headers = []
+    for instance in instances:
+        buffer = BytesIO()
+        instance.save_as(buffer, enforce_file_format=True)
+        headers.append(read_header(BytesIO(buffer.getvalue())))
+    return headers
+
+
+def uids_of(headers: Sequence[Dataset]) -> tuple[str, ...]:
+    return tuple(str(header.SOPInstanceUID) for header in headers)
+
+
+def blobs(headers: Sequence[Dataset]) -> NDArray[np.uint8]:
+    """Return a mask with segments 1 and 2: no two slices, rows or columns of it are alike."""
+    shape = (len(headers), headers[0].Rows, headers[0].Columns)
+    mask = np.zeros(shape, np.uint8)
+    for index in range(len(headers)):
+        mask[index, 3 : 9 + index % 5, 2 : 11 + index % 7] = 1
+        mask[index, 20 : 23 + index % 9, 30 : 47 + index % 3] = 2
+    return mask
+
+
+def segmentation(
+    headers: Sequence[Dataset],
+    mask: NDArray[np.uint8] | None = None,
+    voxel_ml: float = 0.002,
+    engine: EngineIdentity = ENGINE,
+) -> Finding:
+    """Return both lungs on the grid of `headers`."""
+    mask = blobs(headers) if mask is None else mask
+    counts = np.bincount(mask.ravel(), minlength=3)
+    return Finding(
+        kind=FindingKind.SEGMENTATION,
+        engine=engine,
+        sop_instance_uids=uids_of(headers),
+        summary="Both lungs.",
+        warnings=("Two slices are missing.",),
+        mask=mask,
+        segments=tuple(
+            Segment(number, label, ANATOMY, LUNG, side, float(counts[number]) * voxel_ml)
+            for number, label, side in ((1, "Right lung", RIGHT), (2, "Left lung", LEFT))
+        ),
+    )
+
+
+def classification(
+    headers: Sequence[Dataset], probability: float = 0.93, engine: EngineIdentity = ENGINE
+) -> Finding:
+    """Return pneumonia on every image, present from 0.5."""
+    return Finding(
+        kind=FindingKind.CLASSIFICATION,
+        engine=engine,
+        sop_instance_uids=uids_of(headers),
+        summary=f"Pneumonia {probability:.2f}",
+        classifications=tuple(
+            Classification(uid, PNEUMONIA, "Pneumonia", probability, 0.5)
+            for uid in uids_of(headers)
+        ),
+    )
+
+
+def quality(
+    headers: Sequence[Dataset],
+    grade: QualityGrade = QualityGrade.LIMITED,
+    engine: EngineIdentity = ENGINE,
+) -> Finding:
+    """Return a grade of every image, one found fault, one not found, one note."""
+    return Finding(
+        kind=FindingKind.QUALITY,
+        engine=engine,
+        sop_instance_uids=uids_of(headers),
+        summary=f"Quality {grade}",
+        qualities=tuple(
+            Quality(
+                uid,
+                grade,
+                (Fault("Rotated", 0.91, True), Fault("Clipped", 0.02, False)),
+                ("AP view (0.97)",),
+            )
+            for uid in uids_of(headers)
+        ),
+    )
+
+
+def read(encoded: Encoded) -> FileDataset:
+    """Return the data set of a result."""
+    return pydicom.dcmread(BytesIO(encoded.content))
+
+
+def unpacked(seg: Dataset, sources: Sequence[Dataset]) -> NDArray[np.uint8]:
+    """Return the mask of a BINARY SEG on the grid of its sources, by segment number of the SEG.
+
+    An independent decoder: bits from the first to the last pixel, least significant first, frames
+    without padding between them (PS3.5 8.1.1); places by Image Position (Patient), or the only one.
+    """
+    pixels = seg.Rows * seg.Columns
+    bits = np.unpackbits(np.frombuffer(seg.PixelData, np.uint8), bitorder="little")
+    frames = bits[: pixels * seg.NumberOfFrames].reshape(-1, seg.Rows, seg.Columns)
+    places = {
+        tuple(map(float, source.get("ImagePositionPatient", ()))): index
+        for index, source in enumerate(sources)
+    }
+    mask = np.zeros((len(sources), seg.Rows, seg.Columns), np.uint8)
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    for frame, groups in zip(frames, seg.PerFrameFunctionalGroupsSequence, strict=True):
+        owner = groups if "SegmentIdentificationSequence" in groups else shared
+        number = owner.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        place: tuple[float, ...] = ()
+        if "PlanePositionSequence" in groups:
+            place = tuple(map(float, groups.PlanePositionSequence[0].ImagePositionPatient))
+        index = places[place]
+        derived = groups.DerivationImageSequence[0].SourceImageSequence[0]
+        assert derived.ReferencedSOPInstanceUID == sources[index].SOPInstanceUID
+        mask[index][frame == 1] = number
+    return mask

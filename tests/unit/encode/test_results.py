@@ -1,0 +1,166 @@
+"""encode(): what comes out for which finding, the same every time, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, SegmentationStorage
+
+from dicom_node.encode.results import encode
+from dicom_node.errors import InvariantBroken
+from dicom_node.model import Finding
+from tests.factories import make_ct_series, make_xray
+from tests.unit.encode.findings import (
+    STAMP,
+    blobs,
+    classification,
+    headers_of,
+    quality,
+    read,
+    segmentation,
+)
+
+CT = headers_of(make_ct_series(6))
+XRAYS = headers_of([make_xray(number=1), make_xray(number=2)])
+
+
+@pytest.mark.parametrize(
+    ("finding", "sources", "kinds"),
+    [
+        (segmentation(CT), CT, ["SEG", "SR"]),
+        (segmentation(CT, np.zeros((6, 64, 64), np.uint8)), CT, ["SR"]),
+        (classification(XRAYS), XRAYS, ["SR"]),
+        (quality(XRAYS), XRAYS, ["SR"]),
+    ],
+    ids=["segmentation", "nothing segmented", "classification", "quality"],
+)
+def test_every_kind_of_finding_has_its_objects(
+    finding: Finding, sources: list[Any], kinds: list[str]
+) -> None:
+    results = encode(finding, sources, STAMP)
+
+    assert [result.kind for result in results] == kinds
+    for result in results:
+        dataset = read(result)
+        assert result.sop_class_uid == {
+            "SEG": SegmentationStorage,
+            "SR": Comprehensive3DSRStorage,
+        }.get(result.kind)
+        assert result.transfer_syntax_uid == ExplicitVRLittleEndian
+        assert result.sop_instance_uid == dataset.SOPInstanceUID
+        assert result.sop_instance_uid == dataset.file_meta.MediaStorageSOPInstanceUID
+        assert result.series_instance_uid == dataset.SeriesInstanceUID
+        assert result.study_instance_uid == dataset.StudyInstanceUID
+        assert dataset.StudyInstanceUID == sources[0].StudyInstanceUID
+
+
+def test_results_are_the_same_bytes_in_another_process_with_another_hash_seed() -> None:
+    script = (
+        "import hashlib\n"
+        "from tests.factories import make_ct_series\n"
+        "from tests.unit.encode.findings import STAMP, headers_of, segmentation\n"
+        "from dicom_node.encode.results import encode\n"
+        "ct = headers_of(make_ct_series(6))\n"
+        "for result in encode(segmentation(ct), ct, STAMP):\n"
+        "    print(hashlib.sha256(result.content).hexdigest())\n"
+    )
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            cwd=Path(__file__).parents[3],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for seed in ("1", "2")
+    ]
+    here = [
+        hashlib.sha256(result.content).hexdigest() for result in encode(segmentation(CT), CT, STAMP)
+    ]
+    assert printed == [here, here]
+
+
+def test_sources_are_not_changed() -> None:
+    before = deepcopy(CT)
+    encode(segmentation(CT), CT, STAMP)
+    assert before == CT
+
+
+def test_only_times_differ_between_two_jobs() -> None:
+    first, second = (
+        [read(result) for result in encode(segmentation(CT), CT, stamp)]
+        for stamp in (STAMP, replace(STAMP, created_at=STAMP.created_at + 1))
+    )
+    for one, other in zip(first, second, strict=True):
+        for keyword in ("InstanceCreationTime", "ContentTime", "ContributingEquipmentSequence"):
+            assert one[keyword] != other[keyword]
+            other[keyword] = one[keyword]
+        assert one == other
+
+
+MASK = blobs(CT)
+
+
+@pytest.mark.parametrize(
+    "finding",
+    [
+        replace(segmentation(CT), mask=None),
+        replace(segmentation(CT), mask=MASK[1:]),
+        replace(segmentation(CT), mask=MASK[:, 1:]),
+        replace(segmentation(CT), mask=MASK.astype(np.int32)),
+        replace(segmentation(CT), segments=segmentation(CT).segments[:1]),
+        replace(segmentation(CT), segments=()),
+        replace(segmentation(CT), sop_instance_uids=segmentation(CT).sop_instance_uids[::-1]),
+        replace(segmentation(CT), sop_instance_uids=segmentation(CT).sop_instance_uids[1:]),
+        replace(segmentation(CT), sop_instance_uids=()),
+        replace(classification(CT), classifications=()),
+        replace(classification(CT), classifications=classification(XRAYS).classifications),
+        replace(quality(CT), qualities=quality(XRAYS).qualities),
+    ],
+    ids=[
+        "no mask",
+        "a slice too few",
+        "a row too few",
+        "not uint8",
+        "voxels of a segment that is not described",
+        "no segments",
+        "sources in another order",
+        "a source too many",
+        "no sources named",
+        "nothing said",
+        "says something of a foreign image",
+        "grades a foreign image",
+    ],
+)
+def test_a_finding_that_does_not_belong_to_its_sources_is_our_mistake(finding: Finding) -> None:
+    with pytest.raises(InvariantBroken):
+        encode(finding, CT, STAMP)
+
+
+def test_what_highdicom_raises_becomes_ours_and_quotes_no_patient() -> None:
+    unknown = headers_of(make_ct_series(2, SOPClassUID="1.2.3.4", PatientName="Secret^Name"))
+    with pytest.raises(InvariantBroken) as caught:
+        encode(segmentation(unknown), unknown, STAMP)
+    assert "KeyError" in caught.value.message
+    assert "Secret" not in caught.value.message
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_no_warning_quotes_a_name_that_highdicom_doubts(
+    recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    sources = headers_of(make_ct_series(2, PatientName="OnlyOneComponent"))
+    results = encode(segmentation(sources), sources, STAMP)
+    assert not [str(warning.message) for warning in recwarn]
+    assert "OnlyOneComponent" not in caplog.text
+    assert [read(result).PatientName for result in results] == ["OnlyOneComponent"] * 2
