@@ -1,0 +1,245 @@
+"""An engine: a folder, loaded once, that turns the files of one series into a Finding."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from dicom_node.errors import EngineError, StudyUnusable
+from dicom_node.headers import attributes_of
+from dicom_node.infer import images, segmentation
+from dicom_node.infer.manifest import ImageInput, Manifest, load_manifest
+from dicom_node.infer.runtimes.onnxruntime import OnnxRuntime
+from dicom_node.infer.runtimes.port import Runtime
+from dicom_node.infer.series import (
+    LeftOut,
+    SourceImage,
+    SourceSeries,
+    is_localizer,
+    load_source,
+    unfit,
+)
+from dicom_node.model import EngineIdentity, Finding, FindingKind
+
+
+class Engine:
+    """One engine, its networks loaded.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    main, locate : Runtime
+        The networks that the manifest names.
+    """
+
+    def __init__(self, manifest: Manifest, main: Runtime, locate: Runtime | None = None) -> None:
+        self.manifest = manifest
+        self._main = main
+        self._locate = locate
+        self.identity = EngineIdentity(
+            name=manifest.name,
+            version=manifest.version,
+            title=manifest.title,
+            description=manifest.description,
+            model_digest=manifest.model_digest,
+            runtime=main.description,
+            limits=manifest.limits,
+        )
+
+    def run(self, paths: Sequence[Path]) -> tuple[Finding, tuple[Dataset, ...]]:
+        """Return what the engine finds in one series.
+
+        Parameters
+        ----------
+        paths : sequence of Path
+            The files of the series, in any order.
+
+        Returns
+        -------
+        finding : Finding
+        headers : tuple of pydicom.Dataset
+            Of the instances that were used, without pixels, in the order of
+            `finding.sop_instance_uids`; for a mask that is the order of its slices.
+
+        Raises
+        ------
+        StudyUnusable
+            If the series is not what the engine was made for; the message has every reason.
+        EngineError
+            If a network fails.
+        """
+        source = load_source(paths)
+        if self.manifest.image is None:
+            return self._segment(source)
+        return self._ask_each(source, self.manifest.image)
+
+    def verify(self) -> None:
+        """Compare the networks' answers with those of the test vector.
+
+        Raises
+        ------
+        EngineError
+            If they differ by more than the manifest's tolerance.
+        """
+        manifest = self.manifest
+        with np.load(manifest.folder / manifest.test_vector.file) as vector:
+            given = {name: vector[name] for name in vector.files}
+        self._compare(self._main, manifest.model.input, manifest.model.output, given, "output")
+        if self._locate and manifest.locate:
+            located = manifest.locate
+            self._compare(self._locate, located.input, located.output, given, "locate_output")
+
+    def _compare(
+        self,
+        runtime: Runtime,
+        input_name: str,
+        output_name: str,
+        given: dict[str, np.ndarray],
+        expected_name: str,
+    ) -> None:
+        file, tolerance = self.manifest.test_vector.file, self.manifest.test_vector.tolerance
+        if "input" not in given or expected_name not in given:
+            raise EngineError(f"{file} needs the arrays input and {expected_name}")
+        answer = runtime.run({input_name: given["input"].astype(np.float32)})[output_name]
+        expected = given[expected_name]
+        if answer.shape != expected.shape:
+            raise EngineError(f"{file}: the answer has shape {answer.shape}, not {expected.shape}")
+        if answer.dtype.kind in "iu":
+            difference = float(np.mean(answer != expected))
+        else:
+            difference = float(np.abs(answer - expected.astype(np.float32)).max())
+        if not difference <= tolerance:
+            raise EngineError(
+                f"{self.manifest.name} does not give the answers of its test vector on "
+                f"{runtime.description}: they differ by {difference:.3g}, more than {tolerance:g}",
+                hint="do not use this engine on this machine",
+            )
+
+    def _segment(self, source: SourceSeries) -> tuple[Finding, tuple[Dataset, ...]]:
+        slices = [header for header in source.headers if not is_localizer(header)]
+        if reasons := self._refusals(slices or source.headers, len(source.images)):
+            raise self._not_mine(reasons + sorted({unfit(header) for header in slices} - {""}))
+        volume = source.volume()
+        found = segmentation.segment(volume, self.manifest, self._main, self._locate)
+        finding = Finding(
+            kind=self.manifest.kind,
+            engine=self.identity,
+            sop_instance_uids=tuple(image.sop_instance_uid for image in volume.images),
+            summary=found.summary,
+            warnings=found.warnings + _told(volume.left_out),
+            mask=found.mask,
+            segments=found.segments,
+        )
+        return finding, tuple(image.header for image in volume.images)
+
+    def _ask_each(
+        self, source: SourceSeries, wanted: ImageInput
+    ) -> tuple[Finding, tuple[Dataset, ...]]:
+        used: list[tuple[SourceImage, np.ndarray]] = []
+        left_out: list[tuple[str, str]] = []
+        for image in source.images:
+            reasons = [unfit(image.header)] if unfit(image.header) else []
+            reasons += self._refusals([image.header], len(source.images))
+            try:
+                if reasons:
+                    raise StudyUnusable("; ".join(reasons))
+                used.append((image, images.ask(image, wanted, self.manifest, self._main)))
+            except StudyUnusable as refusal:
+                left_out.append((image.sop_instance_uid, refusal.message))
+        if not used:
+            raise self._not_mine(list(dict.fromkeys(reason for _, reason in left_out)))
+
+        answers = [(image.sop_instance_uid, answer) for image, answer in used]
+        classes = tuple(c for a in answers for c in images.classified(*a, self.manifest))
+        qualities = tuple(images.graded(*a, self.manifest) for a in answers if self.manifest.faults)
+        finding = Finding(
+            kind=self.manifest.kind,
+            engine=self.identity,
+            sop_instance_uids=tuple(uid for uid, _ in answers),
+            summary=images.quality_summary(qualities)
+            if self.manifest.kind is FindingKind.QUALITY
+            else images.classification_summary(classes),
+            warnings=_told(source.left_out + tuple(left_out)),
+            classifications=classes,
+            qualities=qualities,
+        )
+        return finding, tuple(image.header for image, _ in used)
+
+    def _refusals(self, headers: Sequence[Dataset], instance_count: int) -> list[str]:
+        """Return the reason of every condition under `accepts` that does not hold."""
+        conditions = self.manifest.accepts
+        # Of long series only the elements that are asked for are looked at.
+        keywords = {condition.keyword for condition in conditions}
+        asked = [Dataset({e.tag: e for e in h if e.keyword in keywords}) for h in headers]
+        attributes = {**attributes_of(asked), "instance_count": (str(instance_count),)}
+        outcomes = [condition.check(attributes) for condition in conditions]
+        return [outcome.reason for outcome in outcomes if not outcome.holds]
+
+    def _not_mine(self, reasons: Sequence[str]) -> StudyUnusable:
+        return StudyUnusable(
+            f"not what {self.manifest.name} was made for: {'; '.join(reasons)}",
+            hint="change the rule that chose this engine, or what the sender writes",
+        )
+
+
+def load_engine(folder: Path, *, threads: int) -> Engine:
+    """Return the engine of a folder, its networks loaded and compared with its test vector.
+
+    Parameters
+    ----------
+    folder : Path
+        With `engine.yaml` and the files that it names.
+    threads : int
+        Threads that a network may use.
+
+    Raises
+    ------
+    ConfigError
+        If the manifest has mistakes.
+    EngineError
+        If a model file is not the one that the manifest means, cannot be loaded, or does not give
+        the answers of the test vector.
+    """
+    manifest = load_manifest(folder)
+    for name, expected in manifest.model_files.items():
+        found = sha256((folder / name).read_bytes()).hexdigest()
+        if found != expected:
+            raise EngineError(
+                f"{folder / name} has SHA-256 {found}, but {manifest.name} names {expected}",
+                hint="restore the file; a new network needs a new version and digest",
+            )
+    main = OnnxRuntime(folder / manifest.model.file, threads=threads)
+    _check_names(manifest.model.file, main, manifest.model.input, manifest.model.output)
+    locate = None
+    if manifest.locate:
+        locate = OnnxRuntime(folder / manifest.locate.file, threads=threads)
+        _check_names(manifest.locate.file, locate, manifest.locate.input, manifest.locate.output)
+    engine = Engine(manifest, main, locate)
+    # Another processor or runtime must not give other answers unnoticed; it takes a second at most.
+    engine.verify()
+    return engine
+
+
+def _check_names(file: str, runtime: Runtime, input_name: str, output_name: str) -> None:
+    for kind, name, names in (
+        ("input", input_name, runtime.inputs),
+        ("output", output_name, runtime.outputs),
+    ):
+        if name not in names:
+            raise EngineError(f"{file} has no {kind} {name}, but {', '.join(names)}")
+    if len(runtime.inputs) != 1:
+        raise EngineError(f"{file} wants {len(runtime.inputs)} inputs; one is given")
+
+
+def _told(left_out: LeftOut) -> tuple[str, ...]:
+    """Return one sentence for each reason why instances were left out."""
+    counts = Counter(reason for _, reason in left_out)
+    return tuple(
+        f"{count} {'instance' if count == 1 else 'instances'} left out: {reason}"
+        for reason, count in counts.items()
+    )

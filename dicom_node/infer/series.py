@@ -1,0 +1,218 @@
+"""The instances of one series, as headers: which of them an engine can use, and how they lie.
+
+Nothing is decoded here but where two slices lie at one position and have to be compared; pixels
+come from `infer.pixels`, slice by slice, when a network asks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from dicom_node.errors import StudyUnusable
+from dicom_node.geometry import Grid, Plane, arrange
+from dicom_node.headers import read_header, reading
+from dicom_node.infer.pixels import Values, network_values
+
+LeftOut = tuple[tuple[str, str], ...]
+"""SOP Instance UIDs that were not used, each with the reason."""
+
+_SHAPE = ("Rows", "Columns")
+_ENHANCED = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+_GREY = ("MONOCHROME1", "MONOCHROME2")
+
+
+@dataclass(frozen=True, eq=False)
+class SourceImage:
+    """One instance: its header, and the file that holds its pixels."""
+
+    path: Path
+    header: Dataset
+
+    @property
+    def sop_instance_uid(self) -> str:
+        return str(self.header.get("SOPInstanceUID", ""))
+
+
+@dataclass(frozen=True, eq=False)
+class SourceVolume:
+    """The slices of one series, in the order of their grid."""
+
+    grid: Grid
+    images: tuple[SourceImage, ...]
+    """Ascending along the normal: feet to head for the usual axial series."""
+    left_out: LeftOut
+
+
+@dataclass(frozen=True, eq=False)
+class SourceSeries:
+    """The readable instances of one series of one patient."""
+
+    images: tuple[SourceImage, ...]
+    """By Instance Number, then SOP Instance UID, whatever their order of arrival."""
+    left_out: LeftOut
+
+    @property
+    def headers(self) -> tuple[Dataset, ...]:
+        return tuple(image.header for image in self.images)
+
+    def volume(self) -> SourceVolume:
+        """Return the series as one volume.
+
+        Raises
+        ------
+        StudyUnusable
+            If an image is no slice, or the slices make no regular grid (see `geometry.arrange`).
+        """
+        scouts = [image for image in self.images if is_localizer(image.header)]
+        slices = [image for image in self.images if not is_localizer(image.header)]
+        left_out = [(scout.sop_instance_uid, "localizer") for scout in scouts]
+        if not slices:
+            raise StudyUnusable("no slices: every image of the series is a localizer")
+        for image in slices:
+            if reason := unfit(image.header):
+                raise StudyUnusable(f"instance {image.sop_instance_uid}: {reason}")
+        arrangement = arrange([_plane(image) for image in slices])
+        _refuse_several(slices, "SOP Classes", lambda h: str(h.get("SOPClassUID", "")))
+        _refuse_several(slices, "modalities", lambda h: str(h.get("Modality", "")))
+        _refuse_several(
+            slices, "frames of reference", lambda h: str(h.get("FrameOfReferenceUID", ""))
+        )
+        if not slices[0].header.get("FrameOfReferenceUID"):
+            raise StudyUnusable("no Frame of Reference UID: a mask could not be placed")
+
+        kept = []
+        for same in arrangement.positions:
+            here = sorted((slices[index] for index in same), key=lambda i: i.sop_instance_uid)
+            kept.append(here[0])
+            for other in here[1:]:
+                _refuse_different(here[0], other)
+                left_out.append((other.sop_instance_uid, "the same slice as another instance"))
+        return SourceVolume(arrangement.grid, tuple(kept), self.left_out + tuple(left_out))
+
+
+def load_source(paths: Sequence[Path]) -> SourceSeries:
+    """Return the headers of the files of one series.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Part 10 files or bare data sets, in any order.
+
+    Raises
+    ------
+    StudyUnusable
+        If a file is not readable, has no SOP Instance UID, or the files belong to more than one
+        patient, study or series.
+    """
+    by_uid: dict[str, SourceImage] = {}
+    left_out: list[tuple[str, str]] = []
+    for path in sorted(paths):
+        image = SourceImage(path, read_header(path))
+        uid = image.sop_instance_uid
+        if not uid:
+            raise StudyUnusable(
+                "an instance without SOP Instance UID: a result could not refer to it",
+                hint="have the sender repair the object",
+            )
+        if uid in by_uid:
+            if by_uid[uid].path.read_bytes() != path.read_bytes():
+                raise StudyUnusable(f"two different files carry SOP Instance UID {uid}")
+            left_out.append((uid, "received twice"))
+        else:
+            by_uid[uid] = image
+    if not by_uid:
+        raise StudyUnusable("no instance in the series")
+    images = sorted(by_uid.values(), key=_instance_order)
+    _refuse_several(
+        images, "patients", lambda h: (str(h.get("PatientID", "")), str(h.get("PatientName", "")))
+    )
+    _refuse_several(images, "studies", lambda h: str(h.get("StudyInstanceUID", "")))
+    _refuse_several(images, "series", lambda h: str(h.get("SeriesInstanceUID", "")))
+    return SourceSeries(tuple(images), tuple(left_out))
+
+
+def unfit(header: Dataset) -> str:
+    """Return why an instance is no single grey image, or nothing if it is one."""
+    if not all(isinstance(header.get(key), int) and header[key].value > 0 for key in _SHAPE):
+        return "no image (Rows or Columns missing)"
+    if header.get("NumberOfFrames") not in (None, "", 1) or any(key in header for key in _ENHANCED):
+        return "a multi-frame object; only single-frame instances are supported yet"
+    photometric = str(header.get("PhotometricInterpretation", ""))
+    if header.get("SamplesPerPixel") not in (None, 1) or photometric not in _GREY:
+        return f"not a grey image (Photometric Interpretation {photometric or 'missing'})"
+    return ""
+
+
+def is_localizer(header: Dataset) -> bool:
+    """Return whether (0008,0008) Image Type has LOCALIZER as its third value or later."""
+    values = header.get("ImageType") or ()
+    return "LOCALIZER" in ((values,) if isinstance(values, str) else tuple(values))
+
+
+def _instance_order(image: SourceImage) -> tuple[int, str]:
+    with reading(f"the Instance Number of {image.sop_instance_uid}"):
+        return int(image.header.get("InstanceNumber") or 0), image.sop_instance_uid
+
+
+def _plane(image: SourceImage) -> Plane:
+    header = image.header
+    position = _numbers(image, "ImagePositionPatient", 3)
+    orientation = _numbers(image, "ImageOrientationPatient", 6)
+    spacing = _numbers(image, "PixelSpacing", 2)
+    along_row, down_column = np.array(orientation[:3]), np.array(orientation[3:])
+    lengths = np.linalg.norm(along_row), np.linalg.norm(down_column)
+    if not np.allclose(lengths, 1.0, atol=0.01) or abs(along_row @ down_column) > 0.01:
+        raise StudyUnusable(
+            f"instance {image.sop_instance_uid}: Image Orientation (Patient) is no pair of unit "
+            "vectors at right angles"
+        )
+    if min(spacing) <= 0:
+        raise StudyUnusable(f"instance {image.sop_instance_uid}: Pixel Spacing is not positive")
+    unit = tuple(float(v) for v in (*along_row / lengths[0], *down_column / lengths[1]))
+    return Plane(
+        position_mm=(position[0], position[1], position[2]),
+        orientation=(unit[0], unit[1], unit[2], unit[3], unit[4], unit[5]),
+        rows=int(header.Rows),
+        columns=int(header.Columns),
+        pixel_spacing_mm=(spacing[0], spacing[1]),
+    )
+
+
+def _numbers(image: SourceImage, keyword: str, count: int) -> list[float]:
+    value = image.header.get(keyword)
+    if value is None or value == "":
+        raise StudyUnusable(f"instance {image.sop_instance_uid}: {keyword} is missing")
+    with reading(f"{keyword} of instance {image.sop_instance_uid}"):
+        numbers = [float(number) for number in value]
+    if len(numbers) != count or not np.all(np.isfinite(numbers)):
+        raise StudyUnusable(
+            f"instance {image.sop_instance_uid}: {keyword} does not hold {count} numbers"
+        )
+    return numbers
+
+
+def _refuse_several(
+    images: Sequence[SourceImage], words: str, value: Callable[[Dataset], object]
+) -> None:
+    """Refuse several values of one attribute without printing them: they may name a patient."""
+    different = {value(image.header) for image in images}
+    if len(different) > 1:
+        raise StudyUnusable(
+            f"{len(different)} {words} in one series",
+            hint="have the sender find out which images belong together",
+        )
+
+
+def _refuse_different(one: SourceImage, other: SourceImage) -> None:
+    here, there = (network_values(i.path, i.header, Values.BRIGHTNESS) for i in (one, other))
+    if not np.array_equal(here, there):
+        raise StudyUnusable(
+            f"two different images at one position: {one.sop_instance_uid} and "
+            f"{other.sop_instance_uid}",
+            hint="send each phase, echo or time point as its own series",
+        )

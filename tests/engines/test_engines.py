@@ -1,0 +1,250 @@
+"""The engines that ship, on real studies: overlap, volumes, probabilities, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code as DictionaryCode
+
+from dicom_node.errors import StudyUnusable
+from dicom_node.infer.engine import Engine, load_engine
+from dicom_node.infer.manifest import Manifest, list_engines
+from dicom_node.model import Finding, QualityGrade
+from tests.factories import make_ct_series, write_series
+
+ENGINES = Path(__file__).parents[2] / "engines"
+NAMES = ("ct_lungs", "cxr_pneumonia", "cxr_quality", "mr_brain")
+XRAYS = {  # by file: pneumonia, and the largest fault
+    "cr-chest-fuji-mono1-implicit-noheader": (0.07, 0.01),
+    "cr-chest-philips-j2k-RG1.dcm": (0.13, 0.13),
+    "dx-nih-00000001_000.dcm": (0.03, 0.00),
+    "dx-nih-00000001_002.dcm": (0.08, 0.01),
+    "dx-nih-00000002_000.dcm": (0.11, 0.02),
+    "dx-nih-00000003_000.dcm": (0.04, 0.01),
+    "dx-nih-00000054_004.dcm": (0.51, 0.04),
+}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Callable[[str], Engine]:
+    """Return a function that loads an engine once."""
+    return cache(lambda name: load_engine(ENGINES / name, threads=1))
+
+
+@pytest.fixture(scope="module")
+def lungs(engine: Callable[[str], Engine]) -> Finding:
+    data = Path(__file__).parents[1] / "data" / "ct-chest-lctsc-011"
+    return engine("ct_lungs").run(sorted(data.glob("*.dcm")))[0]
+
+
+def test_all_engines_are_listed() -> None:
+    assert tuple(list_engines(ENGINES)) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_engine_gives_the_answers_of_its_test_vector(
+    name: str, engine: Callable[[str], Engine]
+) -> None:
+    engine(name).verify()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_has_its_card_its_licence_and_a_small_test_vector(name: str) -> None:
+    folder = ENGINES / name
+    assert "medical device" in (folder / "card.md").read_text("utf-8")
+    assert (folder / "LICENSE").read_text("utf-8").strip()
+    assert (folder / "test_vector.npz").stat().st_size < 300_000
+    manifest = list_engines(ENGINES)[name]
+    for file, digest in manifest.model_files.items():
+        assert sha256((folder / file).read_bytes()).hexdigest() == digest
+
+
+def coded(manifests: Mapping[str, Manifest]) -> list[DictionaryCode]:
+    return [
+        DictionaryCode(code.value, code.scheme, code.meaning)
+        for manifest in manifests.values()
+        for segment in manifest.segments
+        for code in (segment.category, segment.type, segment.modifier)
+        if code is not None
+    ]
+
+
+def test_every_code_of_a_segment_stands_in_the_standard() -> None:
+    """pydicom's dictionary is made from PS3.16; the meanings there are words for the same code."""
+    known = {
+        (code.scheme_designator, code.value)
+        for group in (codes.cid7150, codes.cid7151, codes.cid7140, codes.cid244)
+        for code in group.concepts.values()
+    }
+    for code in coded(list_engines(ENGINES)):
+        assert (code.scheme_designator, code.value) in known, code
+
+
+# ---------------------------------------------------------------- ct_lungs
+
+
+def test_the_lungs_overlap_with_the_experts(lungs: Finding, data_dir: Path) -> None:
+    with np.load(data_dir / "ct-chest-lctsc-011" / "lung_reference.npz") as reference:
+        assert tuple(reference["sop_instance_uid"]) == lungs.sop_instance_uids
+        expected = reference["lung"] > 0
+    assert lungs.mask is not None
+    found = lungs.mask > 0
+    dice = 2 * np.count_nonzero(found & expected) / (found.sum() + expected.sum())
+    assert dice >= 0.97
+
+
+def test_right_and_left_lung_have_their_volumes_and_sides(lungs: Finding) -> None:
+    right, left = lungs.segments
+    assert (right.label, left.label) == ("Right lung", "Left lung")
+    assert right.volume_ml == pytest.approx(2072, abs=15)
+    assert left.volume_ml == pytest.approx(1955, abs=15)
+    assert lungs.warnings == ()
+    assert lungs.mask is not None
+    # Rows of this series run to the patient's left, and so do its columns' indices.
+    columns = [np.nonzero(lungs.mask == number)[2].mean() for number in (1, 2)]
+    assert columns[0] < 256 < columns[1]
+
+
+def test_the_same_series_gives_the_same_mask_on_two_threads(lungs: Finding, data_dir: Path) -> None:
+    paths = sorted((data_dir / "ct-chest-lctsc-011").glob("*.dcm"), reverse=True)
+    again, _ = load_engine(ENGINES / "ct_lungs", threads=2).run(paths)
+    assert again.sop_instance_uids == lungs.sop_instance_uids
+    assert np.array_equal(again.mask, lungs.mask)
+
+
+def test_an_abdomen_without_lungs_is_an_honest_answer(
+    engine: Callable[[str], Engine], data_dir: Path
+) -> None:
+    paths = sorted((data_dir / "ct-abdomen-totalsegmentator").glob("*.dcm"))
+    finding, _ = engine("ct_lungs").run(paths)
+    assert finding.summary == "nothing found: right lung 0 ml, left lung 0 ml"
+    assert finding.warnings == ("Right lung: not found", "Left lung: not found")
+    assert finding.mask is not None
+    assert not finding.mask.any()
+
+
+@pytest.mark.parametrize("left_out", [3, 24, 47])
+def test_a_missing_slice_is_refused(
+    left_out: int, engine: Callable[[str], Engine], data_dir: Path
+) -> None:
+    paths = sorted((data_dir / "ct-chest-lctsc-011").glob("*.dcm"))
+    with pytest.raises(StudyUnusable, match="slices missing between"):
+        engine("ct_lungs").run(paths[:left_out] + paths[left_out + 1 :])
+
+
+def test_two_patients_are_never_one_volume(engine: Callable[[str], Engine], data_dir: Path) -> None:
+    chest = sorted((data_dir / "ct-chest-lctsc-011").glob("*.dcm"))
+    abdomen = sorted((data_dir / "ct-abdomen-totalsegmentator").glob("*.dcm"))
+    with pytest.raises(StudyUnusable, match="2 patients in one series"):
+        engine("ct_lungs").run(chest + abdomen)
+
+
+def test_few_slices_are_refused(engine: Callable[[str], Engine], tmp_path: Path) -> None:
+    with pytest.raises(StudyUnusable, match="instance_count is 5, not >= 10"):
+        engine("ct_lungs").run(write_series(make_ct_series(5), tmp_path))
+
+
+# ---------------------------------------------------------------- cxr_pneumonia, cxr_quality
+
+
+@pytest.mark.parametrize("name", XRAYS)
+def test_pneumonia_has_the_probability_of_the_card(
+    name: str, engine: Callable[[str], Engine], data_dir: Path
+) -> None:
+    finding, _ = engine("cxr_pneumonia").run([data_dir / "xray" / name])
+    (found,) = finding.classifications
+    assert found.probability == pytest.approx(XRAYS[name][0], abs=0.01)
+    assert found.code.value == "233604007"
+    presence = "present" if found.present else "absent"
+    assert finding.summary == f"pneumonia {found.probability:.2f} ({presence})"
+
+
+@pytest.mark.parametrize("name", XRAYS)
+def test_real_images_are_of_diagnostic_quality(
+    name: str, engine: Callable[[str], Engine], data_dir: Path
+) -> None:
+    finding, _ = engine("cxr_quality").run([data_dir / "xray" / name])
+    (quality,) = finding.qualities
+    assert quality.grade is QualityGrade.DIAGNOSTIC
+    assert max(f.probability for f in quality.faults) == pytest.approx(XRAYS[name][1], abs=0.01)
+    assert quality.notes[0].startswith("PA view")
+    assert finding.summary == "quality diagnostic"
+
+
+def test_a_forgotten_inversion_is_found(
+    engine: Callable[[str], Engine], data_dir: Path, tmp_path: Path
+) -> None:
+    """A MONOCHROME1 image whose header says MONOCHROME2."""
+    from pydicom import dcmread
+
+    image = dcmread(data_dir / "xray" / "cr-chest-philips-j2k-RG1.dcm")
+    image.PhotometricInterpretation = "MONOCHROME2"
+    image.save_as(tmp_path / "inverted.dcm")
+    finding, _ = engine("cxr_quality").run([tmp_path / "inverted.dcm"])
+    assert finding.qualities[0].grade is QualityGrade.NON_DIAGNOSTIC
+    assert finding.summary.startswith("quality non-diagnostic: inverted 0.9")
+
+
+@pytest.mark.parametrize("name", ["cxr_pneumonia", "cxr_quality"])
+@pytest.mark.parametrize(
+    ("file", "reasons"),
+    [
+        ("xray/cr-extremity-fuji-j2k-RG3.dcm", ["BodyPartExamined is EXTREMITY, not CHEST"]),
+        (
+            "xray/dx-thorax-canine-fuji.dcm",
+            [
+                "BodyPartExamined is THORAX, not CHEST",
+                "ViewPosition is absent, not PA or AP",
+            ],
+        ),
+        ("ct-chest-lctsc-011/001.dcm", ["Modality is CT, not CR or DX"]),
+    ],
+)
+def test_what_is_no_frontal_chest_is_refused(
+    name: str, file: str, reasons: list[str], engine: Callable[[str], Engine], data_dir: Path
+) -> None:
+    with pytest.raises(StudyUnusable) as refusal:
+        engine(name).run([data_dir / file])
+    for reason in reasons:
+        assert reason in refusal.value.message
+
+
+# ---------------------------------------------------------------- mr_brain
+
+
+def test_a_chest_is_no_brain(engine: Callable[[str], Engine], data_dir: Path) -> None:
+    with pytest.raises(StudyUnusable, match="Modality is CT, not MR"):
+        engine("mr_brain").run(sorted((data_dir / "ct-chest-lctsc-011").glob("*.dcm")))
+
+
+@pytest.mark.slow
+def test_brain_structures_have_their_volumes(
+    engine: Callable[[str], Engine], data_dir: Path
+) -> None:
+    finding, headers = engine("mr_brain").run(
+        sorted((data_dir / "mr-t1-studyforrest").glob("*.dcm"))
+    )
+    assert len(headers) == 128
+    assert finding.mask is not None
+    assert finding.mask.shape == (128, 384, 274)
+    volumes = {segment.label: segment.volume_ml for segment in finding.segments}
+    expected = {
+        "Cerebral cortex": 627,
+        "Cerebral white matter": 581,
+        "Cerebellar cortex": 121,
+        "Brain stem": 23,
+        "Thalamus": 17.7,
+        "Putamen": 13.2,
+        "Caudate nucleus": 9.4,
+        "Hippocampus": 8.6,
+        "Amygdala": 4.5,
+    }
+    for name, volume_ml in expected.items():
+        assert volumes[name] == pytest.approx(volume_ml, rel=0.05), name
+    assert all(volumes.values())

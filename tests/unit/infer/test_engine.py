@@ -1,0 +1,328 @@
+"""An engine answers what it was made for, and refuses the rest with every reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from dicom_node.errors import EngineError, StudyUnusable
+from dicom_node.infer.engine import Engine, load_engine
+from dicom_node.infer.manifest import load_manifest
+from dicom_node.model import FindingKind, QualityGrade
+from tests.factories import CT_SERIES, XRAY_SERIES, make_ct_series, make_xray, write, write_series
+from tests.unit.infer.engine_folders import (
+    CLASSIFICATION,
+    QUALITY,
+    SEGMENTATION,
+    FunctionRuntime,
+    Network,
+    two_channels,
+    write_engine,
+)
+
+SLICEWISE = SEGMENTATION["volume"] | {"network_sees": "slice", "spacing_mm": [None, None, None]}
+
+
+def engine(root: Path, written: dict[str, Any], network: Network, **changes: Any) -> Engine:
+    manifest = load_manifest(write_engine(root / "engines", written, **changes))
+    return Engine(manifest, FunctionRuntime(network))
+
+
+def balls(*spheres: tuple[float, float, float, float]) -> NDArray[np.int16]:
+    """Return 20 slices of 40 x 40 with spheres (slice, row, column, radius) of 0 HU in air."""
+    at = np.stack(np.mgrid[0:20, 0:40, 0:40], axis=-1)
+    pixels = np.full((20, 40, 40), -1000, np.int16)
+    for *centre, radius in spheres:
+        pixels[np.linalg.norm(at - centre, axis=-1) <= radius] = 0
+    return pixels
+
+
+def ct(folder: Path, pixels: NDArray[np.int16], **changes: Any) -> list[Path]:
+    return write_series(
+        make_ct_series(pixels=pixels, spacing_mm=(1.0, 1.0, 1.0), **changes), folder / "ct"
+    )
+
+
+# ---------------------------------------------------------------- segmentation
+
+
+@pytest.mark.parametrize("sees", ["slice", "whole"])
+def test_a_mask_comes_in_the_order_of_the_slices(sees: str, tmp_path: Path) -> None:
+    pixels = balls((8, 12, 25, 5))
+    paths = ct(tmp_path, pixels)
+    volume = SLICEWISE | {"network_sees": sees}
+    finding, headers = engine(tmp_path, SEGMENTATION, two_channels, volume=volume).run(paths[::-1])
+    assert finding.kind is FindingKind.SEGMENTATION
+    assert finding.mask is not None
+    assert np.array_equal(finding.mask, pixels == 0)
+    expected = tuple(f"{CT_SERIES}.{number}" for number in range(1, 21))
+    assert finding.sop_instance_uids == expected
+    assert tuple(header.SOPInstanceUID for header in headers) == expected
+    assert all("PixelData" not in header for header in headers)
+    (segment,) = finding.segments
+    assert segment.volume_ml == pytest.approx(np.count_nonzero(pixels == 0) / 1000)
+    assert finding.summary == f"ball {segment.volume_ml:.1f} ml"
+    assert finding.warnings == ()
+
+
+def test_the_identity_is_that_of_the_manifest(tmp_path: Path) -> None:
+    identity = engine(tmp_path, SEGMENTATION, two_channels).identity
+    assert (identity.name, identity.version) == ("an_engine", "1.2.3")
+    assert identity.runtime == "a function"
+    assert identity.limits == ("For tests only.",)
+    assert len(identity.model_digest) == 64
+
+
+def test_labels_become_segment_numbers_in_the_manifests_order(tmp_path: Path) -> None:
+    def network(values: NDArray[Any]) -> NDArray[Any]:
+        labels = np.zeros(values.shape, np.uint8)
+        labels[..., :10], labels[..., 10:20], labels[..., 20:30] = 9, 4, 2
+        return labels
+
+    first = SEGMENTATION["segments"][0]
+    finding, _ = engine(
+        tmp_path,
+        SEGMENTATION,
+        network,
+        model=SEGMENTATION["model"] | {"gives": "labels"},
+        segments=[first | {"label": 4, "name": "Four"}, first | {"label": 9, "name": "Nine"}],
+    ).run(ct(tmp_path, balls()))
+    assert finding.mask is not None
+    assert np.unique(finding.mask[:, :, :10]).tolist() == [2]
+    assert np.unique(finding.mask[:, :, 10:20]).tolist() == [1]
+    assert np.unique(finding.mask[:, :, 20:]).tolist() == [0]
+    assert [(one.segment_number, one.label) for one in finding.segments] == [
+        (1, "Four"),
+        (2, "Nine"),
+    ]
+
+
+def test_the_largest_component_is_kept(tmp_path: Path) -> None:
+    paths = ct(tmp_path, balls((8, 12, 25, 5), (14, 30, 8, 3)))
+    run = engine(tmp_path, SEGMENTATION, two_channels, components={"keep": "largest"}).run
+    finding, _ = run(paths)
+    assert finding.mask is not None
+    assert np.array_equal(finding.mask, balls((8, 12, 25, 5)) == 0)
+
+
+def test_corners_join_at_26_and_not_at_6(tmp_path: Path) -> None:
+    pixels = np.full((20, 40, 40), -1000, np.int16)
+    pixels[5:8, 5:8, 5:8] = 0
+    pixels[8:10, 8:10, 8:10] = 0
+    counts = []
+    for connectivity in (6, 26):
+        components = {"keep": "largest", "connectivity": connectivity}
+        folder = tmp_path / str(connectivity)
+        run = engine(folder, SEGMENTATION, two_channels, components=components).run
+        finding, _ = run(ct(folder, pixels))
+        assert finding.mask is not None
+        counts.append(np.count_nonzero(finding.mask))
+    assert counts == [27, 35]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "summary", "warning"),
+    [
+        (balls(), "nothing found: ball 0 ml", "Ball: not found"),
+        (
+            balls((10, 20, 20, 2)),
+            "nothing found: ball 0 ml",
+            "Ball: 0.033 ml is less than 0.1 ml and was taken for noise",
+        ),
+        (
+            balls((0, 20, 20, 5)),
+            "ball 0.3 ml",
+            "Ball: reaches the first or last slice, the whole may be larger",
+        ),
+    ],
+)
+def test_what_is_missing_or_cut_off_is_said(
+    pixels: NDArray[np.int16], summary: str, warning: str, tmp_path: Path
+) -> None:
+    components = {"volume_min_ml": 0.1}
+    run = engine(tmp_path, SEGMENTATION, two_channels, components=components).run
+    finding, _ = run(ct(tmp_path, pixels))
+    assert finding.summary == summary
+    assert finding.warnings == (warning,)
+
+
+def test_the_main_network_sees_only_what_was_located(tmp_path: Path) -> None:
+    folder = write_engine(
+        tmp_path,
+        SEGMENTATION,
+        volume=SEGMENTATION["volume"] | {"size_multiple": 4},
+        locate={
+            "sha256": "0" * 64,
+            "input": "x",
+            "output": "y",
+            "what": "ball",
+            "margin_mm": 2,
+            "volume_min_ml": 0.1,
+        },
+    )
+    main = FunctionRuntime(two_channels)
+    locate = FunctionRuntime(lambda values: (values > -500).astype(np.uint8))
+    located = Engine(load_manifest(folder), main, locate)
+    pixels = balls((8, 12, 25, 5), (17, 38, 2, 1))
+    finding, _ = located.run(ct(tmp_path, pixels))
+    assert locate.given[0].shape == (1, 1, 20, 40, 40)
+    assert main.given[0].shape == (1, 1, 16, 16, 16)  # 11 voxels, 2 around, a multiple of 4
+    assert finding.mask is not None
+    assert np.array_equal(finding.mask, balls((8, 12, 25, 5)) == 0)
+
+    nothing = write_series(make_ct_series(pixels=balls((8, 12, 25, 1))), tmp_path / "empty")
+    with pytest.raises(StudyUnusable, match=r"no ball found: 0 ml, less than 0\.1"):
+        located.run(nothing)
+
+
+def test_an_answer_of_another_shape_is_the_engines_fault(tmp_path: Path) -> None:
+    run = engine(tmp_path, SEGMENTATION, lambda values: values[..., :5]).run
+    with pytest.raises(EngineError, match="answers with shape"):
+        run(ct(tmp_path, balls()))
+
+
+def test_every_condition_that_fails_is_told(tmp_path: Path) -> None:
+    accepts = {"Modality": "MR", "instance_count": ">= 50", "KVP": "80 .. 140"}
+    run = engine(tmp_path, SEGMENTATION, two_channels, accepts=accepts).run
+    with pytest.raises(StudyUnusable) as refusal:
+        run(ct(tmp_path, balls()))
+    assert refusal.value.message == (
+        "not what an_engine was made for: Modality is CT, not MR; instance_count is 20, not >= 50"
+    )
+    assert refusal.value.hint
+
+
+# ---------------------------------------------------------------- single images
+
+
+def by_brightness(values: NDArray[Any]) -> NDArray[Any]:
+    """Return (dark, bright, AP): of an image scaled to 0..255 by its own range."""
+    bright = values.mean(axis=(1, 2, 3)) / 255
+    return np.stack([1 - bright, bright, np.full_like(bright, 0.9)], axis=1)
+
+
+def xray(share_bright: float, **changes: Any) -> Any:
+    """Return an image of which this share of the rows is 1000 and the rest 0."""
+    pixels = np.zeros((200, 200), np.uint16)
+    pixels[: round(200 * share_bright)] = 1000
+    return make_xray(pixels, **changes)
+
+
+def test_each_image_is_classified_by_itself(tmp_path: Path) -> None:
+    series = [xray(0.25, number=1), xray(0.75, number=2)]
+    finding, headers = engine(tmp_path, CLASSIFICATION, by_brightness).run(
+        write_series(series[::-1], tmp_path)
+    )
+    assert finding.sop_instance_uids == (f"{XRAY_SERIES}.1", f"{XRAY_SERIES}.2")
+    assert [header.InstanceNumber for header in headers] == [1, 2]
+    assert [round(one.probability, 3) for one in finding.classifications] == [0.25, 0.75]
+    assert [one.present for one in finding.classifications] == [False, True]
+    assert finding.summary == "brightness 0.75 (present, 1 of 2 images)"
+
+
+def test_an_inverted_image_is_shown_as_it_looks(tmp_path: Path) -> None:
+    image = xray(0.25, PhotometricInterpretation="MONOCHROME1")
+    finding, _ = engine(tmp_path, CLASSIFICATION, by_brightness).run([write(image, tmp_path / "a")])
+    assert finding.classifications[0].probability == pytest.approx(0.75)
+    assert finding.summary == "brightness 0.75 (present)"
+
+
+@pytest.mark.parametrize(
+    ("share_bright", "grade", "found", "summary"),
+    [
+        (0.5, QualityGrade.LIMITED, (True, True), "quality limited: dark 0.50, bright 0.50"),
+        (0.25, QualityGrade.NON_DIAGNOSTIC, (True, False), "quality non-diagnostic: dark 0.75"),
+        (0.75, QualityGrade.NON_DIAGNOSTIC, (False, True), "quality non-diagnostic: bright 0.75"),
+    ],
+)
+def test_the_worst_fault_gives_the_grade(
+    share_bright: float,
+    grade: QualityGrade,
+    found: tuple[bool, bool],
+    summary: str,
+    tmp_path: Path,
+) -> None:
+    path = write(xray(share_bright), tmp_path / "a.dcm")
+    finding, _ = engine(tmp_path, QUALITY, by_brightness).run([path])
+    (quality,) = finding.qualities
+    assert quality.grade is grade
+    assert tuple(fault.found for fault in quality.faults) == found
+    assert quality.notes == ("AP view (0.90)",)
+    assert finding.summary == summary
+
+
+def test_without_a_fault_the_quality_is_diagnostic(tmp_path: Path) -> None:
+    def faultless(values: NDArray[Any]) -> NDArray[Any]:
+        return np.array([[0.1, 0.2, 0.2]])
+
+    path = write(xray(0.5), tmp_path / "a.dcm")
+    finding, _ = engine(tmp_path, QUALITY, faultless).run([path])
+    assert finding.qualities[0].grade is QualityGrade.DIAGNOSTIC
+    assert finding.qualities[0].notes == ("PA view (0.80)",)
+    assert finding.summary == "quality diagnostic"
+
+
+def test_images_that_are_not_accepted_are_left_out(tmp_path: Path) -> None:
+    series = [
+        xray(0.25, number=1),
+        xray(0.25, number=2, Modality="DX"),
+        xray(0.25, number=3, PixelData=None),
+        make_xray(np.full((200, 200), 3, np.uint16), number=4),
+    ]
+    run = engine(tmp_path, CLASSIFICATION, by_brightness).run
+    finding, headers = run(write_series(series, tmp_path))
+    assert finding.sop_instance_uids == (f"{XRAY_SERIES}.1",)
+    assert len(headers) == 1
+    assert finding.warnings == (
+        "1 instance left out: Modality is DX, not CR",
+        f"1 instance left out: instance {XRAY_SERIES}.3 has no Pixel Data",
+        "1 instance left out: no contrast: the pixels lie at 3 and nowhere else",
+    )
+    with pytest.raises(StudyUnusable, match="not what an_engine was made for: Modality is DX"):
+        run([write(series[1], tmp_path / "alone.dcm")])
+
+
+def test_a_number_that_is_no_probability_is_the_engines_fault(tmp_path: Path) -> None:
+    path = write(xray(0.5), tmp_path / "a.dcm")
+    for index, answer in enumerate([[[0.0, 1.5]], [[0.0]], [[0.0, np.nan]], [0.0, 1.0]]):
+        run = engine(tmp_path / str(index), CLASSIFICATION, lambda _, a=answer: np.array(a)).run
+        with pytest.raises(EngineError):
+            run([path])
+
+
+# ---------------------------------------------------------------- loading and verifying
+
+
+def test_a_model_with_another_digest_is_not_loaded(tmp_path: Path) -> None:
+    folder = write_engine(tmp_path, SEGMENTATION)
+    (folder / "model.onnx").write_bytes(b"another model")
+    with pytest.raises(EngineError, match=r"has SHA-256 .*, but an_engine names"):
+        load_engine(folder, threads=1)
+
+
+def test_a_file_that_is_no_model_is_not_loaded(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"model\.onnx cannot be loaded"):
+        load_engine(write_engine(tmp_path, SEGMENTATION), threads=1)
+
+
+def test_the_test_vector_tells_a_wrong_answer(tmp_path: Path) -> None:
+    def network(values: NDArray[Any]) -> NDArray[Any]:
+        return values + 1
+
+    verified = engine(tmp_path, SEGMENTATION, network)
+    vector = tmp_path / "engines" / "an_engine" / "test_vector.npz"
+    np.savez(vector, input=np.zeros((1, 2)), output=np.full((1, 2), 1.0005))
+    verified.verify()
+    np.savez(vector, input=np.zeros((1, 2)), output=np.full((1, 2), 1.01))
+    with pytest.raises(EngineError, match=r"they differ by 0\.01, more than 0\.001"):
+        verified.verify()
+    np.savez(vector, input=np.zeros((1, 2)), output=np.ones((1, 3)))
+    with pytest.raises(EngineError, match="has shape"):
+        verified.verify()
+    np.savez(vector, input=np.zeros((1, 2)))
+    with pytest.raises(EngineError, match="needs the arrays input and output"):
+        verified.verify()
