@@ -10,7 +10,8 @@ COPY config config
 
 # The number stays the same in every image, so that a volume keeps its owner.
 RUN pip install --no-cache-dir --constraint constraints.txt ".[postgresql]" \
-    && useradd --system --uid 11112 --home-dir /var/lib/dicom-node --create-home dicom-node
+    && useradd --system --uid 11112 --home-dir /var/lib/dicom-node --create-home dicom-node \
+    && ln -s /var/lib/dicom-node data
 
 USER 11112
 VOLUME /var/lib/dicom-node

@@ -7,7 +7,7 @@ import structlog
 from dicom_node.backoff import delay_s
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
 from dicom_node.config.settings import Config
-from dicom_node.deliver.store_scu import Address, Item, send
+from dicom_node.deliver.store_scu import Address, send
 from dicom_node.errors import PeerRefused, PeerUnreachable
 from dicom_node.ledger.deliveries import Parcel
 from dicom_node.ledger.ledger import Ledger
@@ -73,18 +73,11 @@ class Deliverer:
             )
             self._postpone(parcels, gone)
             return False
-        items = [
-            Item(
-                self._store.path(parcel.result.path),
-                parcel.result.sop_class_uid,
-                parcel.result.transfer_syntax_uid,
-            )
-            for parcel in parcels
-        ]
+        paths = [self._store.path(parcel.result.path) for parcel in parcels]
         answered = 0
         try:
             self._checkpoint("deliver.sending")
-            for parcel, outcome in zip(parcels, send(items, address), strict=True):
+            for parcel, outcome in zip(parcels, send(paths, address), strict=True):
                 self._checkpoint("deliver.answered")
                 self._note(parcel, outcome)
                 answered += 1
@@ -120,7 +113,7 @@ class Deliverer:
             wait_s = delay_s(
                 delivery.failures + 1, settings.retry_first_s, settings.retry_longest_s
             )
-            reason = f"{error.message}; next attempt after {wait_s:.0f} s"
+            reason = f"{_in_words(error)}; next attempt after {wait_s:.0f} s"
             self._ledger.deliveries.postpone(delivery, reason, now + wait_s, now)
             log.warning(
                 "delivery_postponed",
@@ -131,7 +124,7 @@ class Deliverer:
 
     def _give_up(self, parcel: Parcel, error: PeerRefused | PeerUnreachable) -> None:
         delivery = parcel.delivery
-        reason = f"{error.message}; {error.hint}" if error.hint else error.message
+        reason = _in_words(error)
         self._ledger.deliveries.give_up(delivery, reason, self._clock())
         log.error(
             "delivery_dead",
@@ -139,3 +132,7 @@ class Deliverer:
             destination=delivery.destination,
             reason=reason,
         )
+
+
+def _in_words(error: PeerRefused | PeerUnreachable) -> str:
+    return f"{error.message}; {error.hint}" if error.hint else error.message

@@ -11,8 +11,8 @@ from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
-from dicom_node.harness.parcel import Parcel
-from dicom_node.harness.requestor import Requestor
+from dicom_node.scu.part10 import Part10File
+from dicom_node.scu.requestor import Requestor
 
 STORAGE_CONTEXTS_MAX = 127
 """128 in one association (odd IDs 1 to 255, PS3.8 9.3.2.2), one of them for C-ECHO."""
@@ -65,24 +65,24 @@ def send(
     PeerUnreachable
         If there is no association: refused, rejected or not answered.
     """
-    parcels = [Parcel.read(Path(file)) for file in files]
+    opened = [Part10File.read(Path(file)) for file in files]
     answers: list[Answer] = []
-    for batch in _batches(parcels):
-        contexts = [parcel.context for parcel in batch if parcel.context is not None]
+    for batch in _batches(opened):
+        contexts = [file.context for file in batch if file.context is not None]
         with Requestor(
             host, port, contexts, calling=calling, called=called, timeout_s=timeout_s
         ) as requestor:
-            for parcel in batch:
+            for file in batch:
                 if abort_after is not None and len(answers) >= abort_after:
                     break
                 if answers and pause is not None:
                     pause(len(answers))
-                answers.append(Answer(parcel.file, requestor.store(parcel)))
+                answers.append(Answer(file.path, requestor.store(file)))
             if abort_after is not None and len(answers) >= abort_after:
                 requestor.abort()
                 break
-    unsent = parcels[len(answers) :]
-    return answers + [Answer(parcel.file, None) for parcel in unsent]
+    unsent = opened[len(answers) :]
+    return answers + [Answer(file.path, None) for file in unsent]
 
 
 def echo(
@@ -98,16 +98,16 @@ def echo(
         return requestor.echo()
 
 
-def _batches(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
-    """Cut the parcels, in order, where the contexts of one association are used up."""
-    batch: list[Parcel] = []
+def _batches(files: Sequence[Part10File]) -> Iterator[list[Part10File]]:
+    """Cut the files, in order, where the contexts of one association are used up."""
+    batch: list[Part10File] = []
     contexts: set[tuple[str, str]] = set()
-    for parcel in parcels:
-        if parcel.context is not None:
-            if parcel.context not in contexts and len(contexts) == STORAGE_CONTEXTS_MAX:
+    for file in files:
+        if file.context is not None:
+            if file.context not in contexts and len(contexts) == STORAGE_CONTEXTS_MAX:
                 yield batch
                 batch, contexts = [], set()
-            contexts.add(parcel.context)
-        batch.append(parcel)
+            contexts.add(file.context)
+        batch.append(file)
     if batch:
         yield batch

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, build_context
+from pydicom._uid_dict import UID_dictionary
+from pynetdicom import AllStoragePresentationContexts, build_context
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+TRANSFER_SYNTAXES = tuple(
+    uid for uid, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax"
+)
+"""Every one of PS3.6 Table A-1, the retired ones too: old images still come in them."""
 
 
 def accepted_contexts(extra_sop_classes: Sequence[str] = ()) -> list[PresentationContext]:
@@ -20,5 +26,5 @@ def accepted_contexts(extra_sop_classes: Sequence[str] = ()) -> list[Presentatio
     storage = {str(context.abstract_syntax) for context in AllStoragePresentationContexts}
     storage.update(extra_sop_classes)
     return [build_context(Verification)] + [
-        build_context(sop_class_uid, ALL_TRANSFER_SYNTAXES) for sop_class_uid in sorted(storage)
+        build_context(sop_class_uid, list(TRANSFER_SYNTAXES)) for sop_class_uid in sorted(storage)
     ]

@@ -17,10 +17,10 @@ from dicom_node.headers import reading
 
 
 @dataclass(frozen=True)
-class Parcel:
+class Part10File:
     """One file, ready to be sent: where its data set begins, and what it says it is."""
 
-    file: Path
+    path: Path
     data_set_offset: int
     context: tuple[str, str] | None
     """SOP Class UID and Transfer Syntax UID; None if the file names no SOP Class or Instance."""
@@ -57,7 +57,7 @@ class Parcel:
 
     def data_set(self) -> bytes:
         """Return the data set's bytes as they lie in the file."""
-        with self.file.open("rb") as stream:
+        with self.path.open("rb") as stream:
             stream.seek(self.data_set_offset)
             return stream.read()
 

@@ -8,6 +8,7 @@ association is aborted. Here the loop alone reads, and hands every answer over b
 from __future__ import annotations
 
 import queue
+import socket
 import time
 from collections.abc import Sequence
 from io import BytesIO
@@ -16,14 +17,14 @@ from typing import Any, Self
 
 from pydicom.uid import UID
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import AssociationSocket
 
 from dicom_node.errors import PeerUnreachable
-from dicom_node.harness.archive import send_at_once
-from dicom_node.harness.parcel import Parcel
+from dicom_node.scu.part10 import Part10File
 
 
 class Requestor:
@@ -35,6 +36,11 @@ class Requestor:
     ----------
     contexts : sequence of (SOP Class UID, Transfer Syntax UID)
         What is proposed, each pair in a presentation context of its own; repeats are harmless.
+
+    Raises
+    ------
+    PeerUnreachable
+        If there is no association: refused, rejected or not answered.
     """
 
     def __init__(
@@ -67,10 +73,7 @@ class Requestor:
         )
         if not self._association.is_established:
             ae.close_socket()
-            raise PeerUnreachable(
-                f"{called} at {host}:{port} "
-                + ("rejected the association" if self._association.is_rejected else "is no peer")
-            )
+            raise _no_association(self._association, called, f"{host} port {port}", calling)
         # The association's loop is the only reader of its queue, so no answer can be lost to it.
         self._association._serve_request = self._take  # type: ignore[method-assign,assignment]
         self._context_ids = {
@@ -78,16 +81,20 @@ class Requestor:
             for context in self._association.accepted_contexts
         }
 
-    def store(self, parcel: Parcel) -> int | None:
+    def accepts(self, file: Part10File) -> bool:
+        """Return whether the peer accepted the presentation context that this file needs."""
+        return file.context in self._context_ids
+
+    def store(self, file: Part10File) -> int | None:
         """Send one file; return the status of the answer, None if there is none."""
-        context_id = self._context_ids.get(parcel.context) if parcel.context else None
-        if parcel.context is None or context_id is None:
+        context_id = self._context_ids.get(file.context) if file.context else None
+        if file.context is None or context_id is None:
             return None
         request = C_STORE()
-        request.AffectedSOPClassUID = UID(parcel.context[0])
-        request.AffectedSOPInstanceUID = UID(parcel.sop_instance_uid)
+        request.AffectedSOPClassUID = UID(file.context[0])
+        request.AffectedSOPInstanceUID = UID(file.sop_instance_uid)
         request.Priority = 0
-        request.DataSet = BytesIO(parcel.data_set())
+        request.DataSet = BytesIO(file.data_set())
         return self._exchange(request, context_id)
 
     def echo(self) -> int | None:
@@ -144,6 +151,31 @@ class Requestor:
                 return answer.Status
         self.abort()
         return None
+
+
+def _no_association(
+    association: Association, called: str, where: str, calling: str
+) -> PeerUnreachable:
+    if association.is_rejected:
+        return PeerUnreachable(
+            f"{called} at {where} rejected the association",
+            hint=f"have it admit the calling AE title {calling}, and be called {called}",
+        )
+    if association.acceptor.primitive is not None:
+        return PeerUnreachable(
+            f"{called} at {where} accepts nothing that was proposed",
+            hint="have it accept the SOP Classes that are sent to it",
+        )
+    return PeerUnreachable(
+        f"{called} at {where} cannot be reached", hint="check its host, its port and the network"
+    )
+
+
+def send_at_once(event: evt.Event) -> None:
+    """Set TCP_NODELAY: pynetdicom does not, and Nagle then costs 40 ms a message."""
+    transport = event.assoc.dul.socket
+    if transport is not None and transport.socket is not None:
+        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 class _RequestorAE(AE):

@@ -1,0 +1,142 @@
+"""The commands of `dicom-node`: parse, call, print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dicom_node import __version__
+from dicom_node.cli import check as check_command
+from dicom_node.cli import explain as explain_command
+from dicom_node.cli import process as process_command
+from dicom_node.cli import retry as retry_command
+from dicom_node.cli import serve as serve_command
+from dicom_node.cli import status as status_command
+from dicom_node.errors import ConfigError, DicomNodeError
+
+app = typer.Typer(
+    name="dicom-node",
+    help="Receive studies, run CNN engines on them, return SEG and SR to the archive.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+
+EXIT_REFUSED = 1
+EXIT_MISTAKE = 2
+
+
+ConfigFile = Annotated[
+    Path, typer.Option("--config", "-c", help="The node's configuration.", show_default=True)
+]
+_DEFAULT_CONFIG = Path("config/node.yaml")
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Say what is wrong and who must do what, without a traceback."""
+    try:
+        yield
+    except DicomNodeError as error:
+        console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        console.print(error.message, style="red")
+        if error.hint:
+            console.print(f"-> {error.hint}")
+        code = EXIT_MISTAKE if isinstance(error, ConfigError) else EXIT_REFUSED
+        raise typer.Exit(code) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dicom-node {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command()
+def serve(config: ConfigFile = _DEFAULT_CONFIG) -> None:
+    """Run the node until SIGTERM or Ctrl-C."""
+    with _plain_errors():
+        serve_command.serve(config)
+
+
+@app.command()
+def check(
+    config: ConfigFile = _DEFAULT_CONFIG,
+    echo: Annotated[bool, typer.Option(help="C-ECHO each peer that has an address.")] = True,
+) -> None:
+    """Show every mistake in the configuration, the rules and the engines; C-ECHO each peer."""
+    with _plain_errors():
+        if not check_command.check(config, echo):
+            raise typer.Exit(EXIT_REFUSED)
+
+
+@app.command()
+def explain(
+    subject: Annotated[
+        str, typer.Argument(help="A DICOM file, a folder, or the UID of a study or an instance.")
+    ],
+    config: ConfigFile = _DEFAULT_CONFIG,
+) -> None:
+    """Say for each rule why it matches or not, and for a study what happened to it."""
+    with _plain_errors():
+        explain_command.explain(config, subject)
+
+
+@app.command()
+def process(
+    source: Annotated[Path, typer.Argument(help="A DICOM file or a folder of them.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the results go, as *.dcm.")],
+    engine: Annotated[
+        list[str] | None,
+        typer.Option("--engine", "-e", help="Run this engine whatever the rules say; repeatable."),
+    ] = None,
+    config: ConfigFile = _DEFAULT_CONFIG,
+) -> None:
+    """Route, infer and encode files without network or ledger."""
+    with _plain_errors():
+        if not process_command.process(config, source, out, engine or []):
+            raise typer.Exit(EXIT_REFUSED)
+
+
+@app.command()
+def status(
+    config: ConfigFile = _DEFAULT_CONFIG,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    refused: Annotated[
+        bool, typer.Option("--refused", help="List whom and what the door refused.")
+    ] = False,
+) -> None:
+    """Show what is open and why."""
+    with _plain_errors():
+        status_command.status(config, json, refused)
+
+
+@app.command()
+def retry(
+    subjects: Annotated[
+        list[str] | None,
+        typer.Argument(help="Job IDs, delivery numbers or Study Instance UIDs, as status shows."),
+    ] = None,
+    all_of_them: Annotated[
+        bool, typer.Option("--all", help="Everything parked, dead, or waiting for its next try.")
+    ] = False,
+    config: ConfigFile = _DEFAULT_CONFIG,
+) -> None:
+    """Try again what was parked, refused, dead or sent; works while the node runs."""
+    with _plain_errors():
+        if not retry_command.retry(config, subjects or [], all_of_them):
+            raise typer.Exit(EXIT_REFUSED)

@@ -1,0 +1,125 @@
+"""`dicom-node process`: route, infer and encode files, without network or ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from dicom_node.cli.files import SeriesFiles, find_series
+from dicom_node.config.settings import load_config
+from dicom_node.errors import ConfigError, DicomNodeError
+from dicom_node.infer.engine import Engine, load_engine
+from dicom_node.inference import infer_and_encode
+from dicom_node.logs import configure_logs
+from dicom_node.node import Plan, load_plan
+from dicom_node.route.rules import orders, try_rules
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table: an engine on a series, or why there was none."""
+
+    series: str
+    rule: str
+    engine: str
+    outcome: str
+    results: tuple[str, ...] = ()
+    seconds: float = 0.0
+    refused: bool = False
+
+
+def process(config_file: Path, source: Path, out: Path, engine_names: Sequence[str]) -> bool:
+    """Process a file or a folder; return whether every series got its results.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration has a mistake or an engine is unknown.
+    StudyUnusable
+        If there is no file.
+    """
+    configure_logs("error")
+    plan = load_plan(load_config(config_file))
+    unknown = [name for name in engine_names if name not in plan.engines]
+    if unknown:
+        have = ", ".join(sorted(plan.engines))
+        raise ConfigError(f"there is no engine called {', '.join(unknown)}", hint=f"have: {have}")
+    found, unreadable = find_series(source)
+    lines = [Line(broken.path.name, "-", "-", broken.reason, refused=True) for broken in unreadable]
+    engines: dict[str, Engine] = {}
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True, markup=False), transient=True) as progress:
+        task = progress.add_task("", total=None)
+        for series in found:
+            for rule, name in _wanted(plan, series, engine_names, lines):
+                progress.update(task, description=f"{name} on {series.title}")
+                if name not in engines:
+                    engines[name] = load_engine(
+                        plan.engines[name].folder, threads=plan.config.infer.threads
+                    )
+                lines.append(_run(plan, engines[name], series, rule, out))
+    _print(lines, out)
+    return not any(line.refused for line in lines)
+
+
+def _wanted(
+    plan: Plan, series: SeriesFiles, engine_names: Sequence[str], lines: list[Line]
+) -> list[tuple[str, str]]:
+    """Return (rule, engine) of what is to run; without any, say why in `lines`."""
+    if engine_names:
+        return [("-", name) for name in engine_names]
+    outcomes = try_rules(plan.rules, series.attributes)
+    wanted = [(order.rule, order.engine) for order in orders(outcomes)]
+    if not wanted:
+        why = f"no rule matched; dicom-node explain {series.paths[0]} says why"
+        lines.append(Line(series.title, "none", "-", why, refused=True))
+    return wanted
+
+
+def _run(plan: Plan, engine: Engine, series: SeriesFiles, rule: str, out: Path) -> Line:
+    name = engine.manifest.name
+    started = time.perf_counter()
+    try:
+        outcome = infer_and_encode(engine, series.paths, time.time(), plan.config.node.ae_title)
+    except DicomNodeError as error:
+        reason = f"refused: {error.message}"
+        if error.hint:
+            reason += f" -> {error.hint}"
+        return Line(series.title, rule, name, reason, refused=True)
+    out.mkdir(parents=True, exist_ok=True)
+    for encoded in outcome.encoded:
+        file = out / f"{name}-{encoded.kind}-{encoded.sop_instance_uid}.dcm"
+        file.write_bytes(encoded.content)
+    words = "; ".join((outcome.finding.summary, *outcome.finding.warnings))
+    kinds = tuple(encoded.kind for encoded in outcome.encoded)
+    return Line(series.title, rule, name, words, kinds, time.perf_counter() - started)
+
+
+def _print(lines: Sequence[Line], out: Path) -> None:
+    table = Table(expand=True)
+    for heading, ratio in (("series", 2), ("rule", 2), ("engine", 2), ("finding, or why not", 5)):
+        table.add_column(heading, ratio=ratio, overflow="fold")
+    table.add_column("results")
+    table.add_column("seconds", justify="right")
+    for line in lines:
+        seconds = f"{line.seconds:.1f}" if line.results else "-"
+        style = "red" if line.refused else None
+        table.add_row(
+            line.series,
+            line.rule,
+            line.engine,
+            line.outcome,
+            " ".join(line.results) or "-",
+            seconds,
+            style=style,
+        )
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    written = sum(len(line.results) for line in lines)
+    console.print(f"{written} results in {out}")

@@ -1,0 +1,53 @@
+"""`dicom-node retry`: try again what came to a bad end, while the node runs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from dicom_node.config.settings import load_config
+from dicom_node.errors import StudyUnusable
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.lifecycle import DeliveryState, JobState, StudyState
+
+
+def retry(config_file: Path, subjects: list[str], all_of_them: bool) -> bool:
+    """Put the subjects back into their queues; return whether each could be.
+
+    Raises
+    ------
+    StudyUnusable
+        If nothing was named.
+    """
+    ledger = Ledger(load_config(config_file).ledger_url)
+    ledger.require_current()
+    console = Console(highlight=False, markup=False)
+    now = time.time()
+    if all_of_them:
+        subjects = [*subjects, *_bad_ends(ledger)]
+        hurried = ledger.deliveries.hurry(now)
+        console.print(f"{hurried} waiting deliveries are tried at once")
+    elif not subjects:
+        raise StudyUnusable("nothing to retry", hint="name what `status` shows, or use --all")
+    done = [_retry_one(ledger, subject, now) for subject in subjects]
+    for subject, ok in zip(subjects, done, strict=True):
+        outcome = "is tried again" if ok else "is unknown, or has not come to an end"
+        console.print(f"{subject} {outcome}")
+    return all(done)
+
+
+def _bad_ends(ledger: Ledger) -> list[str]:
+    studies = [s.study_instance_uid for s in ledger.studies.in_states([StudyState.PARKED])]
+    jobs = [job.job_id for job in ledger.jobs.in_states(JobState.PARKED)]
+    dead = ledger.deliveries.in_states(DeliveryState.DEAD)
+    return studies + jobs + [str(parcel.delivery.delivery_id) for parcel in dead]
+
+
+def _retry_one(ledger: Ledger, subject: str, now: float) -> bool:
+    if subject.isdecimal() and len(subject) < 19:
+        return ledger.deliveries.retry(int(subject), now)
+    if "." in subject:
+        return ledger.studies.retry(subject, now)
+    return ledger.jobs.retry(subject, now)

@@ -1,0 +1,41 @@
+"""`dicom-node serve`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+
+from dicom_node.clock import Checkpoint, pass_checkpoint
+from dicom_node.config.settings import load_config
+from dicom_node.logs import configure_logs
+from dicom_node.node import Node, load_plan
+
+
+def serve(config_file: Path, checkpoint: Checkpoint = pass_checkpoint) -> None:
+    """Run the node until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot start, or the port cannot be listened on.
+    """
+    config = load_config(config_file)
+    configure_logs(config.node.log_level)
+    plan = load_plan(config)
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    node = Node(plan, checkpoint=checkpoint)
+    node.start()
+    try:
+        node.wait(stop)
+    finally:
+        node.stop()
+    if node.failure is not None:
+        raise node.failure

@@ -1,0 +1,110 @@
+"""`dicom-node status`: what is open and why."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from dicom_node.config.settings import load_config
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.lifecycle import DeliveryState, JobState, StudyState
+
+_OPEN_STUDIES = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.PARKED)
+_OPEN_JOBS = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED, JobState.REFUSED)
+_OPEN_DELIVERIES = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.DEAD)
+
+
+@dataclass(frozen=True)
+class OpenItem:
+    """A study, job or delivery that has not come to its end."""
+
+    what: str
+    name: str
+    state: str
+    study_instance_uid: str
+    since_s: float
+    reason: str
+
+
+def status(config_file: Path, as_json: bool, refused: bool) -> None:
+    """Print what is open; with `refused`, whom and what the door refused."""
+    ledger = Ledger(load_config(config_file).ledger_url)
+    ledger.require_current()
+    console = Console(highlight=False, markup=False, soft_wrap=as_json)
+    now = time.time()
+    items = open_items(ledger, now)
+    counts = {
+        "jobs": {str(state): n for state, n in ledger.jobs.counts().items()},
+        "deliveries": {str(state): n for state, n in ledger.deliveries.counts().items()},
+    }
+    refusals = [e for name in ("REJECTED", "REFUSED") for e in ledger.events.named(name)]
+    if as_json:
+        document = {
+            "open": [asdict(item) for item in items],
+            **counts,
+            "refused": [asdict(event) for event in refusals],
+        }
+        console.print(json.dumps(document))
+        return
+    for name, by_state in counts.items():
+        words = ", ".join(f"{n} {state}" for state, n in sorted(by_state.items())) or "none"
+        console.print(f"{name}: {words}")
+    if items:
+        console.print(_table(items))
+    else:
+        console.print("nothing is open")
+    if refused:
+        for event in refusals:
+            console.print(f"{event.subject_kind} {event.subject}: {event.reason}")
+    elif refusals:
+        console.print(f"{len(refusals)} refusals at the door; `status --refused` lists them")
+
+
+def open_items(ledger: Ledger, now: float) -> list[OpenItem]:
+    """Return everything that has not come to its end, with its reason."""
+    items = [
+        OpenItem(
+            "study",
+            study.study_instance_uid,
+            study.state,
+            study.study_instance_uid,
+            now - study.updated_at,
+            study.reason,
+        )
+        for study in ledger.studies.in_states(_OPEN_STUDIES)
+    ]
+    items += [
+        OpenItem(
+            "job",
+            job.job_id,
+            job.state,
+            job.study_instance_uid,
+            now - job.updated_at,
+            f"{job.engine_name}: {job.reason}",
+        )
+        for job in ledger.jobs.in_states(*_OPEN_JOBS)
+    ]
+    items += [
+        OpenItem(
+            "delivery",
+            str(parcel.delivery.delivery_id),
+            parcel.delivery.state,
+            parcel.result.study_instance_uid,
+            now - parcel.delivery.updated_at,
+            f"{parcel.result.kind} to {parcel.delivery.destination}: {parcel.delivery.reason}",
+        )
+        for parcel in ledger.deliveries.in_states(*_OPEN_DELIVERIES)
+    ]
+    return items
+
+
+def _table(items: list[OpenItem]) -> Table:
+    table = Table("what", "name", "state", "for", "why", show_lines=False)
+    for item in items:
+        table.add_row(item.what, item.name, item.state, f"{item.since_s:.0f} s", item.reason)
+    return table

@@ -1,0 +1,130 @@
+"""The turns of the node: assemble, route, and hand out whatever is open in the ledger."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
+
+from dicom_node.assemble.assembler import Assembler
+from dicom_node.clock import Clock
+from dicom_node.errors import DicomNodeError
+from dicom_node.executor.port import Executor, Task
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.lifecycle import DeliveryState, JobState
+from dicom_node.route.router import Router
+
+log = structlog.get_logger()
+
+INFER_LANE = "infer"
+DELIVER_LANE = "deliver/"
+"""Followed by the destination's name: each has a lane of its own."""
+
+_LOOK_AGAIN_S = 1.0
+_SWEEP_EVERY_S = 2.0
+
+T = TypeVar("T")
+
+
+class Coordinator:
+    """One thread that takes every stage's next turn; a hint makes the next turn come at once."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        assembler: Assembler,
+        router: Router,
+        executor: Executor,
+        attempts_max: int,
+        clock: Clock,
+    ) -> None:
+        self._ledger = ledger
+        self._assembler = assembler
+        self._router = router
+        self._executor = executor
+        self._attempts_max = attempts_max
+        self._clock = clock
+        self._hint = threading.Event()
+        self._stopping = False
+        self._swept_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="coordinator", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self.hint()
+        self._thread.join()
+
+    def hint(self) -> None:
+        """Something may have changed: look now rather than at the next turn."""
+        self._hint.set()
+
+    def turn(self) -> float:
+        """Do what is to be done now; return how many seconds may pass until the next turn."""
+        look_again_at = self._guarded("assemble", self._assembler.turn)
+        self._guarded("route", self._router.turn)
+        now = self._clock()
+        if now - self._swept_at >= _SWEEP_EVERY_S:
+            self._guarded("sweep", self.sweep)
+            self._swept_at = now
+        self._guarded("submit", self.submit)
+        if look_again_at is None:
+            return _LOOK_AGAIN_S
+        return min(_LOOK_AGAIN_S, max(0.0, look_again_at - self._clock()))
+
+    def submit(self) -> None:
+        """Give the executor everything that could run now; it knows what it has in hand."""
+        now = self._clock()
+        for job in self._ledger.jobs.ready(now):
+            self._executor.submit(Task(INFER_LANE, job.job_id, job.priority))
+        for destination, priority in self._ledger.deliveries.destinations_ready(now):
+            lane = DELIVER_LANE + destination
+            self._executor.submit(Task(lane, destination, priority))
+
+    def sweep(self) -> None:
+        """Put back what is under way in the ledger and in nobody's hand.
+
+        Read first, then ask the executor: what ended in between has another state or attempt, and
+        the ledger's fence refuses to move it.
+        """
+        running = self._ledger.jobs.in_states(JobState.RUNNING)
+        sending = self._ledger.deliveries.in_states(DeliveryState.SENDING)
+        in_hand = self._executor.running()
+        now = self._clock()
+        for job in running:
+            if (INFER_LANE, job.job_id) in in_hand:
+                continue
+            if job.failures + 1 >= self._attempts_max:
+                self._ledger.jobs.give_up(job, f"interrupted {job.failures + 1} times", now)
+            else:
+                self._ledger.jobs.interrupt(job, "the node stopped while it ran", now)
+        for parcel in sending:
+            delivery = parcel.delivery
+            if (DELIVER_LANE + delivery.destination, delivery.destination) not in in_hand:
+                self._ledger.deliveries.interrupt(
+                    delivery, "the node stopped while it was sent", now
+                )
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._hint.clear()
+            self._hint.wait(self.turn())
+
+    def _guarded(self, stage: str, take_turn: Callable[[], T]) -> T | None:
+        try:
+            return take_turn()
+        except Exception as error:
+            log.exception("stage_failed", stage=stage)
+            reason = error.message if isinstance(error, DicomNodeError) else type(error).__name__
+            self._note_failure(stage, reason)
+            return None
+
+    def _note_failure(self, stage: str, reason: str) -> None:
+        try:
+            self._ledger.events.record(self._clock(), ("node", stage), "STAGE_FAILED", reason)
+        except DicomNodeError as error:
+            log.error("event_lost", reason=error.message)

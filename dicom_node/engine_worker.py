@@ -1,0 +1,89 @@
+"""The supervisor's end of the worker process: hands it jobs and notes when it dies with one."""
+
+from __future__ import annotations
+
+import threading
+
+import structlog
+
+from dicom_node.backoff import delay_s
+from dicom_node.clock import Checkpoint, Clock
+from dicom_node.config.settings import Config
+from dicom_node.executor.child import Child, ChildEvents, Message
+from dicom_node.executor.port import Task
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.lifecycle import JobState
+from dicom_node.worker import work
+
+log = structlog.get_logger()
+
+_SEND_AGAIN_S = 0.2
+
+
+class EngineWorker:
+    """Runs one job at a time in a child process and counts the crashes of each job."""
+
+    def __init__(
+        self, config: Config, ledger: Ledger, clock: Clock, checkpoint: Checkpoint
+    ) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._ended = threading.Event()
+        self._ending = ""
+        self._in_hand = ""
+        events = ChildEvents(on_message=self._heard, on_exit=self._exited)
+        self._child = Child("engine-worker", work, (config, checkpoint), events)
+
+    def start(self) -> None:
+        self._child.start()
+
+    def stop(self, grace_s: float) -> None:
+        self._stopping.set()
+        self._child.stop(grace_s)
+        self._ended.set()
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid
+
+    def handle(self, task: Task) -> None:
+        """Have the child do a job; returns when it is done or the child has died."""
+        self._in_hand = task.key
+        self._ended.clear()
+        self._ending = ""
+        while not self._child.send("job", task.key):
+            if self._stopping.wait(_SEND_AGAIN_S):  # the child is being started again
+                return
+            self._ended.clear()
+            self._ending = ""
+        timeout_s = self._config.infer.job_timeout_s
+        if not self._ended.wait(timeout_s):
+            self._child.kill(f"the job took longer than infer.job_timeout_s ({timeout_s:g} s)")
+            self._ended.wait()
+        if self._ending and not self._stopping.is_set():
+            self._crashed(task.key, self._ending)
+
+    def _heard(self, message: Message) -> None:
+        if message == ("done", self._in_hand):
+            self._ended.set()
+
+    def _exited(self, ending: str) -> None:
+        self._ending = ending
+        self._ended.set()
+
+    def _crashed(self, job_id: str, ending: str) -> None:
+        job = self._ledger.jobs.get(job_id)
+        if job is None or job.state is not JobState.RUNNING:
+            return  # it died before it took the job, or after it had recorded the result
+        settings, now = self._config.infer, self._clock()
+        crashes = job.crashes + 1
+        reason = f"the worker process ended while it ran this job: {ending}"
+        if crashes >= settings.crashes_max:
+            self._ledger.jobs.give_up(job, f"{reason}; {crashes} times", now)
+            log.error("job_parked", job_id=job_id, crashes=crashes, reason=reason)
+            return
+        wait_s = delay_s(crashes, settings.retry_first_s, 3600.0)
+        self._ledger.jobs.crash(job, reason, now + wait_s, now)
+        log.warning("job_crashed", job_id=job_id, crashes=crashes, reason=reason)

@@ -1,0 +1,64 @@
+"""infer, then encode: what the worker process and `dicom-node process` have in common.
+
+The mask never leaves the process that made it: it goes from the engine straight into the SEG.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicom_node import __version__
+from dicom_node.encode.results import Encoded, Stamp, encode
+from dicom_node.infer.engine import Engine
+from dicom_node.model import Finding
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one engine on one series."""
+
+    finding: Finding
+    encoded: tuple[Encoded, ...]
+    seconds: Mapping[str, float]
+    """`infer` and `encode`, wall time."""
+
+
+def infer_and_encode(
+    engine: Engine,
+    paths: Sequence[Path],
+    created_at: float,
+    node_name: str,
+    between: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Run an engine on the files of one series and encode its finding.
+
+    Parameters
+    ----------
+    created_at : float
+        Seconds since the epoch; all dates and times in the results.
+    node_name : str
+        The AE title that stands in the results.
+    between : callable
+        Called after infer and before encode.
+
+    Raises
+    ------
+    StudyUnusable
+        If the engine was not made for this input.
+    EngineError
+        If the engine failed.
+    """
+    started = time.perf_counter()
+    finding, headers = engine.run(paths)
+    inferred = time.perf_counter()
+    between()
+    stamp = Stamp(created_at=created_at, node_name=node_name, software_version=__version__)
+    encoded = encode(finding, headers, stamp)
+    seconds = {
+        "infer": round(inferred - started, 3),
+        "encode": round(time.perf_counter() - inferred, 3),
+    }
+    return Outcome(finding, encoded, seconds)

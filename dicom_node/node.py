@@ -1,0 +1,199 @@
+"""Builds every part of the node from its configuration, starts and stops them; knows all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from dataclasses import dataclass
+from typing import IO
+
+import structlog
+
+from dicom_node.assemble.assembler import Assembler
+from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
+from dicom_node.config.settings import Config
+from dicom_node.coordinator import DELIVER_LANE, INFER_LANE, Coordinator
+from dicom_node.deliver.deliverer import Deliverer
+from dicom_node.engine_worker import EngineWorker
+from dicom_node.errors import ConfigError
+from dicom_node.executor.child import Child, ChildEvents, Message
+from dicom_node.executor.local import Lane, LocalExecutor
+from dicom_node.executor.port import Task
+from dicom_node.infer.manifest import Manifest, list_engines
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.receiver import receive
+from dicom_node.route.router import EngineLabel, Router
+from dicom_node.route.rules import Rule, load_rules
+from dicom_node.store.local import LocalStore
+
+log = structlog.get_logger()
+
+_GRACE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was read at start, checked as a whole."""
+
+    config: Config
+    engines: dict[str, Manifest]
+    rules: tuple[Rule, ...]
+
+    @property
+    def labels(self) -> dict[str, EngineLabel]:
+        """What the router must know of each engine."""
+        return {
+            name: EngineLabel(manifest.version, manifest.model_digest)
+            for name, manifest in self.engines.items()
+        }
+
+
+def load_plan(config: Config) -> Plan:
+    """Read the engines and the rules that the configuration names.
+
+    Raises
+    ------
+    ConfigError
+        With every mistake in them.
+    """
+    engines = list_engines(config.node.engines_dir)
+    rules = load_rules(config.node.rules_file, engines, config.destinations)
+    return Plan(config, engines, rules)
+
+
+def build_router(plan: Plan, ledger: Ledger, clock: Clock = time.time) -> Router:
+    """Return the route stage on its own, for `explain`."""
+    store = LocalStore(plan.config.node.data_dir)
+    return Router(ledger, store, plan.rules, plan.labels, clock)
+
+
+class Node:
+    """The supervisor: coordinator and deliveries in this process, receiver and worker beside it.
+
+    Parameters
+    ----------
+    plan : Plan
+    clock : Clock
+    checkpoint : Checkpoint
+        Told at every boundary where a crash would matter; must be picklable, since it goes to the
+        child processes too.
+    """
+
+    def __init__(
+        self, plan: Plan, clock: Clock = time.time, checkpoint: Checkpoint = pass_checkpoint
+    ) -> None:
+        config = plan.config
+        self._config = config
+        self._clock = clock
+        self._failed = threading.Event()
+        self.failure: ConfigError | None = None
+        self._lock = _lock_data_dir(config)
+        self._store = LocalStore(config.node.data_dir, checkpoint=checkpoint)
+        self._ledger = Ledger(config.ledger_url)
+        self._deliverer = Deliverer(config, self._ledger, self._store, clock, checkpoint)
+        self._worker = EngineWorker(config, self._ledger, clock, checkpoint)
+        self._executor = LocalExecutor(self._lanes())
+        self._coordinator = Coordinator(
+            self._ledger,
+            Assembler(self._ledger, config.assemble, clock, checkpoint),
+            Router(self._ledger, self._store, plan.rules, plan.labels, clock, checkpoint),
+            self._executor,
+            config.infer.attempts_max,
+            clock,
+        )
+        self._receiver = Child(
+            "receiver",
+            receive,
+            (config, checkpoint),
+            ChildEvents(on_message=self._heard, on_exit=self._receiver_ended),
+        )
+
+    def start(self) -> None:
+        """Start everything; what was open in the ledger goes on."""
+        self._ledger.migrate()
+        now = self._clock()
+        lost = self._ledger.associations.close_lost(now)
+        leftovers = self._store.remove_leftovers()
+        reason = f"{lost} associations were lost, {leftovers} half-written files removed"
+        self._ledger.events.record(now, ("node", self._config.node.ae_title), "STARTED", reason)
+        log.info("node_started", pid=os.getpid(), lost=lost, leftovers=leftovers)
+        self._coordinator.sweep()
+        self._worker.start()
+        self._executor.run()
+        self._receiver.start()
+        self._coordinator.start()
+
+    def wait(self, stop: threading.Event) -> None:
+        """Return when `stop` is set, or when the node cannot go on (see `failure`)."""
+        while not stop.wait(0.2) and not self._failed.is_set():
+            continue
+
+    def stop(self) -> None:
+        """Stop receiving first, then let what runs come to its end for a while."""
+        self._receiver.stop(_GRACE_S)
+        self._coordinator.stop()
+        self._worker.stop(_GRACE_S)
+        self._executor.stop(_GRACE_S)
+        self._ledger.close()
+        self._lock.close()
+        log.info("node_stopped")
+
+    def _lanes(self) -> dict[str, Lane]:
+        lanes = {INFER_LANE: Lane(self._infer, self._task_failed)}
+        for name in self._config.destinations:
+            lanes[DELIVER_LANE + name] = Lane(self._deliver, self._delivery_failed)
+        return lanes
+
+    def _infer(self, task: Task) -> None:
+        self._worker.handle(task)
+        self._coordinator.hint()
+
+    def _deliver(self, task: Task) -> None:
+        self._deliverer.turn(task.key)
+
+    def _delivery_failed(self, task: Task, error: Exception) -> None:
+        self._task_failed(task, error)
+        self._deliverer.broke(task.key, error)
+
+    def _task_failed(self, task: Task, error: Exception) -> None:
+        reason = f"{type(error).__name__} in lane {task.lane}"
+        self._ledger.events.record(self._clock(), ("node", task.lane), "TASK_FAILED", reason)
+
+    def _heard(self, message: Message) -> None:
+        if message[0] == "hint":
+            self._coordinator.hint()
+        elif message[0] == "listening":
+            log.info("listening", port=message[1], ae_title=self._config.node.ae_title)
+        elif message[0] == "failed":
+            self.failure = ConfigError(message[1], hint=message[2])
+            self._failed.set()
+
+    def _receiver_ended(self, ending: str) -> None:
+        now = self._clock()
+        lost = self._ledger.associations.close_lost(now)
+        reason = f"the receiver ended ({ending}); {lost} associations were lost"
+        self._ledger.events.record(now, ("node", "receiver"), "RESTARTED", reason)
+
+
+def _lock_data_dir(config: Config) -> IO[str]:
+    """Take the folder for this process; two nodes on one ledger would do everything twice."""
+    folder = config.node.data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "node.lock").open("w")
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} cannot be used: {error.strerror}",
+            hint="let node.data_dir point to a folder that this user may write to",
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise ConfigError(
+            f"another node already works in {folder}",
+            hint="stop it first, or give this one its own node.data_dir",
+        ) from error
+    return lock

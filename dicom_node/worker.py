@@ -1,0 +1,160 @@
+"""The child process that owns one device: infer, then encode, one job at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+import structlog
+
+from dicom_node.backoff import delay_s
+from dicom_node.clock import Checkpoint, Clock
+from dicom_node.config.settings import Config
+from dicom_node.encode.results import Encoded
+from dicom_node.errors import DicomNodeError, StudyUnusable
+from dicom_node.executor.child import ChildLink
+from dicom_node.infer.engine import Engine, load_engine
+from dicom_node.inference import Outcome, infer_and_encode
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.logs import configure_logs
+from dicom_node.model import Instance, Job, Result
+from dicom_node.route.router import EngineLabel, job_id
+from dicom_node.store.local import LocalStore
+
+log = structlog.get_logger()
+
+
+def work(link: ChildLink, config: Config, checkpoint: Checkpoint) -> None:
+    """Do the jobs that the supervisor names until it says stop, or is gone."""
+    configure_logs(config.node.log_level)
+    ledger = Ledger(config.ledger_url)
+    store = LocalStore(config.node.data_dir, checkpoint=checkpoint)
+    worker = Worker(config, ledger, store, time.time, checkpoint)
+    while (message := link.receive())[0] != "stop":
+        worker.do(message[1])
+        link.send("done", message[1])
+    ledger.close()
+
+
+class Worker:
+    """Moves jobs from QUEUED to DONE, REFUSED or PARKED; keeps the engines that it has loaded."""
+
+    def __init__(
+        self,
+        config: Config,
+        ledger: Ledger,
+        store: LocalStore,
+        clock: Clock,
+        checkpoint: Checkpoint,
+    ) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._store = store
+        self._clock = clock
+        self._checkpoint = checkpoint
+        self._engines: dict[str, Engine] = {}
+
+    def do(self, key: str) -> None:
+        """Take a job, if it is still to be had, and end its attempt one way or the other."""
+        job = self._ledger.jobs.start(key, self._clock())
+        if job is None:
+            return
+        self._checkpoint(f"infer.started:{job.engine_name}")
+        try:
+            self._attempt(job)
+        except StudyUnusable as error:
+            reason = f"{error.message}; {error.hint}" if error.hint else error.message
+            self._ledger.jobs.refuse(job, reason, self._clock())
+            log.warning("job_refused", job_id=job.job_id, engine=job.engine_name, reason=reason)
+        except Exception as error:
+            log.exception("job_failed", job_id=job.job_id, engine=job.engine_name)
+            self._failed(job, error)
+
+    def _attempt(self, job: Job) -> None:
+        read_at = time.perf_counter()
+        instances = self._instances(job)
+        engine = self._engine(job)
+        label = EngineLabel(engine.manifest.version, engine.manifest.model_digest)
+        if job_id(instances, job.engine_name, label) != job.job_id:
+            self._outdated(job, label)
+            return
+        paths = [self._store.path(instance.path) for instance in instances]
+        outcome = infer_and_encode(
+            engine,
+            paths,
+            job.created_at,
+            self._config.node.ae_title,
+            between=lambda: self._checkpoint("infer.inferred"),
+        )
+        self._checkpoint("encode.encoded")
+        results = [self._save(job, encoded) for encoded in outcome.encoded]
+        self._checkpoint("encode.saved")
+        seconds = {**outcome.seconds, "work": round(time.perf_counter() - read_at, 3)}
+        self._finish(job, outcome, results, seconds)
+
+    def _finish(
+        self, job: Job, outcome: Outcome, results: list[Result], seconds: dict[str, float]
+    ) -> None:
+        summary = "; ".join((outcome.finding.summary, *outcome.finding.warnings))
+        if self._ledger.jobs.finish(job, results, summary, seconds, self._clock()):
+            self._checkpoint("infer.recorded")
+            log.info(
+                "job_done",
+                job_id=job.job_id,
+                engine=job.engine_name,
+                results=len(results),
+                **seconds,
+            )
+        else:
+            log.warning("late_result_dropped", job_id=job.job_id, attempt=job.attempt)
+
+    def _instances(self, job: Job) -> list[Instance]:
+        return [
+            instance
+            for instance in self._ledger.studies.instances(job.study_instance_uid)
+            if instance.series_instance_uid == job.series_instance_uid
+        ]
+
+    def _engine(self, job: Job) -> Engine:
+        engine = self._engines.get(job.engine_name)
+        if engine is None:
+            folder = self._config.node.engines_dir / job.engine_name
+            engine = load_engine(folder, threads=self._config.infer.threads)
+            self._engines[job.engine_name] = engine
+        return engine
+
+    def _outdated(self, job: Job, label: EngineLabel) -> None:
+        """The series or the engine changed since the job was made: never mix the two."""
+        if label.version != job.engine_version:
+            reason = f"engine version {job.engine_version} was replaced by {label.version}"
+        else:
+            reason = "the series or the model changed since; its next revision makes a new job"
+        self._ledger.jobs.supersede(job, reason, self._clock())
+
+    def _save(self, job: Job, encoded: Encoded) -> Result:
+        spread = hashlib.sha256(job.study_instance_uid.encode()).hexdigest()[:2]
+        path = Path("results", spread, job.study_instance_uid, job.job_id)
+        relative = str(path / f"{encoded.sop_instance_uid}.dcm")
+        size_bytes = self._store.save(relative, [encoded.content])
+        return Result(
+            sop_instance_uid=encoded.sop_instance_uid,
+            sop_class_uid=encoded.sop_class_uid,
+            series_instance_uid=encoded.series_instance_uid,
+            study_instance_uid=encoded.study_instance_uid,
+            transfer_syntax_uid=encoded.transfer_syntax_uid,
+            job_id=job.job_id,
+            kind=encoded.kind,
+            path=relative,
+            size_bytes=size_bytes,
+            digest=hashlib.sha256(encoded.content).hexdigest(),
+        )
+
+    def _failed(self, job: Job, error: Exception) -> None:
+        settings, now = self._config.infer, self._clock()
+        reason = error.message if isinstance(error, DicomNodeError) else type(error).__name__
+        if job.failures + 1 >= settings.attempts_max:
+            self._ledger.jobs.give_up(job, f"failed {job.failures + 1} times: {reason}", now)
+            return
+        wait_s = delay_s(job.failures + 1, settings.retry_first_s, 3600.0)
+        self._ledger.jobs.fail(job, reason, now + wait_s, now)
