@@ -1,0 +1,94 @@
+"""A worker that dies costs the job one attempt; the third time parks it, and the node goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from dicom_node.harness.archive import Archive
+from dicom_node.harness.scanner import echo, send
+from dicom_node.lifecycle import JobState, StudyState
+from tests.node_process import NodeProcess, wait_until
+
+
+def _node(tmp_path: Path, port: int, archive: Archive) -> NodeProcess:
+    peer = {"ae_title": "ARCHIVE", "host": "127.0.0.1", "port": archive.port}
+    scanner = {"ae_title": "SCANNER", "may_send": True}
+    return NodeProcess(tmp_path / "node", port, peers={"archive": peer, "scanner": scanner})
+
+
+def test_a_killed_worker_is_started_again_and_the_job_is_done(
+    data_dir: Path, tmp_path: Path, free_port: int
+) -> None:
+    with Archive(tmp_path / "archive") as archive:
+        node = _node(tmp_path, free_port, archive).start_crashing("cxr_quality", times=1)
+        xray = data_dir / "xray" / "dx-nih-00000001_000.dcm"
+        assert send([xray], "127.0.0.1", free_port, called="DICOM_NODE")[0].status == 0
+        node.wait_done(studies=1)
+        ledger = node.ledger()
+        jobs = ledger.jobs.in_states(JobState.DONE)
+        assert len(jobs) == 2
+        assert sorted(job.crashes for job in jobs) == [0, 1]
+        assert len(archive.received()) == 2
+        ledger.close()
+        assert node.stop() == 0
+
+
+def test_three_crashes_park_the_job_and_the_rest_flow_until_it_is_retried(
+    data_dir: Path, tmp_path: Path, free_port: int
+) -> None:
+    with Archive(tmp_path / "archive") as archive:
+        node = _node(tmp_path, free_port, archive).start_crashing("cxr_quality", times=3)
+        xray = data_dir / "xray" / "dx-nih-00000001_000.dcm"
+        send([xray], "127.0.0.1", free_port, called="DICOM_NODE")
+        node.wait_done(studies=1)
+        ledger = node.ledger()
+        [parked] = ledger.jobs.in_states(JobState.PARKED)
+        assert parked.crashes == 2
+        assert "killed by SIGKILL; 3 times" in parked.reason
+        [_] = ledger.jobs.in_states(JobState.DONE)
+        assert echo("127.0.0.1", free_port, called="DICOM_NODE") == 0
+        assert node.run_cli("retry", parked.job_id).returncode == 0
+        wait_until(lambda: len(archive.received()) == 2, what="the result of the retried job")
+        ledger.close()
+        assert node.stop() == 0
+
+
+def test_a_frozen_worker_is_killed_and_the_job_is_done(
+    data_dir: Path, tmp_path: Path, free_port: int
+) -> None:
+    with Archive(tmp_path / "archive") as archive:
+        node = _node(tmp_path, free_port, archive).start()
+        os.kill(node.child_pid("engine-worker"), signal.SIGSTOP)
+        xray = data_dir / "xray" / "dx-nih-00000001_000.dcm"
+        send([xray], "127.0.0.1", free_port, called="DICOM_NODE")
+        node.wait_done(studies=1)
+        assert len(archive.received()) == 2
+        assert "frozen: no heartbeat" in node.log()
+        assert node.stop() == 0
+
+
+def test_a_killed_receiver_is_started_again_and_the_study_comes_through(
+    data_dir: Path, tmp_path: Path, free_port: int
+) -> None:
+    with Archive(tmp_path / "archive") as archive:
+        node = _node(tmp_path, free_port, archive).start()
+        slices = sorted((data_dir / "ct-chest-lctsc-011").glob("*.dcm"))[18:30]
+
+        def kill_the_receiver(answered: int) -> None:
+            if answered == 4:
+                os.kill(node.child_pid("receiver"), signal.SIGKILL)
+
+        answers = send(slices, "127.0.0.1", free_port, called="DICOM_NODE", pause=kill_the_receiver)
+        assert [answer.status for answer in answers][:5] == [0, 0, 0, 0, None]
+        node.wait_listening()
+        rest = [answer.file for answer in answers if answer.status != 0]
+        send(rest, "127.0.0.1", free_port, called="DICOM_NODE")
+        node.wait_done(studies=1)
+        ledger = node.ledger()
+        [study] = ledger.studies.in_states([StudyState.ROUTED])
+        assert len(ledger.studies.instances(study.study_instance_uid)) == len(slices)
+        assert [event.event for event in ledger.events.of("receiver")] == ["RESTARTED"]
+        ledger.close()
+        assert node.stop() == 0

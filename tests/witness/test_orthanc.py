@@ -1,0 +1,135 @@
+"""Orthanc as the PACS: it forwards studies to the node and gets SEG and SR back."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+
+from dicom_node.lifecycle import JobState
+from tests.fault.test_kill import sent_bytes
+from tests.node_process import NodeProcess, wait_until
+
+RequireProgram = Callable[[str], Path]
+
+pytestmark = pytest.mark.witness
+
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
+
+
+@dataclass(frozen=True)
+class Orthanc:
+    """A running Orthanc, reached by its REST interface."""
+
+    dicom_port: int
+    http_port: int
+
+    def call(self, path: str, body: bytes | None = None) -> Any:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", data=body)
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return json.load(response)
+
+    def file(self, orthanc_id: str) -> bytes:
+        url = f"http://127.0.0.1:{self.http_port}/instances/{orthanc_id}/file"
+        with urllib.request.urlopen(url, timeout=60) as response:
+            content: bytes = response.read()
+            return content
+
+    def answers(self) -> bool:
+        try:
+            return bool(self.call("/system"))
+        except OSError:
+            return False
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports: list[int] = [listener.getsockname()[1] for listener in sockets]
+    for listener in sockets:
+        listener.close()
+    return ports
+
+
+@pytest.fixture
+def ports() -> list[int]:
+    return _free_ports(3)
+
+
+@pytest.fixture
+def orthanc(ports: list[int], tmp_path: Path, require_program: RequireProgram) -> Iterator[Orthanc]:
+    program = require_program("Orthanc")
+    node_port, dicom_port, http_port = ports
+    settings = {
+        "Name": "witness",
+        "StorageDirectory": str(tmp_path / "orthanc"),
+        "IndexDirectory": str(tmp_path / "orthanc"),
+        "DicomAet": "ORTHANC",
+        "DicomPort": dicom_port,
+        "HttpPort": http_port,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "DicomModalities": {"node": ["DICOM_NODE", "127.0.0.1", node_port]},
+        "Plugins": [],
+    }
+    config = tmp_path / "orthanc.json"
+    config.write_text(json.dumps(settings))
+    with (tmp_path / "orthanc.log").open("w") as log:
+        process = subprocess.Popen([program, config], stdout=log, stderr=log)
+    running = Orthanc(dicom_port, http_port)
+    try:
+        wait_until(running.answers, 30, "Orthanc's REST interface")
+        yield running
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_what_orthanc_forwards_comes_back_to_it_as_seg_and_sr(
+    orthanc: Orthanc, ports: list[int], data_dir: Path, tmp_path: Path
+) -> None:
+    pacs = {"ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port}
+    node = NodeProcess(tmp_path / "node", ports[0], peers={"archive": {**pacs, "may_send": True}})
+    node.start()
+    files = [
+        *sorted((data_dir / "ct-chest-lctsc-011").glob("*.dcm")),
+        data_dir / "xray" / "dx-nih-00000002_000.dcm",
+    ]
+    ids = [orthanc.call("/instances", file.read_bytes())["ID"] for file in files]
+    assert len(set(ids)) == len(files)
+    orthanc.call("/modalities/node/store", json.dumps(ids).encode())
+
+    node.wait_done(studies=2)
+    ledger = node.ledger()
+    done = ledger.jobs.in_states(JobState.DONE)
+    results = {r.sop_instance_uid: r for job in done for r in ledger.jobs.results(job.job_id)}
+    ledger.close()
+    assert sorted(result.sop_class_uid for result in results.values()) == [
+        SEGMENTATION,
+        *[COMPREHENSIVE_3D_SR] * 3,
+    ]
+
+    returned = [one for one in orthanc.call("/instances") if one not in ids]
+    assert len(returned) == len(results)
+    for one in returned:
+        content = orthanc.file(one)
+        file = tmp_path / f"{one}.dcm"
+        file.write_bytes(content)
+        uid, data_set = sent_bytes(file)
+        assert data_set == sent_bytes(node.data / results[uid].path)[1]
+    # the results lie in the studies of their sources
+    assert len(orthanc.call("/studies")) == 2
+    seg = next(r for r in results.values() if r.sop_class_uid == SEGMENTATION)
+    header = pydicom.dcmread(node.data / seg.path, stop_before_pixels=True)
+    source = pydicom.dcmread(files[0], stop_before_pixels=True)
+    assert header.StudyInstanceUID == source.StudyInstanceUID
+    assert header.FrameOfReferenceUID == source.FrameOfReferenceUID
+    assert node.stop() == 0
