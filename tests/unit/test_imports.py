@@ -21,7 +21,7 @@ LAYERS = (
     ("model",),
     ("conditions", "headers", "geometry"),
     ("config",),
-    ("ledger", "store"),
+    ("ledger", "store", "scu"),
     ("executor",),
     ("receive", "assemble", "route", "infer", "encode", "deliver"),
     ("inference",),
@@ -32,9 +32,9 @@ LAYERS = (
     ("__main__",),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-HARNESS_MAY = {part for layer in LAYERS[:4] for part in layer}
+HARNESS_MAY = {part for layer in LAYERS[:4] for part in layer} | {"scu"}
 DOORS = {
-    "pynetdicom": ("receive", "deliver", "harness"),
+    "pynetdicom": ("receive", "scu", "harness"),
     "highdicom": ("encode",),
     "sqlalchemy": ("ledger",),
     "alembic": ("ledger",),
