@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -15,7 +16,7 @@ from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState, JobState, StudyState
 
 _OPEN_STUDIES = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.PARKED)
-_OPEN_JOBS = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED, JobState.REFUSED)
+_OPEN_JOBS = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
 _OPEN_DELIVERIES = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.DEAD)
 
 
@@ -31,26 +32,60 @@ class OpenItem:
     reason: str
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """What the door or an engine would not take; nothing will happen to it by itself."""
+
+    what: str
+    name: str
+    at: float
+    reason: str
+
+
 def status(config_file: Path, as_json: bool, refused: bool) -> None:
-    """Print what is open; with `refused`, whom and what the door refused."""
+    """Print what is open; with `refused`, whom and what the door and the engines refused."""
     ledger = Ledger(load_config(config_file).ledger_url)
     ledger.require_current()
-    console = Console(highlight=False, markup=False, soft_wrap=as_json)
-    now = time.time()
-    items = open_items(ledger, now)
+    console = Console(highlight=False, markup=False, soft_wrap=as_json or refused)
+    items = open_items(ledger, time.time())
+    refusals = all_refusals(ledger)
     counts = {
         "jobs": {str(state): n for state, n in ledger.jobs.counts().items()},
         "deliveries": {str(state): n for state, n in ledger.deliveries.counts().items()},
     }
-    refusals = [e for name in ("REJECTED", "REFUSED") for e in ledger.events.named(name)]
+    ledger.close()
     if as_json:
         document = {
             "open": [asdict(item) for item in items],
             **counts,
-            "refused": [asdict(event) for event in refusals],
+            "refused": [asdict(refusal) for refusal in refusals],
         }
         console.print(json.dumps(document))
-        return
+    elif refused:
+        for refusal in refusals:
+            at = datetime.fromtimestamp(refusal.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+            console.print(f"{at} {refusal.what} {refusal.name}: {refusal.reason}")
+    else:
+        _print(console, items, counts, len(refusals))
+
+
+def all_refusals(ledger: Ledger) -> list[Refusal]:
+    """Return the associations, instances and jobs that were refused, oldest first."""
+    door = [event for name in ("REJECTED", "REFUSED") for event in ledger.events.named(name)]
+    refusals = [Refusal(e.subject_kind, e.subject, e.at, e.reason) for e in door]
+    refusals += [
+        Refusal("job", job.job_id, job.updated_at, f"{job.engine_name}: {job.reason}")
+        for job in ledger.jobs.in_states(JobState.REFUSED)
+    ]
+    return sorted(refusals, key=lambda refusal: refusal.at)
+
+
+def _print(
+    console: Console,
+    items: list[OpenItem],
+    counts: dict[str, dict[str, int]],
+    refusals: int,
+) -> None:
     for name, by_state in counts.items():
         words = ", ".join(f"{n} {state}" for state, n in sorted(by_state.items())) or "none"
         console.print(f"{name}: {words}")
@@ -58,11 +93,8 @@ def status(config_file: Path, as_json: bool, refused: bool) -> None:
         console.print(_table(items))
     else:
         console.print("nothing is open")
-    if refused:
-        for event in refusals:
-            console.print(f"{event.subject_kind} {event.subject}: {event.reason}")
-    elif refusals:
-        console.print(f"{len(refusals)} refusals at the door; `status --refused` lists them")
+    if refusals:
+        console.print(f"{refusals} refused at the door or by an engine: see `status --refused`")
 
 
 def open_items(ledger: Ledger, now: float) -> list[OpenItem]:

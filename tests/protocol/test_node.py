@@ -1,0 +1,201 @@
+"""The whole node on real studies: once, again, late, from strangers, to an archive that is down."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+
+from dicom_node.harness.archive import Archive
+from dicom_node.harness.scanner import send
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.lifecycle import DeliveryState, JobState, StudyState
+from tests.node_process import NodeProcess, is_done, wait_until
+
+RequireProgram = Callable[[str], Path]
+
+
+@dataclass(frozen=True)
+class Running:
+    """A node with its archive and its ledger."""
+
+    node: NodeProcess
+    archive: Archive
+    ledger: Ledger
+
+    def send(self, files: list[Path]) -> None:
+        answers = send(files, "127.0.0.1", self.node.port, called="DICOM_NODE")
+        assert [answer.status for answer in answers] == [0] * len(files)
+
+    def wait_done(self, studies: int = 1) -> None:
+        wait_until(lambda: is_done(self.ledger, studies), 90, "the end of all work")
+
+    def status(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.node.run_cli("status", "--json").stdout)
+        return document
+
+
+@pytest.fixture
+def running(tmp_path: Path, free_port: int) -> Iterator[Running]:
+    with Archive(tmp_path / "archive") as archive:
+        peers = {
+            "archive": {"ae_title": "ARCHIVE", "host": "127.0.0.1", "port": archive.port},
+            "scanner": {"ae_title": "SCANNER", "may_send": True},
+        }
+        node = NodeProcess(tmp_path / "node", free_port, peers=peers).start()
+        ledger = node.ledger()
+        yield Running(node, archive, ledger)
+        ledger.close()
+        assert node.stop() == 0
+
+
+@pytest.fixture
+def slices(data_dir: Path) -> list[Path]:
+    """Sixteen slices through the lungs."""
+    return sorted((data_dir / "ct-chest-lctsc-011").glob("*.dcm"))[16:32]
+
+
+@pytest.fixture
+def xray(data_dir: Path) -> Path:
+    return data_dir / "xray" / "dx-nih-00000001_000.dcm"
+
+
+def test_a_study_that_is_sent_again_changes_nothing(running: Running, xray: Path) -> None:
+    running.send([xray])
+    running.wait_done()
+    running.send([xray])
+    running.send([xray])
+    wait_until(lambda: len(running.ledger.events.named("REPEATED")) == 2, what="two repeats")
+    running.wait_done()
+    [study] = running.ledger.studies.in_states([StudyState.ROUTED])
+    assert study.revision == 1
+    assert [received.count for received in running.archive.received()] == [1, 1]
+
+
+def test_late_instances_make_a_new_revision_with_results_of_their_own(
+    running: Running, slices: list[Path], xray: Path
+) -> None:
+    running.send(slices[:12])
+    running.wait_done()
+    first = {received.sop_instance_uid for received in running.archive.received()}
+    running.send(slices[12:])
+    running.wait_done()
+    [study] = running.ledger.studies.in_states([StudyState.ROUTED])
+    assert study.revision == 2
+    jobs = running.ledger.jobs.of_study(study.study_instance_uid)
+    assert [(job.revision, job.state) for job in jobs] == [(1, JobState.DONE), (2, JobState.DONE)]
+    received = running.archive.received()
+    assert len(received) == 4
+    assert first < {one.sop_instance_uid for one in received}
+    # one series an object kind: viewers show its newest
+    assert len({one.series_instance_uid for one in received}) == 2
+    assert running.archive.conflicts() == ()
+
+
+def test_a_late_series_does_not_run_the_first_one_again(
+    running: Running, slices: list[Path], tmp_path: Path
+) -> None:
+    running.send(slices[:12])
+    running.wait_done()
+    other = pydicom.dcmread(slices[0])
+    other.SeriesInstanceUID = "1.2.3.4.5"
+    other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4.5.1"
+    other.save_as(tmp_path / "other.dcm")
+    running.send([tmp_path / "other.dcm"])
+    running.wait_done()
+    [study] = running.ledger.studies.in_states([StudyState.ROUTED])
+    assert study.revision == 2
+    [job] = running.ledger.jobs.of_study(study.study_instance_uid)
+    assert [event.event for event in running.ledger.events.of(job.job_id)].count("STARTED") == 1
+    assert [received.count for received in running.archive.received()] == [1, 1]
+
+
+def test_an_archive_that_is_down_is_shown_with_its_reason_and_served_when_it_is_up(
+    running: Running, xray: Path
+) -> None:
+    running.archive.stop()
+    running.send([xray])
+    wait_until(lambda: _postponed(running) == 2, what="two failed attempts")
+    shown = [item for item in running.status()["open"] if item["what"] == "delivery"]
+    assert len(shown) == 2
+    assert all("cannot be reached" in item["reason"] for item in shown)
+    running.archive.start()
+    assert running.node.run_cli("retry", "--all").returncode == 0
+    running.wait_done()
+    assert [received.count for received in running.archive.received()] == [1, 1]
+    assert running.status()["open"] == []
+
+
+def _postponed(running: Running) -> int:
+    pending = running.ledger.deliveries.in_states(DeliveryState.PENDING)
+    return sum(parcel.delivery.failures > 0 for parcel in pending)
+
+
+@pytest.mark.witness
+def test_a_stranger_is_rejected_and_status_says_which_line_would_admit_him(
+    running: Running, require_program: RequireProgram
+) -> None:
+    command = [require_program("echoscu"), "-aet", "STRANGER", "-aec", "DICOM_NODE"]
+    done = subprocess.run(
+        [*command, "127.0.0.1", str(running.node.port)], capture_output=True, text=True, check=False
+    )
+    assert "Calling AE Title Not Recognized" in done.stdout + done.stderr
+    refused = running.node.run_cli("status", "--refused").stdout
+    assert "`ae_title: STRANGER` and `may_send: true`" in refused
+
+
+@pytest.mark.witness
+def test_storescu_sends_the_chest_ct_and_the_bytes_are_kept_as_they_came(
+    running: Running, slices: list[Path], require_program: RequireProgram
+) -> None:
+    command = [require_program("storescu"), "-aet", "SCANNER", "-aec", "DICOM_NODE"]
+    subprocess.run(
+        [*command, "--propose-jls-lossless", "127.0.0.1", str(running.node.port), *slices],
+        check=True,
+        env=os.environ | {"TCP_NODELAY": "1"},
+    )
+    running.wait_done()
+    for file in slices:
+        sent = pydicom.dcmread(file)
+        study = running.ledger.studies.study_of_instance(sent.SOPInstanceUID)
+        assert study is not None
+        [row] = [
+            one
+            for one in running.ledger.studies.instances(study)
+            if one.sop_instance_uid == sent.SOPInstanceUID
+        ]
+        kept = pydicom.dcmread(running.node.data / row.path)
+        assert kept.file_meta.TransferSyntaxUID == sent.file_meta.TransferSyntaxUID
+        assert kept.PixelData == sent.PixelData
+    assert len(running.archive.received()) == 2
+
+
+def test_no_patient_identity_stands_in_the_log_or_in_the_ledger(
+    running: Running, slices: list[Path], xray: Path, data_dir: Path
+) -> None:
+    dog = data_dir / "xray" / "dx-thorax-canine-fuji.dcm"
+    running.send([*slices[:12], xray, dog])
+    running.wait_done(studies=3)
+    identities = set()
+    for file in (slices[0], xray, dog):
+        header = pydicom.dcmread(file, stop_before_pixels=True)
+        for keyword in ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber"):
+            identities.add(str(header.get(keyword) or ""))
+    written = running.node.log().encode() + (running.node.data / "ledger.sqlite").read_bytes()
+    written += (running.node.data / "ledger.sqlite-wal").read_bytes()
+    found = [text for text in identities if len(text) > 3 and text.encode() in written]
+    assert found == []
+    assert len(identities) > 3
+
+
+def test_a_second_node_on_the_same_folder_is_refused(running: Running) -> None:
+    second = running.node.run_cli("serve")
+    assert second.returncode == 2
+    assert "another node already works in" in second.stderr
