@@ -49,5 +49,5 @@ def test_every_command_stands_in_the_readme() -> None:
 
 def test_exactly_the_moves_of_the_tables_are_printed_for_the_operator() -> None:
     lines = [line.strip() for line in OPERATOR.splitlines() if re.search(r"\w --\w+--> \w", line)]
-    moves = {**STUDY_MOVES, **JOB_MOVES, **DELIVERY_MOVES}
-    assert lines == [f"{state} --{event}--> {target}" for (state, event), target in moves.items()]
+    moves = [*STUDY_MOVES.items(), *JOB_MOVES.items(), *DELIVERY_MOVES.items()]
+    assert lines == [f"{state} --{event}--> {target}" for (state, event), target in moves]

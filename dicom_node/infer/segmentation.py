@@ -91,17 +91,32 @@ def ask(
     if wanted.network_sees == "whole":
         answer: NDArray[Any] = runtime.run({model.input: values[None, None]})[model.output][0]
     else:
-        batches = [
-            runtime.run({model.input: values[first : first + SLICES_AT_ONCE, None]})[model.output]
-            for first in range(0, len(values), SLICES_AT_ONCE)
-        ]
-        answer = np.concatenate(batches).swapaxes(0, 1)
+        answer = _slice_by_slice(values, model, runtime)
     gives_labels = isinstance(model, Locate) or model.gives == "labels"
     expected = values.shape
     if answer.ndim != 4 or answer.shape[1:] != expected or (gives_labels and len(answer) != 1):
         raise EngineError(f"{model.file} answers with shape {answer.shape} for {expected}")
     labels: NDArray[Any] = answer[0].astype(np.uint8, copy=False) if gives_labels else answer
     return labels
+
+
+def _slice_by_slice(
+    values: NDArray[np.float32], model: Model | Locate, runtime: Runtime
+) -> NDArray[Any]:
+    """Return the answers for all slices, shape (classes, slices, rows, columns)."""
+    answer: NDArray[Any] | None = None
+    for first in range(0, len(values), SLICES_AT_ONCE):
+        part = runtime.run({model.input: values[first : first + SLICES_AT_ONCE, None]})[
+            model.output
+        ]
+        if answer is None:
+            answer = np.empty((part.shape[1], len(values), *part.shape[2:]), part.dtype)
+        # Copied at once: parts kept until the end would lie between the runtime's own buffers, and
+        # the process would grow to gigabytes.
+        answer[:, first : first + SLICES_AT_ONCE] = part.swapaxes(0, 1)
+    if answer is None:
+        raise EngineError(f"{model.file} was asked about a volume without slices")
+    return answer
 
 
 def _slices(source: SourceVolume, manifest: Manifest) -> Iterator[NDArray[np.float32]]:

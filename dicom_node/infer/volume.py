@@ -147,9 +147,8 @@ def to_source(answer: NDArray[Any], placement: Placement) -> NDArray[np.uint8]:
 def _likeliest(
     block: NDArray[np.float32], shares: NDArray[np.float32], in_plane: InPlane
 ) -> NDArray[np.uint8]:
-    plane = np.tensordot(block, shares, axes=([1], [0]))
-    labels: NDArray[np.uint8] = _in_plane(plane, in_plane).argmax(axis=0).astype(np.uint8)
-    return labels
+    planes = (np.tensordot(shares, channel, axes=1) for channel in block)
+    return _largest(_in_plane(plane, in_plane) for plane in planes)
 
 
 def _fullest(
@@ -163,9 +162,20 @@ def _fullest(
     if not parts:
         parts = [_in_plane(np.zeros(block.shape[1:], np.float32), in_plane)]
     # What no label fills is background, beyond the network's field of view too.
-    filled = np.stack([1.0 - np.sum(parts, axis=0), *parts])
-    fullest: NDArray[np.uint8] = np.append(np.uint8(0), labels)[filled.argmax(axis=0)]
+    background = 1.0 - sum(parts[1:], start=parts[0])
+    fullest: NDArray[np.uint8] = np.append(np.uint8(0), labels)[_largest([background, *parts])]
     return fullest
+
+
+def _largest(maps: Iterable[NDArray[np.float32]]) -> NDArray[np.uint8]:
+    """Return the index of the map that is largest at each place; of equal ones the first."""
+    first, *others = maps
+    best, index = first.copy(), np.zeros_like(first, dtype=np.uint8)
+    for number, one in enumerate(others, 1):
+        wins = one > best
+        index[wins] = number
+        np.maximum(best, one, out=best)
+    return index
 
 
 def _near(weights: Weights | None, index: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
