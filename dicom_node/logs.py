@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 import warnings
+from collections.abc import Iterator
+from types import TracebackType
 
 import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from dicom_node.errors import DicomNodeError
 
 
 def configure_logs(level: str) -> None:
@@ -25,7 +31,7 @@ def configure_logs(level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            without_foreign_words,
             structlog.processors.EventRenamer("event"),
             structlog.processors.JSONRenderer(),
         ],
@@ -33,3 +39,31 @@ def configure_logs(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def without_foreign_words(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Render the exception under `exc_info`: types and places, but no foreign message.
+
+    pydicom and highdicom quote the values that they doubt, so only our own messages are written.
+    """
+    if event.pop("exc_info", None):
+        event["exception"] = [
+            {
+                "type": type(error).__name__,
+                "message": error.message if isinstance(error, DicomNodeError) else "",
+                "at": list(_places(error.__traceback__)),
+            }
+            for error in _chain(sys.exc_info()[1])
+        ]
+    return event
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _places(trace: TracebackType | None) -> Iterator[str]:
+    for frame in traceback.extract_tb(trace):
+        yield f"{frame.filename}:{frame.lineno} {frame.name}"

@@ -11,7 +11,7 @@ from itertools import chain
 import structlog
 
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
-from dicom_node.errors import StudyUnusable
+from dicom_node.errors import StorageError, StudyUnusable
 from dicom_node.headers import attributes_of, read_header
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import JobState, StudyState
@@ -63,10 +63,16 @@ class Router:
         self._checkpoint = checkpoint
 
     def turn(self) -> None:
-        """Route every complete study."""
+        """Route every complete study; one that cannot be routed is parked and the rest go on."""
         for study in self._ledger.studies.in_states([StudyState.COMPLETE]):
-            routing = self.examine(study.study_instance_uid)
-            self._record(study, routing)
+            try:
+                self._record(study, self.examine(study.study_instance_uid))
+            except StorageError:
+                raise  # the disk or the ledger, not this study
+            except Exception as error:
+                log.exception("routing_failed", study_instance_uid=study.study_instance_uid)
+                reason = f"it could not be routed: {type(error).__name__}"
+                self._ledger.studies.routing_failed(study, reason, self._clock())
 
     def examine(self, study_instance_uid: str) -> list[SeriesRouting]:
         """Return what the rules say of each series of a study that lies in the store."""

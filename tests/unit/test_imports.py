@@ -16,8 +16,8 @@ import pytest
 import dicom_node
 
 LAYERS = (
-    ("dicom_node", "errors", "uid", "clock", "backoff", "logs"),
-    ("lifecycle",),
+    ("dicom_node", "errors", "uid", "clock", "backoff"),
+    ("lifecycle", "logs"),
     ("model",),
     ("conditions", "headers", "geometry"),
     ("config",),
