@@ -13,7 +13,8 @@ from pydicom.dataset import Dataset
 from dicom_node.errors import EngineError, StudyUnusable
 from dicom_node.headers import attributes_of
 from dicom_node.infer import images, segmentation
-from dicom_node.infer.manifest import ImageInput, Manifest, load_manifest
+from dicom_node.infer.blocks import ImageInput
+from dicom_node.infer.manifest import Manifest, load_manifest
 from dicom_node.infer.runtimes.onnxruntime import OnnxRuntime
 from dicom_node.infer.runtimes.port import Runtime
 from dicom_node.infer.series import (

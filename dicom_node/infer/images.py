@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import EngineError, StudyUnusable
+from dicom_node.infer.blocks import ImageInput, Intensity, Model
 from dicom_node.infer.intensity import clipped, scaled
-from dicom_node.infer.manifest import ImageInput, Intensity, Manifest, Model
+from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.pixels import network_values
 from dicom_node.infer.resample import axis_weights, resample
 from dicom_node.infer.runtimes.port import Runtime

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import StudyUnusable
-from dicom_node.infer.manifest import Level, Percentile, Scale
+from dicom_node.infer.blocks import Level, Percentile, Scale
 
 
 def clipped(values: NDArray[np.float32], limits: tuple[float, float] | None) -> NDArray[np.float32]:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import EngineError, StudyUnusable
+from dicom_node.infer.blocks import Components, Locate, Model, SegmentLabel, VolumeInput
 from dicom_node.infer.intensity import clipped, scaled
-from dicom_node.infer.manifest import Components, Locate, Manifest, Model, SegmentLabel, VolumeInput
+from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.pixels import network_values
 from dicom_node.infer.runtimes.port import Runtime
 from dicom_node.infer.series import SourceVolume

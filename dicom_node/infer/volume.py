@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dicom_node.errors import StudyUnusable
 from dicom_node.geometry import AxisMatch, Grid, match_axes
-from dicom_node.infer.manifest import VolumeInput
+from dicom_node.infer.blocks import VolumeInput
 from dicom_node.infer.resample import Weights, axis_weights, resample
 
 InPlane = Sequence[Weights | None]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dicom_node.errors import StudyUnusable
+from dicom_node.infer.blocks import Level, Percentile, Scale
 from dicom_node.infer.intensity import clipped, scaled
-from dicom_node.infer.manifest import Level, Percentile, Scale
 
 RAMP = np.arange(101, dtype=np.float32)
 

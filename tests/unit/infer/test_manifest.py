@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import pytest
 
 from dicom_node.conditions import Condition
 from dicom_node.errors import ConfigError
-from dicom_node.infer import manifest as manifests
-from dicom_node.infer.manifest import Manifest, Percentile, list_engines, load_manifest
+from dicom_node.infer import blocks
+from dicom_node.infer.blocks import Percentile
+from dicom_node.infer.manifest import Manifest, list_engines, load_manifest
 from dicom_node.infer.pixels import Values
 from dicom_node.model import Code, FindingKind
 from tests.unit.infer.engine_folders import CLASSIFICATION, QUALITY, SEGMENTATION, write_engine
@@ -169,6 +170,11 @@ def test_a_missing_or_empty_manifest_is_a_mistake(tmp_path: Path) -> None:
         load_manifest(tmp_path)
 
 
+def is_manifest_block(one: object) -> bool:
+    own = getattr(one, "__module__", "") == blocks.__name__
+    return own and is_dataclass(one) and one is not Percentile
+
+
 def test_every_word_of_a_manifest_stands_in_the_guide() -> None:
     guide = (ROOT / "docs" / "engines.md").read_text("utf-8")
     words = {"name", "version", "title", "kind", "description", "limits", "accepts"}
@@ -177,8 +183,8 @@ def test_every_word_of_a_manifest_stands_in_the_guide() -> None:
             line.strip().lstrip("- ").split(":")[0] for line in file.read_text("utf-8").split("\n")
         ]
         words |= {key for key in keys if key.isidentifier() and key.islower()}
-    for section in ("Model", "Locate", "Scale", "Intensity", "VolumeInput", "ImageInput",
-                    "SegmentLabel", "Components", "ClassLabel", "FaultLabel", "NoteLabel",
-                    "TestVector", "Manifest"):  # fmt: skip
-        words |= {field.name for field in fields(getattr(manifests, section))} - {"folder"}
+    sections = [Manifest, *(one for one in vars(blocks).values() if is_manifest_block(one))]
+    assert len(sections) == 13
+    for section in sections:
+        words |= {field.name for field in fields(section)} - {"folder"}
     assert sorted(word for word in words if f"`{word}`" not in guide) == []

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dicom_node.errors import StudyUnusable
 from dicom_node.geometry import Grid
-from dicom_node.infer.manifest import VolumeInput
+from dicom_node.infer.blocks import VolumeInput
 from dicom_node.infer.volume import Placement, place, to_network, to_source
 from tests.factories import AXIAL, CORONAL, SAGITTAL
 
