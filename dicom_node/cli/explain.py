@@ -62,7 +62,8 @@ def _explain_study(console: Console, plan: Plan, uid: str) -> None:
     console.print(f"study {study.study_instance_uid}")
     console.print(f"  {study.state}, revision {study.revision}: {study.reason}")
     router = build_router(plan, ledger, time.time)
-    for series in router.examine(study.study_instance_uid):
+    asked = {c.keyword for manifest in plan.engines.values() for c in manifest.accepts}
+    for series in router.examine(study.study_instance_uid, asked):
         console.print(
             f"series {series.series_instance_uid} ({len(series.instances)} instances)",
         )

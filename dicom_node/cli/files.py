@@ -65,6 +65,9 @@ def find_series(source: Path) -> tuple[list[SeriesFiles], list[Unreadable]]:
         except StudyUnusable as error:
             unreadable.append(Unreadable(path, error.message, _has_prefix(path)))
             continue
+        except OSError as error:
+            unreadable.append(Unreadable(path, f"cannot be read: {error.strerror}", True))
+            continue
         study, series = (
             str(header.get(keyword) or "") for keyword in ("StudyInstanceUID", "SeriesInstanceUID")
         )

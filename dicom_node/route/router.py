@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import structlog
 
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
+from dicom_node.conditions import OWN_KEYWORDS
 from dicom_node.errors import StorageError, StudyUnusable
 from dicom_node.headers import attributes_of, read_header
 from dicom_node.ledger.ledger import Ledger
@@ -58,6 +59,7 @@ class Router:
         self._ledger = ledger
         self._store = store
         self._rules = rules
+        self._keywords = {c.keyword for rule in rules for c in rule.when} - OWN_KEYWORDS.keys()
         self._engines = engines
         self._clock = clock
         self._checkpoint = checkpoint
@@ -74,18 +76,29 @@ class Router:
                 reason = f"it could not be routed: {type(error).__name__}"
                 self._ledger.studies.routing_failed(study, reason, self._clock())
 
-    def examine(self, study_instance_uid: str) -> list[SeriesRouting]:
-        """Return what the rules say of each series of a study that lies in the store."""
+    def examine(
+        self, study_instance_uid: str, more_keywords: Collection[str] = ()
+    ) -> list[SeriesRouting]:
+        """Return what the rules say of each series of a study that lies in the store.
+
+        Parameters
+        ----------
+        more_keywords : collection of str
+            Attributes to read beside those that the rules ask for.
+        """
         by_series: dict[str, list[Instance]] = defaultdict(list)
         for instance in self._ledger.studies.instances(study_instance_uid):
             by_series[instance.series_instance_uid].append(instance)
-        return [self._examine(uid, instances) for uid, instances in by_series.items()]
+        keywords = self._keywords | set(more_keywords) - OWN_KEYWORDS.keys()
+        return [self._examine(uid, of_one, keywords) for uid, of_one in by_series.items()]
 
-    def _examine(self, series_instance_uid: str, instances: list[Instance]) -> SeriesRouting:
+    def _examine(
+        self, series_instance_uid: str, instances: list[Instance], keywords: Collection[str]
+    ) -> SeriesRouting:
         headers = []
         for instance in instances:
             try:
-                headers.append(read_header(self._store.path(instance.path)))
+                headers.append(read_header(self._store.path(instance.path), keywords))
             except StudyUnusable:
                 continue
         attributes: Attributes = {

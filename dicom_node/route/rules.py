@@ -148,8 +148,9 @@ def _rule(
     if not isinstance(name, str) or not name:
         loaded.mistake(path, "needs a name")
         name = ""
-    if "when" not in written:
-        loaded.mistake(path, "needs `when`; write `when: {}` for a rule that always matches")
+    if written.get("when") is None:
+        where = (*path, "when") if "when" in written else path
+        loaded.mistake(where, "needs `when`; write `when: {}` for a rule that always matches")
     when, mistakes = parse_conditions(written.get("when") or {})
     for keyword, message in mistakes:
         loaded.mistake((*path, "when", keyword) if keyword else (*path, "when"), message)
@@ -181,7 +182,7 @@ def _names(
         loaded.mistake(path, f"needs at least one {what}")
         return ()
     for i, name in enumerate(names):
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             have = ", ".join(sorted(known)) or "none"
             loaded.mistake((*path, i), f"there is no {what} called {name}; there are: {have}")
     return tuple(str(name) for name in names)
