@@ -30,25 +30,26 @@ OWN_KEYWORDS: Mapping[str, str] = {
 }
 """Keywords beside DICOM's, with what they mean."""
 
-IDENTIFYING_KEYWORDS = frozenset(
+_IDENTIFYING_GROUPS = frozenset({0x0010, 0x0038})  # patient, visit
+_HARMLESS = frozenset(
     {
-        "PatientName",
-        "PatientID",
-        "OtherPatientIDs",
-        "OtherPatientNames",
-        "PatientBirthDate",
-        "PatientAddress",
-        "PatientMotherBirthName",
-        "PatientTelephoneNumbers",
-        "AccessionNumber",
+        "PatientSex",
+        "PatientAge",
+        "PatientSize",
+        "PatientWeight",
+        "PatientSpeciesDescription",
+        "PatientSexNeutered",
+        "PregnancyStatus",
     }
 )
-"""A reason never shows the value of these: reasons end in logs and in the ledger's events."""
+NO_ATTRIBUTE_VRS = frozenset({"SQ", "OB", "OW", "OF", "OD", "OL", "OV", "UN"})
+"""Elements of these are never among the attributes of a series."""
 
 _NUMERIC_VRS = frozenset({"DS", "IS", "FL", "FD", "SL", "SS", "UL", "US", "SV", "UV", "US or SS"})
 _NUMERIC_OWN = frozenset({"instance_count"})
-_COMPARISON = re.compile(r"(<=|>=|<|>)\s*(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)")
-_RANGE = re.compile(r"(-?[0-9.]+)\s*\.\.\s*(-?[0-9.]+)")
+_NUMBER = r"-?[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?"
+_COMPARISON = re.compile(rf"(<=|>=|<|>)\s*({_NUMBER})")
+_RANGE = re.compile(rf"({_NUMBER})\s*\.\.\s*({_NUMBER})")
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -76,7 +77,7 @@ class Condition:
         """Return whether the attributes of a series fulfil this condition."""
         values = tuple(v for v in attributes.get(self.keyword, ()) if v != "")
         shown = "\\".join(values) if values else "absent"
-        if values and self.keyword in IDENTIFYING_KEYWORDS:
+        if values and _identifies(self.keyword):
             shown = "(withheld)"
         wanted = " or ".join(self.tests)
         if any(_holds(test, values) for test in self.tests):
@@ -105,11 +106,10 @@ def parse_conditions(written: object) -> tuple[tuple[Condition, ...], tuple[tupl
     mistakes: list[tuple[str, str]] = []
     for keyword, test in written.items():
         alternatives: Sequence[object] = test if isinstance(test, list) else [test]
-        tests = tuple(_text(alternative) for alternative in alternatives)
-        found = _mistakes(str(keyword), tests)
+        found = _mistakes(str(keyword), alternatives)
         mistakes += [(str(keyword), message) for message in found]
         if not found:
-            conditions.append(Condition(str(keyword), tests))
+            conditions.append(Condition(str(keyword), tuple(map(_text, alternatives))))
     return tuple(conditions), tuple(mistakes)
 
 
@@ -119,25 +119,60 @@ def _text(written: object) -> str:
     return "absent" if written is None else str(written).strip()
 
 
-def _mistakes(keyword: str, tests: tuple[str, ...]) -> list[str]:
-    if keyword not in OWN_KEYWORDS and tag_for_keyword(keyword) is None:
+def _mistakes(keyword: str, alternatives: Sequence[object]) -> list[str]:
+    found = _keyword_mistakes(keyword)
+    if found:
+        return found
+    if not alternatives:
+        return [f"{keyword} has an empty list of tests and could never hold"]
+    for written in alternatives:
+        if isinstance(written, (Mapping, list)):
+            found.append(f"{written} is no test; write a value, or a list of values")
+        else:
+            found += _test_mistakes(keyword, _text(written))
+    return found
+
+
+def _keyword_mistakes(keyword: str) -> list[str]:
+    if keyword in OWN_KEYWORDS:
+        return []
+    tag = tag_for_keyword(keyword)
+    if tag is None:
         own = ", ".join(sorted(OWN_KEYWORDS))
         return [f"{keyword} is no DICOM keyword and none of ours ({own})"]
-    if not tests:
-        return [f"{keyword} has an empty list of tests and could never hold"]
-    found = []
-    for test in tests:
-        if _is_pattern(test):
-            try:
-                re.compile(test[1:-1])
-            except re.error as error:
-                found.append(f"{test} is no regular expression: {error}")
-        elif _COMPARISON.fullmatch(test) or _RANGE.fullmatch(test):
-            if not _is_numeric(keyword):
-                found.append(f"{test} compares numbers, but {keyword} holds text")
-        elif test[:1] in {"<", ">"}:
-            found.append(f"{test} has no number after its sign")
-    return found
+    if set(dictionary_VR(tag).split(" or ")) & NO_ATTRIBUTE_VRS:
+        return [f"{keyword} holds a sequence or bytes; a condition can only test values"]
+    return []
+
+
+def _test_mistakes(keyword: str, test: str) -> list[str]:
+    if _is_pattern(test):
+        try:
+            re.compile(test[1:-1])
+        except (re.error, OverflowError, RecursionError) as error:
+            return [f"{test} is no regular expression: {error}"]
+        return []
+    match = _RANGE.fullmatch(test)
+    if match or _COMPARISON.fullmatch(test):
+        if not _is_numeric(keyword):
+            return [f"{test} compares numbers, but {keyword} holds text"]
+        if match and float(match[1]) > float(match[2]):
+            return [f"{test} is an empty range; write the smaller number first"]
+        return []
+    if test[:1] in {"<", ">"}:
+        return [f"{test} has no number after its sign"]
+    if ".." in test and _is_numeric(keyword):
+        return [f"{test} is no range; write two numbers: 80 .. 140"]
+    return []
+
+
+def _identifies(keyword: str) -> bool:
+    """Return whether values of this attribute can identify a patient (PS3.15 Table E.1-1)."""
+    tag = tag_for_keyword(keyword)
+    if tag is None or keyword in _HARMLESS:
+        return False
+    named = dictionary_VR(tag) == "PN" or keyword == "AccessionNumber"
+    return named or tag >> 16 in _IDENTIFYING_GROUPS
 
 
 def _is_numeric(keyword: str) -> bool:

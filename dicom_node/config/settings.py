@@ -27,7 +27,8 @@ def _uid(text: str) -> str:
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Uid = Annotated[str, AfterValidator(_uid)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -55,29 +56,29 @@ class ReceiveSettings(Section):
     require_called_ae_title: bool = True
     associations_max: Annotated[int, Field(ge=1)] = 100
     pdu_bytes_max: Annotated[int, Field(ge=4096, le=1048576)] = 131072
-    idle_timeout_s: Seconds = 60
+    idle_timeout_s: Positive = 60
     free_bytes_min: Annotated[int, Field(ge=0)] = 1_000_000_000
     extra_sop_classes: tuple[Uid, ...] = ()
 
 
 class AssembleSettings(Section):
-    quiet_after_release_s: Annotated[float, Field(ge=0)] = 5
-    quiet_otherwise_s: Annotated[float, Field(ge=0)] = 60
+    quiet_after_release_s: NotNegative = 5
+    quiet_otherwise_s: NotNegative = 60
 
 
 class InferSettings(Section):
     threads: Annotated[int, Field(ge=1)] = 2
-    job_timeout_s: Seconds = 1800
+    job_timeout_s: Positive = 1800
     crashes_max: Annotated[int, Field(ge=1)] = 3
     attempts_max: Annotated[int, Field(ge=1)] = 10
-    retry_first_s: Seconds = 5
+    retry_first_s: Positive = 5
 
 
 class DeliverSettings(Section):
-    timeout_s: Seconds = 30
-    retry_first_s: Seconds = 5
-    retry_longest_s: Seconds = 3600
-    give_up_after_h: Annotated[float, Field(gt=0)] = 72
+    timeout_s: Positive = 30
+    retry_first_s: Positive = 5
+    retry_longest_s: Positive = 3600
+    give_up_after_h: Positive = 72
 
 
 class Peer(Section):

@@ -47,6 +47,7 @@ def load_yaml(file: Path) -> YamlFile:
     try:
         text = file.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+        loaded.data = {} if root is None else _build(root, (), loaded)
     except OSError as error:
         raise ConfigError(
             mistakes=[Mistake(str(file), 0, "", f"cannot be read: {error.strerror}")],
@@ -59,7 +60,12 @@ def load_yaml(file: Path) -> YamlFile:
         raise ConfigError(
             mistakes=[Mistake(str(file), line, "", f"is no YAML: {error.problem}")]
         ) from error
-    loaded.data = {} if root is None else _build(root, (), loaded)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(mistakes=[Mistake(str(file), 0, "", f"is no YAML: {error}")]) from error
+    except RecursionError as error:
+        raise ConfigError(
+            mistakes=[Mistake(str(file), 0, "", "holds itself by an alias")]
+        ) from error
     return loaded
 
 

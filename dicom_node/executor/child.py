@@ -143,7 +143,8 @@ class Child:
         process = self._process
         if process is not None and process.is_alive():
             process.kill()
-        self._thread.join(5.0)
+        if self._thread.is_alive():
+            self._thread.join(5.0)
 
     def _supervise(self) -> None:
         pause_s = _RESTART_FIRST_S

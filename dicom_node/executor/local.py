@@ -98,10 +98,17 @@ class LocalExecutor:
                 made.handler(task)
             except Exception as error:
                 log.exception("task_failed", lane=lane, key=task.key)
-                made.on_error(task, error)
+                self._tell(made, task, error)
             finally:
                 with self._changed:
                     self._running.discard((lane, task.key))
+
+    def _tell(self, lane: Lane, task: Task, error: Exception) -> None:
+        """Have the lane note an error; that may fail too, and the lane goes on."""
+        try:
+            lane.on_error(task, error)
+        except Exception:
+            log.exception("error_not_noted", lane=task.lane, key=task.key)
 
     def _next(self, lane: str) -> Task | None:
         """Wait for the next task of a lane; None once the executor stops."""

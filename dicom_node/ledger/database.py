@@ -93,7 +93,8 @@ class Database:
         """Insert a row unless its key is taken; return whether it was inserted."""
         make = sqlite_insert if self.dialect == "sqlite" else postgresql_insert
         statement = make(table).values(**row).on_conflict_do_nothing()
-        return connection.execute(statement).rowcount == 1
+        inserted = connection.execute(statement.returning(*table.primary_key.columns))
+        return inserted.first() is not None
 
     def insert(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
         connection.execute(insert(table).values(**row))

@@ -88,7 +88,15 @@ class Jobs:
                     continue
                 again = f"revision {study.revision} has the input of this job again"
                 if not _MOVES.move(
-                    connection, job.job_id, JobState.SUPERSEDED, JobEvent.RETRIED, again, now
+                    connection,
+                    job.job_id,
+                    JobState.SUPERSEDED,
+                    JobEvent.RETRIED,
+                    again,
+                    now,
+                    not_before=now,
+                    failures=0,
+                    crashes=0,
                 ):
                     write_event(connection, now, subject, "UNCHANGED", f"{again}; it stands")
             self._supersede(connection, study, {job.job_id for job in jobs}, now)

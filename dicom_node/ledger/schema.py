@@ -31,6 +31,9 @@ metadata = MetaData(
     }
 )
 
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite counts a row's number up by itself only in an INTEGER, which has 64 bits there."""
+
 
 def _state_check(states: type[StrEnum]) -> CheckConstraint:
     allowed = ", ".join(f"'{state}'" for state in states)
@@ -136,7 +139,7 @@ results = Table(
 deliveries = Table(
     "deliveries",
     metadata,
-    Column("delivery_id", Integer, primary_key=True, autoincrement=True),
+    Column("delivery_id", _NUMBER, primary_key=True, autoincrement=True),
     Column("sop_instance_uid", Text, ForeignKey("results.sop_instance_uid"), nullable=False),
     Column("destination", Text, nullable=False),
     Column("priority", Integer, nullable=False),
@@ -156,7 +159,7 @@ deliveries = Table(
 events = Table(
     "events",
     metadata,
-    Column("event_id", Integer, primary_key=True, autoincrement=True),
+    Column("event_id", _NUMBER, primary_key=True, autoincrement=True),
     Column("at", Float, nullable=False),
     Column("subject_kind", Text, nullable=False),
     Column("subject", Text, nullable=False),

@@ -51,15 +51,13 @@ def refusal_of_association(
     return None
 
 
-def check_identity(command: Identity, data_set: Identity) -> None:
-    """Refuse an instance that could not be found again under its UIDs.
+def check_command(command: Identity) -> None:
+    """Refuse a C-STORE-RQ whose UIDs are none: nothing could be filed under them.
 
     Parameters
     ----------
     command : Identity
         From the C-STORE-RQ, which carries no Study and no Series Instance UID.
-    data_set : Identity
-        From the data set that came with it.
 
     Raises
     ------
@@ -74,6 +72,24 @@ def check_identity(command: Identity, data_set: Identity) -> None:
             raise InstanceRefused(
                 f"the command's {name} is no UID", status=Status.DATA_SET_DOES_NOT_MATCH
             )
+
+
+def check_identity(command: Identity, data_set: Identity) -> None:
+    """Refuse an instance that could not be found again under its UIDs.
+
+    Parameters
+    ----------
+    command : Identity
+        From the C-STORE-RQ.
+    data_set : Identity
+        From the data set that came with it.
+
+    Raises
+    ------
+    InstanceRefused
+        With the status that answers the C-STORE.
+    """
+    check_command(command)
     for name, value in (
         ("SOP Instance UID", data_set.sop_instance_uid),
         ("SOP Class UID", data_set.sop_class_uid),

@@ -23,7 +23,7 @@ from dicom_node.headers import reading
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.studies import Arrival
 from dicom_node.model import Instance
-from dicom_node.receive.policy import Identity, Status, check_identity
+from dicom_node.receive.policy import Identity, Status, check_command, check_identity
 from dicom_node.store.local import LocalStore
 from dicom_node.uid import derived_uid
 
@@ -77,9 +77,10 @@ class InstanceKeeper:
             raise StoreFull(
                 "less than receive.free_bytes_min is free", hint="free space on node.data_dir"
             )
+        command = Identity(arriving.sop_class_uid, arriving.sop_instance_uid, "", "")
+        check_command(command)
         file_meta = _file_meta(arriving)
         identity = _identity(file_meta + arriving.data_set)
-        command = Identity(arriving.sop_class_uid, arriving.sop_instance_uid, "", "")
         check_identity(command, identity)
         digest = hashlib.sha256(arriving.data_set).hexdigest()
         path = instance_path(identity, digest)

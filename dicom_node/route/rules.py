@@ -151,7 +151,7 @@ def _rule(
     if written.get("when") is None:
         where = (*path, "when") if "when" in written else path
         loaded.mistake(where, "needs `when`; write `when: {}` for a rule that always matches")
-    when, mistakes = parse_conditions(written.get("when") or {})
+    when, mistakes = parse_conditions({} if written.get("when") is None else written["when"])
     for keyword, message in mistakes:
         loaded.mistake((*path, "when", keyword) if keyword else (*path, "when"), message)
     priority = str(written.get("priority", "routine")).upper()

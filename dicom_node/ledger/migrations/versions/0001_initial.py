@@ -24,7 +24,12 @@ def upgrade() -> None:
     op.create_index(op.f("ix_associations_closed_at"), "associations", ["closed_at"], unique=False)
     op.create_table(
         "events",
-        sa.Column("event_id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column(
+            "event_id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+        ),
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("subject_kind", sa.Text(), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
@@ -162,7 +167,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "deliveries",
-        sa.Column("delivery_id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column(
+            "delivery_id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+        ),
         sa.Column("sop_instance_uid", sa.Text(), nullable=False),
         sa.Column("destination", sa.Text(), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
