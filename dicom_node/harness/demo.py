@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -30,7 +31,12 @@ _TIMEOUT_S = 120.0
 _LOOK_EVERY_S = 0.2
 _QUIET_S = 2
 
+_STAGES = ("receive", "assemble", "route", "wait", "infer", "encode", "deliver")
+_WIDTH_MIN = 130
+
 console = Console(highlight=False, markup=False)
+if not console.is_terminal:
+    console = Console(highlight=False, markup=False, width=_WIDTH_MIN)
 
 
 @dataclass(frozen=True)
@@ -175,35 +181,33 @@ def _is_done(studies: Sequence[Sample], ledger: Ledger) -> bool:
 
 
 def _show(studies: Sequence[Sample], ledger: Ledger, archive: Archive) -> list[str]:
-    """Print the table; return what is not as expected."""
-    table = Table(expand=True, show_lines=True)
-    headings = ("study", "rule", "engine", "finding", "results", "seconds in each stage")
-    for heading, ratio in zip(headings, (3, 3, 3, 4, 4, 4), strict=True):
-        table.add_column(heading, ratio=ratio, overflow="fold")
+    """Print the tables; return what is not as expected."""
+    found = Table("study", "rule", "engine", "finding", "results in the archive", box=SIMPLE)
+    spent = Table("seconds", *_STAGES, box=SIMPLE)
     missing = []
     for study in studies:
         uid = study.study_instance_uid
-        arrived = [r for r in archive.received() if r.study_instance_uid == uid]
+        arrived = {r.sop_instance_uid for r in archive.received() if r.study_instance_uid == uid}
         if len(arrived) != study.results:
             missing.append(f"{study.title}: {len(arrived)} results, not {study.results}")
         jobs = ledger.jobs.of_study(uid)
         for job in jobs:
-            classes = [
-                _class_name(result.sop_class_uid) for result in ledger.jobs.results(job.job_id)
-            ]
-            table.add_row(
+            results = [r for r in ledger.jobs.results(job.job_id) if r.sop_instance_uid in arrived]
+            found.add_row(
                 study.title,
                 job.rule,
                 f"{job.engine_name} {job.engine_version}",
                 job.summary or f"{job.state}: {job.reason}",
-                ", ".join(classes) or "none",
-                _seconds(ledger, job),
+                ", ".join(_class_name(r.sop_class_uid) for r in results) or "none",
             )
+            seconds = _seconds(ledger, job)
+            title = f"{study.title}, {job.engine_name}"
+            spent.add_row(title, *(f"{seconds[stage]:.1f}" for stage in _STAGES))
         if not jobs:
-            table.add_row(study.title, "none", "none", "no rule matched", "none", "-")
+            found.add_row(study.title, "none matched", "none", "none", "none")
     if archive.conflicts():
         missing.append(f"{len(archive.conflicts())} results came twice with other bytes")
-    console.print(table)
+    console.print(found, spent)
     return missing
 
 
@@ -211,22 +215,22 @@ def _class_name(sop_class_uid: str) -> str:
     return pydicom.uid.UID(sop_class_uid).name.removesuffix(" Storage")
 
 
-def _seconds(ledger: Ledger, job: Job) -> str:
+def _seconds(ledger: Ledger, job: Job) -> dict[str, float]:
     """Return what each stage took, from the ledger's events."""
     events = ledger.events
     at = {event.event: event.at for event in events.of(job.study_instance_uid)}
     at |= {f"JOB_{event.event}": event.at for event in events.of(job.job_id)}
     received = [i.received_at for i in ledger.studies.instances(job.study_instance_uid)]
     sent = [parcel.delivery.updated_at for parcel in ledger.deliveries.of_job(job.job_id)]
-    stages = {
+    return {
         "receive": max(received) - at["INSTANCE_STORED"],
         "assemble": at["COMPLETED"] - max(received),
         "route": at["ROUTED"] - at["COMPLETED"],
         "wait": at.get("JOB_STARTED", at["ROUTED"]) - at["ROUTED"],
-        **{name: s for name, s in job.seconds.items() if name in {"infer", "encode"}},
-        "deliver": max(sent, default=0.0) - at.get("JOB_FINISHED", 0.0) if sent else 0.0,
+        "infer": job.seconds.get("infer", 0.0),
+        "encode": job.seconds.get("encode", 0.0),
+        "deliver": max(sent) - at["JOB_FINISHED"] if sent else 0.0,
     }
-    return ", ".join(f"{name} {seconds:.1f}" for name, seconds in stages.items())
 
 
 def _draw(studies: Sequence[Sample], archive: Archive, folder: Path) -> None:
