@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from dicom_node import __version__
 from dicom_node.cli import check as check_command
@@ -17,6 +16,7 @@ from dicom_node.cli import process as process_command
 from dicom_node.cli import retry as retry_command
 from dicom_node.cli import serve as serve_command
 from dicom_node.cli import status as status_command
+from dicom_node.cli.console import make_console
 from dicom_node.errors import ConfigError, DicomNodeError
 
 app = typer.Typer(
@@ -43,7 +43,7 @@ def _plain_errors() -> Iterator[None]:
     try:
         yield
     except DicomNodeError as error:
-        console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        console = make_console(wraps=False, stderr=True)
         console.print(error.message, style="red")
         if error.hint:
             console.print(f"-> {error.hint}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from dicom_node.cli.console import make_console
 from dicom_node.config.settings import Config, validate_config
 from dicom_node.config.yaml_lines import load_yaml
 from dicom_node.deliver.store_scu import Address, echo
@@ -16,7 +17,7 @@ from dicom_node.route.rules import validate_rules
 
 def check(config_file: Path, with_echo: bool) -> bool:
     """Print what is wrong; return whether nothing is."""
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = make_console(wraps=False)
     mistakes, config = find_mistakes(config_file)
     for mistake in mistakes:
         console.print(str(mistake), style="red")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from dicom_node.cli.console import make_console
 from dicom_node.cli.files import find_series
 from dicom_node.config.settings import load_config
 from dicom_node.errors import StudyUnusable
@@ -27,7 +28,7 @@ def explain(config_file: Path, subject: str) -> None:
     StudyUnusable
         If there is no such file and no such study.
     """
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = make_console(wraps=False)
     plan = load_plan(load_config(config_file))
     if Path(subject).exists():
         _explain_files(console, plan, Path(subject))

@@ -30,9 +30,11 @@ class SeriesFiles:
 
     @property
     def title(self) -> str:
-        """Modality and description, for a table; no patient's identity."""
+        """Modality and description, or the only file's name, for a table."""
         attributes = self.attributes
         words = [*attributes.get("Modality", ()), *attributes.get("SeriesDescription", ())]
+        if len(self.paths) == 1:
+            words.append(self.paths[0].name)
         return " ".join(word for word in words if word) or self.series_instance_uid
 
 

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+from dicom_node.cli.console import make_console, make_table
 from dicom_node.cli.files import SeriesFiles, find_series
 from dicom_node.config.settings import load_config
 from dicom_node.errors import ConfigError, DicomNodeError
@@ -54,7 +53,7 @@ def process(config_file: Path, source: Path, out: Path, engine_names: Sequence[s
     lines = [Line(broken.path.name, "-", "-", broken.reason, refused=True) for broken in unreadable]
     engines: dict[str, Engine] = {}
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True, markup=False), transient=True) as progress:
+    with Progress(*columns, console=make_console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=None)
         for series in found:
             for rule, name in _wanted(plan, series, engine_names, lines):
@@ -102,11 +101,7 @@ def _run(plan: Plan, engine: Engine, series: SeriesFiles, rule: str, out: Path) 
 
 
 def _print(lines: Sequence[Line], out: Path) -> None:
-    table = Table(expand=True)
-    for heading, ratio in (("series", 2), ("rule", 2), ("engine", 2), ("finding, or why not", 5)):
-        table.add_column(heading, ratio=ratio, overflow="fold")
-    table.add_column("results")
-    table.add_column("seconds", justify="right")
+    table = make_table("series", "rule", "engine", "finding, or why not", "results", "seconds")
     for line in lines:
         seconds = f"{line.seconds:.1f}" if line.results else "-"
         style = "red" if line.refused else None
@@ -119,7 +114,7 @@ def _print(lines: Sequence[Line], out: Path) -> None:
             seconds,
             style=style,
         )
-    console = Console(highlight=False, markup=False)
+    console = make_console()
     console.print(table)
     written = sum(len(line.results) for line in lines)
     console.print(f"{written} results in {out}")

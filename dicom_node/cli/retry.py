@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from rich.console import Console
-
+from dicom_node.cli.console import make_console
 from dicom_node.config.settings import load_config
 from dicom_node.errors import StudyUnusable
 from dicom_node.ledger.ledger import Ledger
@@ -23,7 +22,7 @@ def retry(config_file: Path, subjects: list[str], all_of_them: bool) -> bool:
     """
     ledger = Ledger(load_config(config_file).ledger_url)
     ledger.require_current()
-    console = Console(highlight=False, markup=False)
+    console = make_console(wraps=False)
     now = time.time()
     if all_of_them:
         subjects = [*subjects, *_bad_ends(ledger)]

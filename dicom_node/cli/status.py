@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from dicom_node.cli.console import make_console, make_table
 from dicom_node.config.settings import load_config
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState, JobState, StudyState
@@ -46,7 +47,7 @@ def status(config_file: Path, as_json: bool, refused: bool) -> None:
     """Print what is open; with `refused`, whom and what the door and the engines refused."""
     ledger = Ledger(load_config(config_file).ledger_url)
     ledger.require_current()
-    console = Console(highlight=False, markup=False, soft_wrap=as_json or refused)
+    console = make_console(wraps=not (as_json or refused))
     items = open_items(ledger, time.time())
     refusals = all_refusals(ledger)
     counts = {
@@ -136,7 +137,7 @@ def open_items(ledger: Ledger, now: float) -> list[OpenItem]:
 
 
 def _table(items: list[OpenItem]) -> Table:
-    table = Table("what", "name", "state", "for", "why", show_lines=False)
+    table = make_table("what", "name", "state", "for", "why")
     for item in items:
         table.add_row(item.what, item.name, item.state, f"{item.since_s:.0f} s", item.reason)
     return table
