@@ -15,7 +15,7 @@ from dicom_node.config.settings import Config
 from dicom_node.errors import ConfigError, DicomNodeError, InstanceRefused, StoreFull
 from dicom_node.ledger.associations import AssociationEnd
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.receive.contexts import accepted_contexts
+from dicom_node.receive.contexts import supported_contexts, verification_context
 from dicom_node.receive.policy import Status, refusal_of_association
 from dicom_node.receive.stream import (
     IMPLEMENTATION_CLASS_UID,
@@ -76,6 +76,7 @@ class Receiver:
             If the address cannot be listened on.
         """
         handlers = [
+            (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_REJECTED, self._rejected),
             (evt.EVT_RELEASED, self._ended, [AssociationEnd.RELEASED]),
@@ -101,6 +102,13 @@ class Receiver:
         self._ae.shutdown()
 
     # ------------------------------------------------------------ associations
+
+    def _requested(self, event: Any) -> None:
+        """Support what the requestor proposes; pynetdicom negotiates after this returns."""
+        proposed = event.assoc.requestor.primitive.presentation_context_definition_list
+        event.assoc.acceptor.supported_contexts = supported_contexts(
+            proposed, self._settings.extra_sop_classes
+        )
 
     def _accepted(self, event: Any) -> None:
         requestor = event.assoc.requestor
@@ -192,7 +200,7 @@ class Receiver:
 
     def _application_entity(self, ae_title: str) -> Any:
         ae = AE(ae_title=ae_title)
-        ae.supported_contexts = accepted_contexts(self._settings.extra_sop_classes)
+        ae.supported_contexts = [verification_context()]
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         ae.maximum_pdu_size = self._settings.pdu_bytes_max

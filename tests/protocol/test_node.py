@@ -12,6 +12,7 @@ from typing import Any
 
 import pydicom
 import pytest
+import yaml
 
 from dicom_node.harness.archive import Archive
 from dicom_node.harness.scanner import send
@@ -199,3 +200,43 @@ def test_a_second_node_on_the_same_folder_is_refused(running: Running) -> None:
     second = running.node.run_cli("serve")
     assert second.returncode == 2
     assert "another node already works in" in second.stderr
+
+
+def test_a_dead_archive_does_not_hold_up_another(
+    xray: Path, tmp_path: Path, free_port: int
+) -> None:
+    rules = {
+        "rules": [
+            {
+                "name": "both",
+                "when": {"Modality": "DX"},
+                "engines": ["cxr_quality"],
+                "destinations": ["dead", "alive"],
+            }
+        ]
+    }
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
+    with Archive(tmp_path / "dead") as dead, Archive(tmp_path / "alive") as alive:
+        dead.stop()
+        peers = {
+            "dead": {"ae_title": "DEAD", "host": "127.0.0.1", "port": dead.port},
+            "alive": {"ae_title": "ALIVE", "host": "127.0.0.1", "port": alive.port},
+            "scanner": {"ae_title": "SCANNER", "may_send": True},
+        }
+        settings = {"rules_file": str(tmp_path / "rules.yaml")}
+        node = NodeProcess(tmp_path / "node", free_port, peers=peers, node=settings).start()
+        send([xray], "127.0.0.1", free_port, called="DICOM_NODE")
+        assert alive.wait_for(1)
+        ledger = node.ledger()
+        wait_until(lambda: _destinations(ledger, DeliveryState.SENT) == ["alive"])
+        unsent = (DeliveryState.PENDING, DeliveryState.SENDING)
+        assert _destinations(ledger, *unsent) == ["dead"]
+        dead.start()
+        assert dead.wait_for(1)
+        assert dead.received()[0].digest == alive.received()[0].digest
+        ledger.close()
+        assert node.stop() == 0
+
+
+def _destinations(ledger: Ledger, *states: DeliveryState) -> list[str]:
+    return [parcel.delivery.destination for parcel in ledger.deliveries.in_states(*states)]
