@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dicom_node.cli.app import app
-
 
 def main() -> None:
     """Run the command line."""
+    # Each child process imports this module again; it must not drag every library along.
+    from dicom_node.cli.app import app
+
     app()
 
 
