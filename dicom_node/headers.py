@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
-from typing import Any
+from typing import Any, BinaryIO
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -34,7 +34,9 @@ def reading(what: str) -> Iterator[None]:
         ) from error
 
 
-def read_header(source: str | PathLike[str], keywords: Collection[str] | None = None) -> Dataset:
+def read_header(
+    source: str | PathLike[str] | BinaryIO, keywords: Collection[str] | None = None
+) -> Dataset:
     """Return everything before the pixels of a file, with or without preamble and File Meta.
 
     Every element is decoded once here, so that no later access can fail.
@@ -56,6 +58,8 @@ def read_header(source: str | PathLike[str], keywords: Collection[str] | None = 
         dataset.decode()
     if not len(dataset):
         if keywords is not None:
+            if not isinstance(source, str | PathLike):
+                source.seek(0)
             return read_header(source)
         raise StudyUnusable("no DICOM data set")
     return dataset

@@ -68,7 +68,7 @@ Positive = Annotated[float, Field(gt=0)]
 Range = Annotated[tuple[float, float], AfterValidator(_rising)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
-manifest_block = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Percentile:
 Level = Annotated[Percentile | float, BeforeValidator(_level)]
 
 
-@manifest_block
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Model:
     """A network: its file and what goes in and out."""
 
@@ -93,7 +93,7 @@ class Model:
     """One channel a class, or one number a voxel."""
 
 
-@manifest_block
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Locate:
     """A small network that finds what the main one is then shown, cropped."""
 
@@ -108,7 +108,7 @@ class Locate:
     """Less of it than this is not taken for it: the series is refused."""
 
 
-@manifest_block
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Scale:
     """A linear map of two levels to two values."""
 
@@ -118,7 +118,7 @@ class Scale:
     clip: bool = True
 
 
-@manifest_block
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Intensity:
     """From stored values to what the network was trained on."""
 
@@ -127,7 +127,7 @@ class Intensity:
     scale: Scale | None = None
 
 
-@manifest_block
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class VolumeInput:
     """How a volume is laid before the network."""
 
@@ -149,7 +149,7 @@ class VolumeInput:
     extent_min_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
-@manifest_block
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class ImageInput:
     """How a single image is laid before the network."""
 
@@ -160,7 +160,7 @@ class ImageInput:
     """Rows and columns of the source; a smaller image is refused."""
 
 
-@manifest_block
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class SegmentLabel:
     """One label of the network, as a segment (PS3.3 C.8.20.4)."""
 
@@ -172,7 +172,7 @@ class SegmentLabel:
     modifier: CodeWritten | None = None
 
 
-@manifest_block
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Components:
     """What is left of a mask once it is on the source's grid."""
 
@@ -181,7 +181,7 @@ class Components:
     volume_min_ml: Annotated[float, Field(ge=0)] = 0.0
 
 
-@manifest_block
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class ClassLabel:
     """One output of a classifier."""
 
@@ -191,7 +191,7 @@ class ClassLabel:
     threshold: Probability
 
 
-@manifest_block
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class FaultLabel:
     """One output of a quality network that speaks against the image."""
 
@@ -201,7 +201,7 @@ class FaultLabel:
     non_diagnostic: Probability
 
 
-@manifest_block
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class NoteLabel:
     """One output of a quality network that only says something."""
 
@@ -211,7 +211,7 @@ class NoteLabel:
     """Its name below 0.5; left out if empty."""
 
 
-@manifest_block
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class TestVector:
     """An input with the output that the network gave when it was released."""
 

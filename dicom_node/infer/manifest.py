@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, SkipValidation, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from dicom_node.conditions import Condition, parse_conditions
 from dicom_node.config.yaml_lines import YamlFile, load_yaml, raise_mistakes
 from dicom_node.errors import ConfigError, InvariantBroken, Mistake
 from dicom_node.infer.blocks import (
+    STRICT,
     ClassLabel,
     Components,
     FaultLabel,
@@ -28,7 +30,6 @@ from dicom_node.infer.blocks import (
     SegmentLabel,
     TestVector,
     VolumeInput,
-    manifest_block,
 )
 from dicom_node.model import FindingKind
 
@@ -47,7 +48,7 @@ _OPTIONAL: Mapping[FindingKind, tuple[str, ...]] = {
 """The blocks that each kind must have and may have; it must not have another kind's."""
 
 
-@manifest_block
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Manifest:
     """One engine: what it is, what it takes, how, and what its answers mean."""
 

@@ -115,6 +115,8 @@ def test_the_same_series_gives_the_same_mask_on_two_threads(lungs: Finding, data
     paths = sorted((data_dir / "ct-chest-lctsc-011").glob("*.dcm"), reverse=True)
     again, _ = load_engine(ENGINES / "ct_lungs", threads=2).run(paths)
     assert again.sop_instance_uids == lungs.sop_instance_uids
+    assert again.mask is not None
+    assert lungs.mask is not None
     assert np.array_equal(again.mask, lungs.mask)
 
 

@@ -178,7 +178,7 @@ def test_storescu_gets_the_same_answers(
     sent: Sent,
     require_program: RequireProgram,
 ) -> None:
-    command = [
+    command: list[str | Path] = [
         require_program("storescu"),
         "-v",
         "-aet",

@@ -13,6 +13,7 @@ from typing import Any
 import pydicom
 import pytest
 import yaml
+from pydicom.uid import UID
 
 from dicom_node.harness.archive import Archive
 from dicom_node.harness.scanner import send
@@ -106,8 +107,8 @@ def test_a_late_series_does_not_run_the_first_one_again(
     running.send(slices[:12])
     running.wait_done()
     other = pydicom.dcmread(slices[0])
-    other.SeriesInstanceUID = "1.2.3.4.5"
-    other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4.5.1"
+    other.SeriesInstanceUID = UID("1.2.3.4.5")
+    other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3.4.5.1")
     other.save_as(tmp_path / "other.dcm")
     running.send([tmp_path / "other.dcm"])
     running.wait_done()
@@ -143,7 +144,13 @@ def _postponed(running: Running) -> int:
 def test_a_stranger_is_rejected_and_status_says_which_line_would_admit_him(
     running: Running, require_program: RequireProgram
 ) -> None:
-    command = [require_program("echoscu"), "-aet", "STRANGER", "-aec", "DICOM_NODE"]
+    command: list[str | Path] = [
+        require_program("echoscu"),
+        "-aet",
+        "STRANGER",
+        "-aec",
+        "DICOM_NODE",
+    ]
     done = subprocess.run(
         [*command, "127.0.0.1", str(running.node.port)], capture_output=True, text=True, check=False
     )
@@ -156,7 +163,13 @@ def test_a_stranger_is_rejected_and_status_says_which_line_would_admit_him(
 def test_storescu_sends_the_chest_ct_and_the_bytes_are_kept_as_they_came(
     running: Running, slices: list[Path], require_program: RequireProgram
 ) -> None:
-    command = [require_program("storescu"), "-aet", "SCANNER", "-aec", "DICOM_NODE"]
+    command: list[str | Path] = [
+        require_program("storescu"),
+        "-aet",
+        "SCANNER",
+        "-aec",
+        "DICOM_NODE",
+    ]
     subprocess.run(
         [*command, "--propose-jls-lossless", "127.0.0.1", str(running.node.port), *slices],
         check=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,9 +34,8 @@ def planes(
     )
     way = normal + np.tan(np.radians(tilt_degrees)) * column
     first = np.array([-100.0, 20.0, 7.0])
-    return [
-        Plane(tuple(first + offset * way), tuple(orientation), 4, 6, spacing) for offset in offsets
-    ]
+    directions: Any = tuple(orientation)
+    return [Plane(tuple(first + offset * way), directions, 4, 6, spacing) for offset in offsets]
 
 
 @pytest.mark.parametrize("orientation", [AXIAL, CORONAL, SAGITTAL, OBLIQUE])

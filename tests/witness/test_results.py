@@ -65,7 +65,7 @@ def segments_match(
         np.testing.assert_array_equal(mask, finding.mask == segment.segment_number)
 
     groups = report_read_by_dcmqi(paths["SR"], folder)["Measurements"]
-    volumes = {
+    volumes: dict[Any, Any] = {
         group["TrackingUniqueIdentifier"]: (
             group["ReferencedSegment"],
             float(group["measurementItems"][0]["value"]),

@@ -9,7 +9,7 @@ import pydicom
 import pytest
 from pydicom.data import get_charset_files
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.uid import JPEG2000, JPEGBaseline8Bit
+from pydicom.uid import JPEG2000, UID, JPEGBaseline8Bit
 
 from dicom_node.encode.results import encode
 from dicom_node.encode.sources import TYPE_2
@@ -53,14 +53,15 @@ def test_names_survive_in_utf8(charset_file: str, name: str) -> None:
 
 
 def test_absent_attributes_of_type_2_are_empty() -> None:
-    sources = headers_of(make_ct_series(3, **dict.fromkeys(TYPE_2)))
+    absent: dict[str, Any] = dict.fromkeys(TYPE_2)
+    sources = headers_of(make_ct_series(3, **absent))
     for result in results_on(sources):
         for keyword in TYPE_2:
             assert result[keyword].is_empty, keyword
 
 
 def test_patient_and_study_are_copied() -> None:
-    given = {
+    given: dict[str, Any] = {
         "IssuerOfPatientID": "HOSPITAL",
         "PatientAge": "054Y",
         "PatientWeight": 70.5,
@@ -109,7 +110,10 @@ def test_identity_that_was_removed_in_an_unknown_way_is_told_so() -> None:
 
 
 def test_uids_are_kept_even_where_they_break_the_rules() -> None:
-    uids = {"StudyInstanceUID": "1.2.840.007.1", "SeriesInstanceUID": "1.2.840.007.2"}
+    uids: dict[str, Any] = {
+        "StudyInstanceUID": "1.2.840.007.1",
+        "SeriesInstanceUID": "1.2.840.007.2",
+    }
     with pytest.warns(UserWarning, match="Invalid value for VR UI"):
         sources = headers_of(make_ct_series(2, **uids))
     for result in results_on(sources):
@@ -160,7 +164,7 @@ def test_loss_in_the_source_is_told_in_the_seg(
 ) -> None:
     sources = headers_of([make_xray(**changes)])
     if syntax is not None:
-        sources[0].file_meta.TransferSyntaxUID = syntax
+        sources[0].file_meta.TransferSyntaxUID = UID(syntax)
     seg = results_on(sources)[0]
     assert written == (
         seg.LossyImageCompression,

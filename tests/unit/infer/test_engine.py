@@ -34,7 +34,7 @@ def engine(root: Path, written: dict[str, Any], network: Network, **changes: Any
 
 def balls(*spheres: tuple[float, float, float, float]) -> NDArray[np.int16]:
     """Return 20 slices of 40 x 40 with spheres (slice, row, column, radius) of 0 HU in air."""
-    at = np.stack(np.mgrid[0:20, 0:40, 0:40], axis=-1)
+    at = np.moveaxis(np.mgrid[0:20, 0:40, 0:40], 0, -1)
     pixels = np.full((20, 40, 40), -1000, np.int16)
     for *centre, radius in spheres:
         pixels[np.linalg.norm(at - centre, axis=-1) <= radius] = 0
@@ -289,7 +289,11 @@ def test_images_that_are_not_accepted_are_left_out(tmp_path: Path) -> None:
 def test_a_number_that_is_no_probability_is_the_engines_fault(tmp_path: Path) -> None:
     path = write(xray(0.5), tmp_path / "a.dcm")
     for index, answer in enumerate([[[0.0, 1.5]], [[0.0]], [[0.0, np.nan]], [0.0, 1.0]]):
-        run = engine(tmp_path / str(index), CLASSIFICATION, lambda _, a=answer: np.array(a)).run
+
+        def network(_: NDArray[Any], given: object = answer) -> NDArray[Any]:
+            return np.array(given)
+
+        run = engine(tmp_path / str(index), CLASSIFICATION, network).run
         with pytest.raises(EngineError):
             run([path])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from dicom_node.infer.resample import axis_weights, resample
 
@@ -46,11 +47,11 @@ def test_a_ramp_in_millimetres_stays_that_ramp(
 
 
 def test_what_lies_outside_the_field_of_view_has_no_weight() -> None:
-    sums = axis_weights(100, 1.0, 140, 1.0).sum(axis=1)
+    sums: NDArray[np.float64] = axis_weights(100, 1.0, 140, 1.0).sum(axis=1)
     assert np.allclose(sums[:20], 0)
     assert np.allclose(sums[20:120], 1)
     assert np.allclose(sums[120:], 0)
-    half = axis_weights(3, 1.0, 2, 2.0).sum(axis=1)
+    half: NDArray[np.float64] = axis_weights(3, 1.0, 2, 2.0).sum(axis=1)
     assert np.allclose(half, 0.75)
 
 
