@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 import structlog
@@ -21,9 +21,12 @@ log = structlog.get_logger()
 INFER_LANE = "infer"
 DELIVER_LANE = "deliver/"
 """Followed by the destination's name: each has a lane of its own."""
+GONE_LANE = "deliver"
+"""For deliveries to destinations that are no longer configured."""
 
 _LOOK_AGAIN_S = 1.0
 _SWEEP_EVERY_S = 2.0
+_NOTE_AGAIN_S = 3600.0
 
 T = TypeVar("T")
 
@@ -37,18 +40,19 @@ class Coordinator:
         assembler: Assembler,
         router: Router,
         executor: Executor,
-        attempts_max: int,
+        destinations: Collection[str],
         clock: Clock,
     ) -> None:
         self._ledger = ledger
         self._assembler = assembler
         self._router = router
         self._executor = executor
-        self._attempts_max = attempts_max
+        self._destinations = destinations
         self._clock = clock
         self._hint = threading.Event()
         self._stopping = False
         self._swept_at = 0.0
+        self._noted: dict[str, tuple[str, float]] = {}
         self._thread = threading.Thread(target=self._run, name="coordinator", daemon=True)
 
     def start(self) -> None:
@@ -68,7 +72,7 @@ class Coordinator:
         look_again_at = self._guarded("assemble", self._assembler.turn)
         self._guarded("route", self._router.turn)
         now = self._clock()
-        if now - self._swept_at >= _SWEEP_EVERY_S:
+        if not 0 <= now - self._swept_at < _SWEEP_EVERY_S:  # a clock may be set back
             self._guarded("sweep", self.sweep)
             self._swept_at = now
         self._guarded("submit", self.submit)
@@ -82,8 +86,7 @@ class Coordinator:
         for job in self._ledger.jobs.ready(now):
             self._executor.submit(Task(INFER_LANE, job.job_id, job.priority))
         for destination, priority in self._ledger.deliveries.destinations_ready(now):
-            lane = DELIVER_LANE + destination
-            self._executor.submit(Task(lane, destination, priority))
+            self._executor.submit(Task(self._lane(destination), destination, priority))
 
     def sweep(self) -> None:
         """Put back what is under way in the ledger and in nobody's hand.
@@ -98,13 +101,10 @@ class Coordinator:
         for job in running:
             if (INFER_LANE, job.job_id) in in_hand:
                 continue
-            if job.failures + 1 >= self._attempts_max:
-                self._ledger.jobs.give_up(job, f"interrupted {job.failures + 1} times", now)
-            else:
-                self._ledger.jobs.interrupt(job, "the node stopped while it ran", now)
+            self._ledger.jobs.interrupt(job, "the node stopped while it ran", now)
         for parcel in sending:
             delivery = parcel.delivery
-            if (DELIVER_LANE + delivery.destination, delivery.destination) not in in_hand:
+            if (self._lane(delivery.destination), delivery.destination) not in in_hand:
                 self._ledger.deliveries.interrupt(
                     delivery, "the node stopped while it was sent", now
                 )
@@ -123,8 +123,18 @@ class Coordinator:
             self._note_failure(stage, reason)
             return None
 
+    def _lane(self, destination: str) -> str:
+        """Return the lane of a destination; those that were unconfigured since share one."""
+        return DELIVER_LANE + destination if destination in self._destinations else GONE_LANE
+
     def _note_failure(self, stage: str, reason: str) -> None:
+        """Leave an event, but not one for each second in which the same is wrong."""
+        now = self._clock()
+        last_reason, last_at = self._noted.get(stage, ("", 0.0))
+        if reason == last_reason and abs(now - last_at) < _NOTE_AGAIN_S:
+            return
+        self._noted[stage] = (reason, now)
         try:
-            self._ledger.events.record(self._clock(), ("node", stage), "STAGE_FAILED", reason)
+            self._ledger.events.record(now, ("node", stage), "STAGE_FAILED", reason)
         except DicomNodeError as error:
             log.error("event_lost", reason=error.message)

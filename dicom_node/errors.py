@@ -76,6 +76,10 @@ class DeliveryError(DicomNodeError):
     """A result could not be delivered to a destination."""
 
 
+class ResultLost(DeliveryError):
+    """Our own file of a result cannot be read; the destination is not to blame."""
+
+
 class PeerUnreachable(DeliveryError):
     """No association, or it broke before the answer; the peer may come back."""
 

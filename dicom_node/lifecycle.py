@@ -80,6 +80,8 @@ STUDY_MOVES: Mapping[tuple[StudyState, StudyEvent], StudyState] = {
     (StudyState.COMPLETE, StudyEvent.ROUTING_FAILED): StudyState.PARKED,
     # the person decided
     (StudyState.PARKED, StudyEvent.RETRIED): StudyState.COMPLETE,
+    # routed once more: an engine was replaced, or a person changed the rules
+    (StudyState.ROUTED, StudyEvent.RETRIED): StudyState.COMPLETE,
     # a late instance opens the next revision
     (StudyState.COMPLETE, StudyEvent.INSTANCE_STORED): StudyState.RECEIVING,
     (StudyState.ROUTED, StudyEvent.INSTANCE_STORED): StudyState.RECEIVING,

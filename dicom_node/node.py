@@ -14,7 +14,7 @@ import structlog
 from dicom_node.assemble.assembler import Assembler
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
 from dicom_node.config.settings import Config
-from dicom_node.coordinator import DELIVER_LANE, INFER_LANE, Coordinator
+from dicom_node.coordinator import DELIVER_LANE, GONE_LANE, INFER_LANE, Coordinator
 from dicom_node.deliver.deliverer import Deliverer
 from dicom_node.engine_worker import EngineWorker
 from dicom_node.errors import ConfigError
@@ -95,12 +95,13 @@ class Node:
         self._deliverer = Deliverer(config, self._ledger, self._store, clock, checkpoint)
         self._worker = EngineWorker(config, self._ledger, clock, checkpoint)
         self._executor = LocalExecutor(self._lanes())
+        self._router = Router(self._ledger, self._store, plan.rules, plan.labels, clock, checkpoint)
         self._coordinator = Coordinator(
             self._ledger,
             Assembler(self._ledger, config.assemble, clock, checkpoint),
-            Router(self._ledger, self._store, plan.rules, plan.labels, clock, checkpoint),
+            self._router,
             self._executor,
-            config.infer.attempts_max,
+            config.destinations,
             clock,
         )
         self._receiver = Child(
@@ -120,6 +121,7 @@ class Node:
         self._ledger.events.record(now, ("node", self._config.node.ae_title), "STARTED", reason)
         log.info("node_started", pid=os.getpid(), lost=lost, leftovers=leftovers)
         self._coordinator.sweep()
+        self._router.reroute_outdated()
         self._worker.start()
         self._executor.run()
         self._receiver.start()
@@ -142,6 +144,7 @@ class Node:
 
     def _lanes(self) -> dict[str, Lane]:
         lanes = {INFER_LANE: Lane(self._infer, self._task_failed)}
+        lanes[GONE_LANE] = Lane(self._deliver, self._delivery_failed)
         for name in self._config.destinations:
             lanes[DELIVER_LANE + name] = Lane(self._deliver, self._delivery_failed)
         return lanes

@@ -125,12 +125,18 @@ class Worker:
         return engine
 
     def _outdated(self, job: Job, label: EngineLabel) -> None:
-        """The series or the engine changed since the job was made: never mix the two."""
-        if label.version != job.engine_version:
-            reason = f"engine version {job.engine_version} was replaced by {label.version}"
-        else:
-            reason = "the series or the model changed since; its next revision makes a new job"
-        self._ledger.jobs.supersede(job, reason, self._clock())
+        """Never run a job on another input, or with another engine, than it was made for."""
+        now = self._clock()
+        study = self._ledger.studies.get(job.study_instance_uid)
+        if study is not None and study.revision != job.revision:
+            reason = "the series changed since; the study's next revision makes a new job"
+            self._ledger.jobs.supersede(job, reason, now)
+            return
+        reason = (
+            f"engine {job.engine_name} {job.engine_version} was changed on disk (now "
+            f"{label.version}) while the node runs; restart the node: it routes the study again"
+        )
+        self._ledger.jobs.give_up(job, reason, now)
 
     def _save(self, job: Job, encoded: Encoded) -> Result:
         spread = hashlib.sha256(job.study_instance_uid.encode()).hexdigest()[:2]

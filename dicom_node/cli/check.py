@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from dicom_node.cli.console import make_console
-from dicom_node.config.settings import Config, validate_config
-from dicom_node.config.yaml_lines import load_yaml
+from dicom_node.config.settings import Config, NodeSettings, validate_config
+from dicom_node.config.yaml_lines import YamlFile, load_yaml
 from dicom_node.deliver.store_scu import Address, echo
 from dicom_node.errors import ConfigError, Mistake, PeerUnreachable
-from dicom_node.infer.manifest import Manifest, list_engines
+from dicom_node.infer.manifest import find_engines
+from dicom_node.ledger.ledger import Ledger
 from dicom_node.route.rules import validate_rules
 
 
@@ -38,21 +40,54 @@ def find_mistakes(config_file: Path) -> tuple[list[Mistake], Config | None]:
     except ConfigError as error:
         return list(error.mistakes), None
     config = validate_config(loaded)
-    mistakes = list(loaded.mistakes)
-    if config is None:
-        return mistakes, None
-    engines: dict[str, Manifest] = {}
+    if config is not None:
+        _check_ledger(loaded, config)
+    places = _Places.of(loaded, config)
+    mistakes: list[Mistake] = []
+    engines: tuple[str, ...] = ()
     try:
-        engines = list_engines(config.node.engines_dir)
+        found = find_engines(places.engines_dir)
+        engines, mistakes = found.folders, list(found.mistakes)
     except ConfigError as error:
-        nowhere = Mistake(str(config_file), loaded.line_of(("node", "engines_dir")), "", str(error))
-        mistakes += error.mistakes or [nowhere]
+        loaded.mistake(("node", "engines_dir"), str(error))
     try:
-        rules_file = load_yaml(config.node.rules_file)
+        rules_file = load_yaml(places.rules_file)
+        validate_rules(rules_file, dict.fromkeys(engines), dict.fromkeys(places.destinations))
+        mistakes += rules_file.mistakes
     except ConfigError as error:
-        return [*mistakes, *error.mistakes], config
-    validate_rules(rules_file, engines, config.destinations)
-    return mistakes + rules_file.mistakes, config
+        mistakes += error.mistakes
+    return loaded.mistakes + mistakes, config
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where the other files lie; guessed from a configuration that has mistakes of its own."""
+
+    engines_dir: Path
+    rules_file: Path
+    destinations: tuple[str, ...]
+
+    @classmethod
+    def of(cls, loaded: YamlFile, config: Config | None) -> _Places:
+        if config is not None:
+            node = config.node
+            return cls(node.engines_dir, node.rules_file, tuple(config.destinations))
+        data = loaded.data if isinstance(loaded.data, dict) else {}
+        written, peers = data.get("node"), data.get("peers")
+        node = NodeSettings()
+        paths = {}
+        for key in ("engines_dir", "rules_file"):
+            value = written.get(key) if isinstance(written, dict) else None
+            own = value if isinstance(value, str) else getattr(node, key)
+            paths[key] = loaded.file.parent / own
+        return cls(**paths, destinations=tuple(peers) if isinstance(peers, dict) else ())
+
+
+def _check_ledger(loaded: YamlFile, config: Config) -> None:
+    try:
+        Ledger(config.ledger_url).close()
+    except ConfigError as error:
+        loaded.mistake(("ledger", "url"), f"{error.message}; {error.hint}")
 
 
 def _echo(console: Console, name: str, config: Config) -> bool:

@@ -103,5 +103,5 @@ def _print_outcomes(
 def _print_events(console: Console, events: Sequence[Event]) -> None:
     for event in events:
         at = datetime.fromtimestamp(event.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        move = f" {event.from_state} -> {event.to_state}" if event.to_state else ""
+        move = f" {event.from_state or 'nothing'} -> {event.to_state}" if event.to_state else ""
         console.print(f"  {at} {event.event}{move}: {event.reason}")

@@ -7,8 +7,8 @@ import structlog
 from dicom_node.backoff import delay_s
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
 from dicom_node.config.settings import Config
-from dicom_node.deliver.store_scu import Address, send
-from dicom_node.errors import PeerRefused, PeerUnreachable
+from dicom_node.deliver.store_scu import Address, Item, send
+from dicom_node.errors import DeliveryError, PeerUnreachable
 from dicom_node.ledger.deliveries import Parcel
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState
@@ -73,11 +73,18 @@ class Deliverer:
             )
             self._postpone(parcels, gone)
             return False
-        paths = [self._store.path(parcel.result.path) for parcel in parcels]
+        items = [
+            Item(
+                self._store.path(parcel.result.path),
+                parcel.result.sop_class_uid,
+                parcel.result.transfer_syntax_uid,
+            )
+            for parcel in parcels
+        ]
         answered = 0
         try:
             self._checkpoint("deliver.sending")
-            for parcel, outcome in zip(parcels, send(paths, address), strict=True):
+            for parcel, outcome in zip(parcels, send(items, address), strict=True):
                 self._checkpoint("deliver.answered")
                 self._note(parcel, outcome)
                 answered += 1
@@ -87,7 +94,7 @@ class Deliverer:
             return False
         return True
 
-    def _note(self, parcel: Parcel, outcome: PeerRefused | str) -> None:
+    def _note(self, parcel: Parcel, outcome: DeliveryError | str) -> None:
         delivery, now = parcel.delivery, self._clock()
         if isinstance(outcome, str):
             self._ledger.deliveries.accepted(delivery, outcome, now)
@@ -102,7 +109,7 @@ class Deliverer:
         else:
             self._give_up(parcel, outcome)
 
-    def _postpone(self, parcels: list[Parcel], error: PeerRefused | PeerUnreachable) -> None:
+    def _postpone(self, parcels: list[Parcel], error: DeliveryError) -> None:
         """Try again later; what has been tried for days is given up."""
         settings = self._settings
         for parcel in parcels:
@@ -122,7 +129,7 @@ class Deliverer:
                 reason=reason,
             )
 
-    def _give_up(self, parcel: Parcel, error: PeerRefused | PeerUnreachable) -> None:
+    def _give_up(self, parcel: Parcel, error: DeliveryError) -> None:
         delivery = parcel.delivery
         reason = _in_words(error)
         self._ledger.deliveries.give_up(delivery, reason, self._clock())
@@ -134,5 +141,5 @@ class Deliverer:
         )
 
 
-def _in_words(error: PeerRefused | PeerUnreachable) -> str:
+def _in_words(error: DeliveryError) -> str:
     return f"{error.message}; {error.hint}" if error.hint else error.message

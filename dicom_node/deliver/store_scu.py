@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydicom.uid import UID
 
-from dicom_node.errors import PeerRefused, PeerUnreachable
+from dicom_node.errors import PeerRefused, PeerUnreachable, ResultLost
 from dicom_node.scu.part10 import Part10File
 from dicom_node.scu.requestor import Requestor
 
@@ -41,13 +41,22 @@ def echo(address: Address) -> None:
             raise PeerUnreachable(f"{address.called_ae_title} did not answer the C-ECHO")
 
 
-def send(paths: Sequence[Path], address: Address) -> Iterator[PeerRefused | str]:
+@dataclass(frozen=True)
+class Item:
+    """A Part 10 file to send, and the presentation context that it needs."""
+
+    path: Path
+    sop_class_uid: str
+    transfer_syntax_uid: str
+
+
+def send(items: Sequence[Item], address: Address) -> Iterator[PeerRefused | ResultLost | str]:
     """Send files over one association; yield each one's outcome as soon as it is known.
 
     Yields
     ------
-    PeerRefused or str
-        For each file in order: why the destination did not take it, or in words that it did.
+    PeerRefused, ResultLost or str
+        For each file in order: why the destination did not get it, or in words that it did.
 
     Raises
     ------
@@ -55,17 +64,23 @@ def send(paths: Sequence[Path], address: Address) -> Iterator[PeerRefused | str]
         If there is no association, or it broke; the rest was not sent, and what was under way may
         or may not have arrived.
     """
-    files = [Part10File.read(path) for path in paths]
-    contexts = [file.context for file in files if file.context is not None]
+    contexts = [(item.sop_class_uid, item.transfer_syntax_uid) for item in items]
     with _associate(address, contexts) as requestor:
-        for file in files:
-            yield _store(requestor, file, address)
+        for item in items:
+            yield _store(requestor, item, address)
 
 
-def _store(requestor: Requestor, file: Part10File, address: Address) -> PeerRefused | str:
+def _store(requestor: Requestor, item: Item, address: Address) -> PeerRefused | ResultLost | str:
     peer = address.called_ae_title
+    try:
+        file = Part10File.read(item.path)
+    except OSError as error:
+        return ResultLost(
+            f"our file {item.path.name} cannot be read: {error.strerror}",
+            hint="restore it from a backup, or retry the job's study",
+        )
     if not requestor.accepts(file):
-        name = UID(file.context[0]).name if file.context else "file without SOP Class UID"
+        name = UID(item.sop_class_uid).name
         return PeerRefused(
             f"{peer} accepts no {name}",
             status=SOP_CLASS_NOT_SUPPORTED,

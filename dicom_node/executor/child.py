@@ -172,6 +172,8 @@ class Child:
         self._process = process
         with self._sending:
             self._pipe = pipe
+        if self._stopping.is_set():  # stop() came before there was a pipe to say so
+            self.send("stop")
         log.info("child_started", child=self.name, pid=process.pid)
         try:
             self._listen(process, pipe)

@@ -6,6 +6,7 @@ of its mistakes at once, each with file, line and key.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -34,6 +35,7 @@ from dicom_node.infer.blocks import (
 from dicom_node.model import FindingKind
 
 FILE_NAME = "engine.yaml"
+_GUIDE = "docs/engines.md has every word of engine.yaml"
 
 _NEEDED: Mapping[FindingKind, tuple[str, ...]] = {
     FindingKind.SEGMENTATION: ("volume", "segments"),
@@ -98,10 +100,45 @@ def load_manifest(folder: Path) -> Manifest:
     """
     loaded = load_yaml(folder / FILE_NAME)
     manifest = _validated(loaded)
-    raise_mistakes([loaded], hint="docs/engines.md has every word of engine.yaml")
+    raise_mistakes([loaded], hint=_GUIDE)
     if manifest is None:
         raise InvariantBroken("no manifest and no mistake")
     return manifest
+
+
+@dataclasses.dataclass(frozen=True)
+class EnginesFound:
+    """What lies in a folder of engine folders."""
+
+    manifests: dict[str, Manifest]
+    """By name; only of those without a mistake."""
+    folders: tuple[str, ...]
+    """The names of all, with or without mistakes."""
+    mistakes: tuple[Mistake, ...]
+
+
+def find_engines(root: Path) -> EnginesFound:
+    """Return the engines in `root`, and the mistakes of those that cannot be used.
+
+    Raises
+    ------
+    ConfigError
+        If `root` is no folder.
+    """
+    if not root.is_dir():
+        raise ConfigError(f"{root} is no folder", hint="point engines_dir to the engine folders")
+    manifests: dict[str, Manifest] = {}
+    folders: list[str] = []
+    mistakes: list[Mistake] = []
+    for file in sorted(root.glob(f"*/{FILE_NAME}")):
+        folders.append(file.parent.name)
+        try:
+            manifest = load_manifest(file.parent)
+        except ConfigError as error:
+            mistakes += error.mistakes
+        else:
+            manifests[manifest.name] = manifest
+    return EnginesFound(manifests, tuple(folders), tuple(mistakes))
 
 
 def list_engines(root: Path) -> dict[str, Manifest]:
@@ -112,20 +149,10 @@ def list_engines(root: Path) -> dict[str, Manifest]:
     ConfigError
         With every mistake of every folder.
     """
-    engines: dict[str, Manifest] = {}
-    mistakes: list[Mistake] = []
-    if not root.is_dir():
-        raise ConfigError(f"{root} is no folder", hint="point engines_dir to the engine folders")
-    for file in sorted(root.glob(f"*/{FILE_NAME}")):
-        try:
-            manifest = load_manifest(file.parent)
-        except ConfigError as error:
-            mistakes += error.mistakes
-        else:
-            engines[manifest.name] = manifest
-    if mistakes:
-        raise ConfigError(mistakes=mistakes, hint="docs/engines.md has every word of engine.yaml")
-    return engines
+    found = find_engines(root)
+    if found.mistakes:
+        raise ConfigError(mistakes=found.mistakes, hint=_GUIDE)
+    return found.manifests
 
 
 def _validated(loaded: YamlFile) -> Manifest | None:

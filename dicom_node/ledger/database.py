@@ -21,11 +21,13 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from dicom_node.errors import ConfigError, StorageError, StoreFull
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_MS = 30_000
+_URLS = "use sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
 
 
 class Database:
@@ -40,24 +42,24 @@ class Database:
 
     def __init__(self, url: str) -> None:
         try:
-            parsed = make_url(url)
-        except ArgumentError as error:
-            raise ConfigError(f"ledger.url is no database URL: {url}") from error
-        self.dialect = parsed.get_backend_name()
+            self._url = make_url(url)
+            self.dialect = self._url.get_backend_name()
+            if self.dialect == "sqlite":
+                timeout = {"timeout": _BUSY_TIMEOUT_MS / 1000}
+                self._engine = create_engine(self._url, connect_args=timeout)
+                event.listen(self._engine, "connect", _set_pragmas)
+            else:
+                self._engine = create_engine(self._url, pool_pre_ping=True)
+        except (ArgumentError, ImportError) as error:
+            # the URL may hold a password, so it is not repeated
+            raise ConfigError("ledger.url cannot be used", hint=_URLS) from error
         if self.dialect not in {"sqlite", "postgresql"}:
-            raise ConfigError(
-                f"ledger.url names {self.dialect}", hint="use sqlite or postgresql+psycopg"
-            )
-        if self.dialect == "sqlite":
-            if parsed.database:
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            self._engine = create_engine(parsed, connect_args={"timeout": _BUSY_TIMEOUT_MS / 1000})
-            event.listen(self._engine, "connect", _set_pragmas)
-        else:
-            self._engine = create_engine(parsed, pool_pre_ping=True)
+            raise ConfigError(f"ledger.url names {self.dialect}", hint=_URLS)
 
     def migrate(self) -> None:
-        """Bring the schema to the newest version, in one transaction."""
+        """Make the database's folder and bring the schema to its newest version."""
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
         config = _alembic_config()
         with self.writing() as connection:
             config.attributes["connection"] = connection
@@ -66,13 +68,21 @@ class Database:
     def require_current(self) -> None:
         """Raise ConfigError unless the schema is there in the newest version."""
         newest = ScriptDirectory.from_config(_alembic_config()).get_current_head()
-        with self.reading() as connection:
-            version = MigrationContext.configure(connection).get_current_revision()
+        version = None
+        if self._file is None or self._file.exists():  # SQLite would make the file
+            with self.reading() as connection:
+                version = MigrationContext.configure(connection).get_current_revision()
         if version != newest:
             raise ConfigError(
                 f"the ledger is at version {version}, this program needs {newest}",
                 hint="run `dicom-node serve` once: it makes and migrates the ledger",
             )
+
+    @property
+    def _file(self) -> Path | None:
+        """SQLite's file; None where the database is no file."""
+        database = self._url.database if self.dialect == "sqlite" else None
+        return Path(database) if database else None
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -106,6 +116,10 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except PoolTimeout as error:
+            raise StorageError(
+                "the ledger is busy", hint="lower receive.associations_max"
+            ) from error
         except DBAPIError as error:
             text = str(error.orig)
             if "full" in text or "No space left" in text:

@@ -163,16 +163,14 @@ class Studies:
                 schema.studies.c.revision == study.revision,
             )
 
-    def retry(self, study_instance_uid: str, now: float) -> bool:
-        """Put a parked study back to be routed."""
+    def retry(
+        self, study_instance_uid: str, now: float, reason: str = "retried by the operator"
+    ) -> bool:
+        """Put a parked or routed study back to be routed; what is unchanged is not done again."""
         with self._database.writing() as connection:
-            return _MOVES.move(
-                connection,
-                study_instance_uid,
-                StudyState.PARKED,
-                StudyEvent.RETRIED,
-                "retried by the operator",
-                now,
+            return any(
+                _MOVES.move(connection, study_instance_uid, state, StudyEvent.RETRIED, reason, now)
+                for state in (StudyState.PARKED, StudyState.ROUTED)
             )
 
     def routed(self, connection: Connection, study: Study, reason: str, now: float) -> bool:

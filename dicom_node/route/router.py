@@ -76,6 +76,28 @@ class Router:
                 reason = f"it could not be routed: {type(error).__name__}"
                 self._ledger.studies.routing_failed(study, reason, self._clock())
 
+    def reroute_outdated(self) -> None:
+        """Route the studies again whose open jobs were made for an engine that was replaced.
+
+        Done once, at start: the engines are read then, and do not change while the node runs.
+        """
+        for job in self._ledger.jobs.in_states(JobState.QUEUED, JobState.PARKED):
+            if job.job_id == self._job_id_now(job):
+                continue
+            reason = f"engine {job.engine_name} was replaced since the study was routed"
+            if self._ledger.studies.retry(job.study_instance_uid, self._clock(), reason):
+                log.info("study_rerouted", study_instance_uid=job.study_instance_uid, reason=reason)
+
+    def _job_id_now(self, job: Job) -> str | None:
+        """Return what the job would be called today; None if its engine is gone."""
+        instances = [
+            instance
+            for instance in self._ledger.studies.instances(job.study_instance_uid)
+            if instance.series_instance_uid == job.series_instance_uid
+        ]
+        engine = self._engines.get(job.engine_name)
+        return None if engine is None else job_id(instances, job.engine_name, engine)
+
     def examine(
         self, study_instance_uid: str, more_keywords: Collection[str] = ()
     ) -> list[SeriesRouting]:

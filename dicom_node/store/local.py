@@ -73,7 +73,10 @@ class LocalStore:
         self._durable: OrderedDict[Path, None] = OrderedDict()
         self._folders = threading.Lock()
         with _translated(root):
-            self._incoming.mkdir(parents=True, exist_ok=True)
+            for folder in reversed([root, *root.parents]):
+                if not folder.exists():
+                    self._make_folder(folder)
+            self._incoming.mkdir(exist_ok=True)
 
     def path(self, relative: str) -> Path:
         """Return where a file lies; StorageError if the name leads out of the store."""
@@ -105,6 +108,7 @@ class LocalStore:
                 self._disk.sync_folder(target.parent)
                 self._checkpoint("store.saved")
             except BaseException:
+                self._durable.clear()  # somebody may have removed a folder that we remember
                 with suppress(OSError):
                     part.unlink(missing_ok=True)
                 raise
@@ -145,11 +149,14 @@ class LocalStore:
                 wanted.append(folder)
                 folder = folder.parent
             for new in reversed(wanted):
-                self._disk.make_folder(new)
-                self._disk.sync_folder(new.parent)
+                self._make_folder(new)
                 self._durable[new] = None
             while len(self._durable) > _FOLDERS_REMEMBERED:
                 self._durable.popitem(last=False)
+
+    def _make_folder(self, folder: Path) -> None:
+        self._disk.make_folder(folder)
+        self._disk.sync_folder(folder.parent)
 
 
 @contextmanager

@@ -1,0 +1,201 @@
+"""`dicom-node status` and `dicom-node retry`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.lifecycle import DeliveryState, JobState, StudyState
+from tests.unit.cli.sites import Site
+from tests.unit.ledger import rows
+from tests.unit.ledger.rows import STUDY, a_job, a_result, delivery_of, job_of, study_of
+
+PARKED_STUDY = "1.2.3.8"
+
+
+@pytest.fixture
+def busy(site: Site) -> Site:
+    """A node with one of everything that needs a person, and of what does not."""
+    with site.ledger() as ledger:
+        parked = rows.complete(ledger, rows.an_instance(study_instance_uid=PARKED_STUDY))
+        ledger.studies.routing_failed(parked, "its files are gone", 260.0)
+        rows.routed(ledger, a_job("done"), a_job("parked"), a_job("refused"), a_job("queued"))
+        results = [a_result(number, job_id="done") for number in (1, 2, 3, 4)]
+        ledger.jobs.finish(rows.started(ledger, "done"), results, "found", {}, 400.0)
+        ledger.jobs.give_up(rows.started(ledger, "parked"), "killed by SIGKILL; 3 times", 400.0)
+        ledger.jobs.refuse(rows.started(ledger, "refused"), "not a chest", 400.0)
+        dead, sent, waiting, _ = rows.sending(ledger)
+        ledger.deliveries.give_up(dead.delivery, "ARCHIVE answered 0xC000", 420.0)
+        ledger.deliveries.accepted(sent.delivery, "stored", 420.0)
+        ledger.deliveries.postpone(waiting.delivery, "cannot be reached", 9e9, 420.0)
+        ledger.events.record(10.0, ("association", "CT9"), "REJECTED", "CT9 is unknown")
+    return site
+
+
+def as_json(site: Site) -> Any:
+    result = site.call("status", "--json")
+    assert result.exit_code == 0
+    return json.loads(result.output)
+
+
+def test_status_shows_what_is_open_and_why(busy: Site) -> None:
+    result = busy.call("status")
+    assert result.exit_code == 0
+    assert "jobs: 1 DONE, 1 PARKED, 1 QUEUED, 1 REFUSED" in result.output
+    assert "deliveries: 1 DEAD, 1 PENDING, 1 SENDING, 1 SENT" in result.output
+    for words in (
+        [PARKED_STUDY, "PARKED", "its files are gone"],
+        ["parked", "PARKED", "ct_lungs: killed by SIGKILL; 3 times"],
+        ["queued", "QUEUED"],
+        ["delivery", "1", "DEAD", "SEG to archive: ARCHIVE answered 0xC000"],
+        ["delivery", "3", "PENDING", "SEG to archive: cannot be reached"],
+        ["delivery", "4", "SENDING"],
+    ):
+        assert any(all(word in line for word in words) for line in result.output.splitlines())
+    assert "2 refused at the door or by an engine: see `status --refused`" in result.output
+
+
+def test_what_came_to_its_end_is_not_listed(busy: Site) -> None:
+    names = {(item["what"], item["name"]) for item in as_json(busy)["open"]}
+    assert names == {
+        ("study", PARKED_STUDY),
+        ("job", "parked"),
+        ("job", "queued"),
+        ("delivery", "1"),
+        ("delivery", "3"),
+        ("delivery", "4"),
+    }
+
+
+def test_json_has_the_counts_the_reasons_and_the_refusals(busy: Site) -> None:
+    document = as_json(busy)
+    assert document["jobs"] == {"DONE": 1, "PARKED": 1, "QUEUED": 1, "REFUSED": 1}
+    assert document["deliveries"] == {"DEAD": 1, "PENDING": 1, "SENDING": 1, "SENT": 1}
+    [parked] = [item for item in document["open"] if item["name"] == "parked"]
+    assert parked["reason"] == "ct_lungs: killed by SIGKILL; 3 times"
+    assert parked["study_instance_uid"] == STUDY
+    assert parked["since_s"] > 0
+    assert [(one["what"], one["name"], one["reason"]) for one in document["refused"]] == [
+        ("association", "CT9", "CT9 is unknown"),
+        ("job", "refused", "ct_lungs: not a chest"),
+    ]
+
+
+def test_refused_lists_whom_and_what_was_refused_oldest_first(busy: Site) -> None:
+    assert busy.call("status", "--refused").output.splitlines() == [
+        "1970-01-01 00:00:10 association CT9: CT9 is unknown",
+        "1970-01-01 00:06:40 job refused: ct_lungs: not a chest",
+    ]
+
+
+def test_an_idle_node_says_so(site: Site) -> None:
+    with site.ledger():
+        result = site.call("status")
+    assert result.exit_code == 0
+    assert result.output.splitlines() == ["jobs: none", "deliveries: none", "nothing is open"]
+    assert as_json(site)["open"] == []
+
+
+@pytest.mark.parametrize("command", [["status"], ["retry", "--all"]])
+def test_without_a_ledger_both_say_what_to_do(command: list[str], site: Site) -> None:
+    result = site.call(*command)
+    assert result.exit_code == 2
+    assert "run `dicom-node serve` once" in result.output
+
+
+@pytest.mark.parametrize("command", [["status"], ["retry", "--all"]])
+def test_a_broken_configuration_is_exit_code_2_with_every_mistake(
+    command: list[str], site: Site
+) -> None:
+    site.config.write_text("node: {ae_title: ''}\nreceive: {port: x}\n", "utf-8")
+    result = site.call(*command)
+    assert result.exit_code == 2
+    assert f"{site.config}:1: node.ae_title: " in result.output
+    assert f"{site.config}:2: receive.port: " in result.output
+
+
+# ---------------------------------------------------------------- retry
+
+
+def states(ledger: Ledger) -> dict[str, str]:
+    return {
+        "study": study_of(ledger, PARKED_STUDY).state,
+        **{name: job_of(ledger, name).state for name in ("done", "parked", "refused", "queued")},
+        **{str(number): delivery_of(ledger, number).state for number in (1, 2, 3, 4)},
+    }
+
+
+BEFORE = {
+    "study": StudyState.PARKED,
+    "done": JobState.DONE,
+    "parked": JobState.PARKED,
+    "refused": JobState.REFUSED,
+    "queued": JobState.QUEUED,
+    "1": DeliveryState.DEAD,
+    "2": DeliveryState.SENT,
+    "3": DeliveryState.PENDING,
+    "4": DeliveryState.SENDING,
+}
+
+
+@pytest.mark.parametrize(
+    ("subject", "changes"),
+    [
+        (PARKED_STUDY, {"study": StudyState.COMPLETE}),
+        ("parked", {"parked": JobState.QUEUED}),
+        ("refused", {"refused": JobState.QUEUED}),
+        ("1", {"1": DeliveryState.PENDING}),
+        ("2", {"2": DeliveryState.PENDING}),
+    ],
+)
+def test_one_thing_is_tried_again_and_nothing_else(
+    subject: str, changes: dict[str, str], busy: Site
+) -> None:
+    result = busy.call("retry", subject)
+    assert result.exit_code == 0
+    assert f"{subject} is tried again" in result.output
+    with busy.ledger() as ledger:
+        assert states(ledger) == BEFORE | changes
+
+
+@pytest.mark.parametrize("subject", ["done", "queued", "4", "99", "1.2.3.999", "nonsense"])
+def test_what_is_unknown_or_under_way_is_said_to_be(subject: str, busy: Site) -> None:
+    result = busy.call("retry", subject)
+    assert result.exit_code == 1
+    assert f"{subject} is unknown, or has not come to an end" in result.output
+    with busy.ledger() as ledger:
+        assert states(ledger) == BEFORE
+
+
+def test_all_retries_what_was_given_up_and_hurries_what_waits(busy: Site) -> None:
+    result = busy.call("retry", "--all")
+    assert result.exit_code == 0
+    assert "1 waiting deliveries are tried at once" in result.output
+    with busy.ledger() as ledger:
+        assert states(ledger) == BEFORE | {
+            "study": StudyState.COMPLETE,
+            "parked": JobState.QUEUED,
+            "1": DeliveryState.PENDING,
+        }
+        assert delivery_of(ledger, 3).not_before < 9e9
+
+
+def test_several_are_tried_and_each_gets_its_answer(busy: Site) -> None:
+    result = busy.call("retry", "parked", "nonsense", "1")
+    assert result.exit_code == 1
+    assert "parked is tried again" in result.output
+    assert "nonsense is unknown" in result.output
+    with busy.ledger() as ledger:
+        assert states(ledger) == BEFORE | {
+            "parked": JobState.QUEUED,
+            "1": DeliveryState.PENDING,
+        }
+
+
+def test_retrying_nothing_says_what_to_name(busy: Site) -> None:
+    result = busy.call("retry")
+    assert result.exit_code == 1
+    assert "name what `status` shows, or use --all" in result.output

@@ -1,0 +1,245 @@
+"""The configuration: every mistake at once with its line; the defaults are those explained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from dicom_node.config.settings import Config, Peer, load_config
+from dicom_node.errors import ConfigError, Mistake
+
+ROOT = Path(__file__).parents[3]
+A_SENDER = "peers:\n  ct:\n    ae_title: CT1\n    may_send: true\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "node.yaml"
+
+
+def load(file: Path, text: str) -> Config:
+    file.write_text(text, "utf-8")
+    return load_config(file)
+
+
+def mistakes_in(file: Path, text: str) -> list[tuple[int, str, str]]:
+    with pytest.raises(ConfigError) as caught:
+        load(file, text)
+    assert {mistake.file for mistake in caught.value.mistakes} == {str(file)}
+    return [(m.line, m.key, m.message) for m in caught.value.mistakes]
+
+
+def test_the_smallest_configuration_is_one_sender(file: Path) -> None:
+    config = load(file, A_SENDER)
+    assert config.peers == {"ct": Peer(ae_title="CT1", may_send=True)}
+    assert config.destinations == {}
+    assert config.receive.port == 11112
+    assert not config.receive.admit_unknown_calling_ae_titles
+
+
+def test_every_mistake_is_found_at_once_with_its_line_and_key(file: Path) -> None:
+    text = """\
+node:
+  ae_title: MUCH_TOO_LONG_FOR_AN_AE
+  log_level: loud
+receive:
+  port: 70000
+  idle_timeout: 60
+  extra_sop_classes: [1.2.3, not-a-uid]
+infer:
+  crashes_max: 0
+delivery:
+  timeout_s: 1
+peers:
+  pacs:
+    may_send: true
+  other:
+    ae_title: A\\B
+    port: x
+"""
+    found = mistakes_in(file, text)
+    assert [(line, key) for line, key, _ in found] == [
+        (2, "node.ae_title"),
+        (3, "node.log_level"),
+        (5, "receive.port"),
+        (7, "receive.extra_sop_classes.1"),
+        (6, "receive.idle_timeout"),
+        (9, "infer.crashes_max"),
+        (13, "peers.pacs.ae_title"),
+        (16, "peers.other.ae_title"),
+        (17, "peers.other.port"),
+        (10, "delivery"),
+    ]
+    messages = {key: message for _, key, message in found}
+    assert messages["node.ae_title"] == "must be 1 to 16 printable characters without a backslash"
+    assert messages["receive.idle_timeout"] == "no such key"
+    assert messages["delivery"] == "no such key"
+    assert messages["receive.extra_sop_classes.1"].startswith("must be a UID")
+    assert "65535" in messages["receive.port"]
+
+
+def test_a_key_that_stands_twice_is_a_mistake(file: Path) -> None:
+    text = A_SENDER + "receive:\n  port: 104\n  port: 11112\n"
+    assert mistakes_in(file, text) == [(7, "receive.port", "stands twice")]
+
+
+@pytest.mark.parametrize(
+    ("peers", "line", "key", "message"),
+    [
+        ("peers: {}", 1, "peers", "nobody could send"),
+        ("node:\n  ae_title: X", 1, "peers", "nobody could send"),
+        (
+            "peers:\n  pacs: {ae_title: A, host: h, port: 104}",
+            1,
+            "peers",
+            "nobody could send",
+        ),
+        ("peers:\n  a: {ae_title: A, may_send: true, host: h}", 2, "peers.a", "both host and port"),
+        ("peers:\n  a: {ae_title: A, may_send: true, port: 104}", 2, "peers.a", "both host"),
+        (
+            f"{A_SENDER}  b: {{ae_title: B}}",
+            5,
+            "peers.b",
+            "neither may send nor has an address",
+        ),
+    ],
+)
+def test_what_pydantic_does_not_see_is_found_as_well(
+    peers: str, line: int, key: str, message: str, file: Path
+) -> None:
+    [(found_line, found_key, found_message)] = mistakes_in(file, peers)
+    assert (found_line, found_key) == (line, key)
+    assert message in found_message
+
+
+def test_admitting_everyone_needs_no_sender(file: Path) -> None:
+    config = load(file, "receive:\n  admit_unknown_calling_ae_titles: true\n")
+    assert config.peers == {}
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "just text\n", "7\n"])
+def test_a_file_that_is_no_mapping_says_so(text: str, file: Path) -> None:
+    assert mistakes_in(file, text) == [(1, "", "must be a mapping of sections")]
+
+
+def test_a_section_whose_keys_are_all_commented_out_has_its_defaults(file: Path) -> None:
+    config = load(file, f"receive:\n  # port: 104\ninfer:\n{A_SENDER}")
+    assert config.receive == Config().receive
+    assert config.infer == Config().infer
+
+
+def test_paths_start_from_the_folder_of_the_file_and_not_from_where_we_are(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "etc").mkdir()
+    text = f"node:\n  data_dir: ../data\n  rules_file: my-rules.yaml\n{A_SENDER}"
+    config = load(tmp_path / "etc" / "node.yaml", text)
+    assert config.node.data_dir == tmp_path / "data"
+    assert config.node.rules_file == tmp_path / "etc" / "my-rules.yaml"
+    assert config.node.engines_dir == tmp_path / "engines"
+    assert config.ledger_url == f"sqlite:///{tmp_path / 'data' / 'ledger.sqlite'}"
+
+
+def test_an_absolute_path_and_a_ledger_url_stay_as_written(file: Path) -> None:
+    url = "postgresql+psycopg://node@db/ledger"
+    text = f"node:\n  data_dir: /srv/node\nledger:\n  url: {url}\n{A_SENDER}"
+    config = load(file, text)
+    assert config.node.data_dir == Path("/srv/node")
+    assert config.ledger_url == url
+
+
+def test_a_destination_is_a_peer_with_an_address(file: Path) -> None:
+    text = f"{A_SENDER}  pacs:\n    ae_title: ' PACS '\n    host: pacs.example\n    port: 104\n"
+    config = load(file, text)
+    assert list(config.destinations) == ["pacs"]
+    assert config.destinations["pacs"].ae_title == "PACS"
+
+
+def test_the_configuration_cannot_be_changed(file: Path) -> None:
+    config = load(file, A_SENDER)
+    with pytest.raises(ValidationError, match="frozen"):
+        config.receive.port = 104
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "receive: {idle_timeout_s: 0}",
+        "receive: {port: -1}",
+        "receive: {pdu_bytes_max: 100}",
+        "receive: {free_bytes_min: -1}",
+        "receive: {associations_max: 0}",
+        "assemble: {quiet_after_release_s: -1}",
+        "infer: {threads: 0}",
+        "infer: {attempts_max: 0}",
+        "infer: {job_timeout_s: soon}",
+        "deliver: {give_up_after_h: 0}",
+        "deliver: {timeout_s: .nan}",
+        "deliver: {timeout_s: .inf}",
+    ],
+)
+def test_a_number_out_of_its_limits_is_a_mistake(written: str, file: Path) -> None:
+    [(line, key, _)] = mistakes_in(file, A_SENDER + written)
+    section, name = re.findall(r"[a-z_]+", written)[:2]
+    assert (line, key) == (5, f"{section}.{name}")
+
+
+# ---------------------------------------------------------------- config/node.yaml
+
+
+def keys_of(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    for section, field in model.model_fields.items():
+        if section == "peers":
+            yield from (("peers", name) for name in Peer.model_fields)
+        else:
+            assert isinstance(field.annotation, type)
+            assert issubclass(field.annotation, BaseModel)
+            yield from ((section, name) for name in field.annotation.model_fields)
+
+
+def written_sections(text: str) -> dict[str, str]:
+    parts = re.split(r"^(\w+):$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_every_key_stands_in_the_example_and_no_other() -> None:
+    text = (ROOT / "config" / "node.yaml").read_text("utf-8")
+    found = {
+        (section, key)
+        for section, body in written_sections(text).items()
+        for key in re.findall(r"^ +(?:# )?([a-z_]+):(?: |$)", body, re.MULTILINE)
+        if not (section == "peers" and key in {"scanner", "archive"})
+    }
+    assert found == set(keys_of(Config))
+
+
+def test_what_is_commented_out_in_the_example_is_the_default() -> None:
+    text = (ROOT / "config" / "node.yaml").read_text("utf-8")
+    defaults = Config()
+    for section, body in written_sections(text).items():
+        for key, value in re.findall(r"^ +# ([a-z_]+): (\S+)$", body, re.MULTILINE):
+            default = getattr(getattr(defaults, section), key)
+            written = yaml.safe_load(value)
+            if isinstance(default, tuple):
+                default = list(default)
+            assert written == (str(default) if isinstance(default, Path) else default), key
+
+
+def test_the_example_loads() -> None:
+    config = load_config(ROOT / "config" / "node.yaml")
+    assert config.node.engines_dir == ROOT / "engines"
+    assert config.node.rules_file == ROOT / "config" / "rules.yaml"
+    assert config.node.data_dir == ROOT / "data"
+    assert list(config.destinations) == ["archive"]
+
+
+def test_a_mistake_reads_as_file_line_key_message() -> None:
+    assert str(Mistake("node.yaml", 3, "receive.port", "too big")) == (
+        "node.yaml:3: receive.port: too big"
+    )
+    assert str(Mistake("node.yaml", 1, "", "is empty")) == "node.yaml:1: is empty"

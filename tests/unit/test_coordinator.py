@@ -1,0 +1,310 @@
+"""The coordinator's turn: open work is handed out, lost work put back, no stage in the way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from dicom_node.coordinator import GONE_LANE, Coordinator
+from dicom_node.errors import StorageError
+from dicom_node.executor.local import Lane, LocalExecutor
+from dicom_node.executor.port import Executor, Task
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.lifecycle import DeliveryState, JobState
+from dicom_node.model import Priority
+from tests.unit.ledger import rows
+from tests.unit.ledger.rows import HandClock, a_job, a_result, delivery_of, finished, job_of
+
+ATTEMPTS_MAX = 10
+
+
+class Stage:
+    """A stage whose turn is a function."""
+
+    def __init__(self, turn: Callable[[], float | None] = lambda: None) -> None:
+        self.turn = turn
+
+
+class RecordingExecutor:
+    """An executor that takes everything and does nothing."""
+
+    def __init__(self) -> None:
+        self.submitted: list[Task] = []
+        self.in_hand: set[tuple[str, str]] = set()
+
+    def submit(self, task: Task) -> bool:
+        self.submitted.append(task)
+        return True
+
+    def cancel(self, task: Task) -> bool:
+        return False
+
+    def running(self) -> frozenset[tuple[str, str]]:
+        return frozenset(self.in_hand)
+
+    def run(self) -> None: ...
+
+    def stop(self, grace_s: float) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def no_tracebacks_drawn() -> Iterator[None]:
+    """structlog draws those of the expected errors, which takes seconds."""
+    with capture_logs():
+        yield
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    ledger = rows.new_ledger(tmp_path)
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def executor() -> RecordingExecutor:
+    return RecordingExecutor()
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock(1000.0)
+
+
+Build = Callable[..., Coordinator]
+
+
+@pytest.fixture
+def build(ledger: Ledger, executor: RecordingExecutor, clock: HandClock) -> Build:
+    def build(
+        assemble: Callable[[], float | None] = lambda: None,
+        route: Callable[[], None] = lambda: None,
+        executor: Executor = executor,
+    ) -> Coordinator:
+        return Coordinator(
+            ledger,
+            Stage(assemble),  # type: ignore[arg-type]
+            Stage(route),  # type: ignore[arg-type]
+            executor,
+            ("pacs", "archive", "research"),
+            clock,
+        )
+
+    return build
+
+
+# ---------------------------------------------------------------- handing out
+
+
+def test_open_jobs_and_deliveries_are_submitted(
+    build: Build, ledger: Ledger, executor: RecordingExecutor
+) -> None:
+    study = rows.complete(ledger, rows.an_instance())
+    jobs = [
+        a_job("done", priority=Priority.HIGH, destinations=("archive", "research")),
+        a_job("routine"),
+        a_job("stat", priority=Priority.STAT),
+        a_job("later", not_before=1000.1),
+        a_job("running"),
+    ]
+    ledger.jobs.route(study, jobs, "rules", 300.0)
+    ledger.jobs.finish(rows.started(ledger, "done"), [a_result(job_id="done")], "", {}, 400.0)
+    rows.started(ledger, "running")
+    executor.in_hand = {("infer", "running")}
+    build().turn()
+    assert [task for task in executor.submitted if task.lane == "infer"] == [
+        Task("infer", "stat", Priority.STAT),
+        Task("infer", "routine", Priority.ROUTINE),
+    ]
+    assert {task for task in executor.submitted if task.lane != "infer"} == {
+        Task("deliver/archive", "archive", Priority.HIGH),
+        Task("deliver/research", "research", Priority.HIGH),
+    }
+
+
+def test_what_is_open_is_submitted_at_every_turn(
+    build: Build, ledger: Ledger, executor: RecordingExecutor
+) -> None:
+    """So an executor that forgot everything loses nothing."""
+    rows.routed(ledger, a_job())
+    coordinator = build()
+    for _ in range(3):
+        coordinator.turn()
+    assert executor.submitted == [Task("infer", "job-1")] * 3
+
+
+def test_a_destination_that_is_no_longer_configured_holds_up_no_other(
+    build: Build, ledger: Ledger
+) -> None:
+    """Its deliveries were made before the operator took it out of `peers:`."""
+    finished(ledger, job=a_job(destinations=("gone", "pacs")))
+    lane = Lane(lambda _: None, lambda *_: None)
+    lanes = {"infer": lane, "deliver/pacs": lane, GONE_LANE: lane}
+    executor = LocalExecutor(lanes)  # it is never run
+    build(executor=executor).turn()
+    assert ("deliver/pacs", "pacs") in executor.running()
+    assert ledger.events.named("STAGE_FAILED") == []
+
+
+# ---------------------------------------------------------------- putting back
+
+
+def test_a_running_job_that_nobody_holds_is_put_back(
+    build: Build, ledger: Ledger, executor: RecordingExecutor
+) -> None:
+    rows.routed(ledger, a_job("lost"), a_job("held"))
+    rows.started(ledger, "lost")
+    rows.started(ledger, "held")
+    executor.in_hand = {("infer", "held")}
+    build().turn()
+    assert job_of(ledger, "lost").state is JobState.QUEUED
+    assert job_of(ledger, "lost").reason == "the node stopped while it ran"
+    assert job_of(ledger, "held").state is JobState.RUNNING
+    assert executor.submitted == [Task("infer", "lost")]  # in the same turn
+
+
+def test_a_delivery_under_way_that_nobody_holds_is_put_back(
+    build: Build, ledger: Ledger, executor: RecordingExecutor
+) -> None:
+    finished(ledger, job=a_job(destinations=("archive", "research")))
+    [to_archive] = rows.sending(ledger, destination="archive")
+    [to_research] = rows.sending(ledger, destination="research")
+    executor.in_hand = {("deliver/archive", "archive")}
+    build().turn()
+    held = delivery_of(ledger, to_archive.delivery.delivery_id)
+    lost = delivery_of(ledger, to_research.delivery.delivery_id)
+    assert held.state is DeliveryState.SENDING
+    assert (lost.state, lost.not_before) == (DeliveryState.PENDING, 1000.0)
+    assert lost.reason == "the node stopped while it was sent"
+
+
+def test_what_ends_while_we_sweep_is_left_alone(
+    build: Build, ledger: Ledger, executor: RecordingExecutor
+) -> None:
+    rows.routed(ledger, a_job())
+    job = rows.started(ledger)
+
+    class EndsNow(RecordingExecutor):
+        def running(self) -> frozenset[tuple[str, str]]:
+            ledger.jobs.finish(job, [a_result()], "found", {}, 999.0)
+            return frozenset()
+
+    build(executor=EndsNow()).sweep()
+    assert job_of(ledger).state is JobState.DONE
+
+
+def test_a_job_that_was_only_interrupted_is_not_blamed_for_its_failures(
+    build: Build, ledger: Ledger
+) -> None:
+    """Nine failures and a restart of the node are nine failures."""
+    rows.routed(ledger, a_job())
+    for _ in range(ATTEMPTS_MAX - 1):
+        ledger.jobs.fail(rows.started(ledger), "out of memory", 320.0, 310.0)
+    rows.started(ledger)
+    build().sweep()
+    assert job_of(ledger).state is JobState.QUEUED
+    assert "interrupted 10 times" not in job_of(ledger).reason
+
+
+def test_it_sweeps_every_two_seconds_and_submits_at_every_turn(
+    build: Build, ledger: Ledger, clock: HandClock
+) -> None:
+    rows.routed(ledger, a_job())
+    coordinator = build()
+    coordinator.turn()
+    rows.started(ledger)
+    clock.now = 1001.9
+    coordinator.turn()
+    assert job_of(ledger).state is JobState.RUNNING
+    clock.now = 1002.0
+    coordinator.turn()
+    assert job_of(ledger).state is JobState.QUEUED
+
+
+# ---------------------------------------------------------------- one stage fails
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (StorageError("the store is gone", hint="find it"), "the store is gone"),
+        (ValueError("Doe^Jane"), "ValueError"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["assemble", "route"])
+def test_a_stage_that_raises_leaves_an_event_and_the_others_go_on(
+    stage: str,
+    error: Exception,
+    reason: str,
+    build: Build,
+    ledger: Ledger,
+    executor: RecordingExecutor,
+) -> None:
+    rows.routed(ledger, a_job())
+    taken: list[str] = []
+
+    def works() -> None:
+        taken.append("a turn")
+
+    def breaks() -> None:
+        raise error
+
+    turns = {"assemble": works, "route": works} | {stage: breaks}
+    assert build(**turns).turn() == 1.0
+    assert taken == ["a turn"]
+    assert executor.submitted == [Task("infer", "job-1")]
+    [event] = ledger.events.named("STAGE_FAILED")
+    assert (event.subject_kind, event.subject, event.reason) == ("node", stage, reason)
+
+
+def test_a_stage_that_keeps_failing_does_not_fill_the_ledger(
+    build: Build, ledger: Ledger, clock: HandClock
+) -> None:
+    """A turn a second is 86,400 rows a day that say the same."""
+
+    def breaks() -> None:
+        raise StorageError("the store is gone")
+
+    coordinator = build(route=breaks)
+    for _ in range(30):
+        coordinator.turn()
+        clock.now += 1.0
+    assert len(ledger.events.named("STAGE_FAILED")) < 10
+
+
+def test_a_ledger_that_is_gone_does_not_end_the_turns(build: Build, tmp_path: Path) -> None:
+    coordinator = build()
+    (tmp_path / "ledger.sqlite").write_bytes(b"this is no database" * 1000)
+    assert coordinator.turn() == 1.0
+
+
+# ---------------------------------------------------------------- when to look again
+
+
+@pytest.mark.parametrize(
+    ("at", "wait_s"), [(None, 1.0), (1000.4, 0.4), (1003.0, 1.0), (1000.0, 0.0), (990.0, 0.0)]
+)
+def test_the_next_turn_comes_when_the_assembler_wants_it_and_within_a_second(
+    at: float | None, wait_s: float, build: Build
+) -> None:
+    assert build(assemble=lambda: at).turn() == pytest.approx(wait_s)
+
+
+def test_a_hint_brings_the_next_turn_at_once_and_stop_ends_them(build: Build) -> None:
+    turns = threading.Semaphore(0)
+
+    def assemble() -> None:
+        turns.release()
+
+    coordinator = build(assemble=assemble)
+    coordinator.start()
+    assert turns.acquire(timeout=10)
+    for _ in range(3):
+        coordinator.hint()
+        assert turns.acquire(timeout=10)
+    coordinator.stop()

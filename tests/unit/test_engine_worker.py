@@ -1,0 +1,89 @@
+"""The supervisor's end of the worker: crashes and hangs count for the job that was in hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dicom_node.clock import Checkpoint, pass_checkpoint
+from dicom_node.config.settings import Config, InferSettings, NodeSettings
+from dicom_node.engine_worker import EngineWorker
+from dicom_node.executor.port import Task
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.lifecycle import JobState
+from tests.unit import crashing
+from tests.unit.ledger import rows
+from tests.unit.ledger.rows import HandClock, a_job, job_of, moves_of
+
+pytestmark = pytest.mark.slow  # each process loads its libraries: seconds
+
+ENGINES = Path(__file__).parents[2] / "engines"
+Build = Callable[..., EngineWorker]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    ledger = rows.new_ledger(tmp_path)
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def build(tmp_path: Path, ledger: Ledger) -> Iterator[Build]:
+    built: list[EngineWorker] = []
+
+    def build(checkpoint: Checkpoint, **settings: float) -> EngineWorker:
+        config = Config(
+            node=NodeSettings(data_dir=tmp_path, engines_dir=ENGINES, log_level="error"),
+            infer=InferSettings(**settings),  # type: ignore[arg-type]
+        )
+        worker = EngineWorker(config, ledger, HandClock(1000.0), checkpoint)
+        worker.start()
+        built.append(worker)
+        return worker
+
+    yield build
+    for worker in built:
+        worker.stop(0.5)
+
+
+def test_three_crashes_park_the_job_with_its_reason(build: Build, ledger: Ledger) -> None:
+    rows.routed(ledger, a_job())
+    worker = build(crashing.exit_when_started, crashes_max=3, retry_first_s=10)
+    ended = "the worker process ended while it ran this job: exit code 42"
+    for crashes, wait_s in ((1, 10), (2, 20)):
+        worker.handle(Task("infer", "job-1"))
+        job = job_of(ledger)
+        assert (job.state, job.crashes, job.failures) == (JobState.QUEUED, crashes, 0)
+        assert (job.reason, job.not_before) == (ended, 1000.0 + wait_s)
+    worker.handle(Task("infer", "job-1"))
+    assert job_of(ledger).state is JobState.PARKED
+    assert job_of(ledger).reason == f"{ended}; 3 times"
+    assert [event for event, _, _ in moves_of(ledger, "job-1")] == [
+        "CREATED",
+        *["STARTED", "CRASHED"] * 2,
+        "STARTED",
+        "GIVEN_UP",
+    ]
+
+
+def test_a_job_that_takes_too_long_is_ended_as_a_crash(build: Build, ledger: Ledger) -> None:
+    rows.routed(ledger, a_job())
+    worker = build(crashing.hang_when_started, job_timeout_s=3)
+    while worker.pid is None or job_of(ledger).attempt == 0:
+        # a process that still loads its libraries when the time is over has not taken the job
+        worker.handle(Task("infer", "job-1"))
+    assert job_of(ledger).state is JobState.QUEUED
+    assert job_of(ledger).crashes == 1
+    assert "took longer than infer.job_timeout_s (3 s)" in job_of(ledger).reason
+
+
+def test_a_job_that_nobody_knows_is_handed_back_at_once(build: Build, ledger: Ledger) -> None:
+    worker = build(pass_checkpoint)
+    pid = None
+    for _ in range(2):
+        worker.handle(Task("infer", "unknown"))
+        assert pid in (None, worker.pid)  # it lives on
+        pid = worker.pid

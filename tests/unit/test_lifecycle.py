@@ -1,0 +1,115 @@
+"""The transition tables, typed a second time by hand; both copies and the schema agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any
+
+import pytest
+
+from dicom_node import lifecycle
+from dicom_node.errors import InvariantBroken
+from dicom_node.lifecycle import (
+    DeliveryEvent,
+    DeliveryState,
+    JobEvent,
+    JobState,
+    StudyEvent,
+    StudyState,
+    next_delivery_state,
+    next_job_state,
+    next_study_state,
+)
+
+STUDIES = """
+    RECEIVING   INSTANCE_STORED  RECEIVING
+    RECEIVING   COMPLETED        COMPLETE
+    COMPLETE    INSTANCE_STORED  RECEIVING
+    COMPLETE    ROUTED           ROUTED
+    COMPLETE    ROUTING_FAILED   PARKED
+    ROUTED      INSTANCE_STORED  RECEIVING
+    PARKED      INSTANCE_STORED  RECEIVING
+    PARKED      RETRIED          COMPLETE
+    ROUTED      RETRIED          COMPLETE
+"""
+JOBS = """
+    QUEUED      STARTED          RUNNING
+    QUEUED      SUPERSEDED       SUPERSEDED
+    RUNNING     FINISHED         DONE
+    RUNNING     INPUT_REFUSED    REFUSED
+    RUNNING     FAILED           QUEUED
+    RUNNING     CRASHED          QUEUED
+    RUNNING     INTERRUPTED      QUEUED
+    RUNNING     GIVEN_UP         PARKED
+    RUNNING     SUPERSEDED       SUPERSEDED
+    PARKED      SUPERSEDED       SUPERSEDED
+    PARKED      RETRIED          QUEUED
+    REFUSED     RETRIED          QUEUED
+    SUPERSEDED  RETRIED          QUEUED
+"""
+DELIVERIES = """
+    PENDING     STARTED          SENDING
+    SENDING     ACCEPTED         SENT
+    SENDING     POSTPONED        PENDING
+    SENDING     INTERRUPTED      PENDING
+    SENDING     GIVEN_UP         DEAD
+    DEAD        RETRIED          PENDING
+    SENT        RETRIED          PENDING
+"""
+
+Next = Callable[[Any, Any], StrEnum]
+KINDS: Mapping[str, tuple[str, Mapping[Any, StrEnum], type[StrEnum], type[StrEnum], Next]] = {
+    "study": (STUDIES, lifecycle.STUDY_MOVES, StudyState, StudyEvent, next_study_state),
+    "job": (JOBS, lifecycle.JOB_MOVES, JobState, JobEvent, next_job_state),
+    "delivery": (
+        DELIVERIES,
+        lifecycle.DELIVERY_MOVES,
+        DeliveryState,
+        DeliveryEvent,
+        next_delivery_state,
+    ),
+}
+
+
+def typed(table: str) -> dict[tuple[str, str], str]:
+    rows = [line.split() for line in table.strip().splitlines()]
+    return {(state, event): target for state, event, target in rows}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_table_has_the_moves_typed_here_and_no_others(kind: str) -> None:
+    table, moves, *_ = KINDS[kind]
+    assert {(str(s), str(e)): str(t) for (s, e), t in moves.items()} == typed(table)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_pair_moves_as_typed_here_or_is_refused(kind: str) -> None:
+    table, _, states, events, next_state = KINDS[kind]
+    expected = typed(table)
+    for state in states:
+        for event in events:
+            if target := expected.get((state, event)):
+                assert next_state(state, event) == target
+            else:
+                with pytest.raises(InvariantBroken, match=f"{event} is no move from {state}"):
+                    next_state(state, event)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_state_can_be_reached_and_every_event_moves_something(kind: str) -> None:
+    table, _, states, events, _ = KINDS[kind]
+    expected = typed(table)
+    first = {"study": "RECEIVING", "job": "QUEUED", "delivery": "PENDING"}[kind]
+    reached = {first}
+    for _ in states:
+        reached |= {target for (state, _), target in expected.items() if state in reached}
+    assert reached == set(states)
+    assert {event for _, event in expected} == set(events)
+
+
+def test_what_a_person_parked_a_person_can_retry() -> None:
+    ends = {JobState.DONE, DeliveryState.SENT, StudyState.ROUTED}
+    for _, moves, states, _, _ in KINDS.values():
+        for state in set(states) - ends:
+            assert any(left == state for left, _ in moves), f"nothing leaves {state}"
