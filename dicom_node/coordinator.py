@@ -110,6 +110,7 @@ class Coordinator:
                 )
 
     def _run(self) -> None:
+        self._guarded("route", lambda: self._router.reroute_outdated())
         while not self._stopping:
             self._hint.clear()
             self._hint.wait(self.turn())

@@ -39,8 +39,12 @@ class EngineWorker:
     def start(self) -> None:
         self._child.start()
 
-    def stop(self, grace_s: float) -> None:
+    def expect_stop(self) -> None:
+        """From now on a child that ends has not crashed."""
         self._stopping.set()
+
+    def stop(self, grace_s: float) -> None:
+        self.expect_stop()
         self._child.stop(grace_s)
         self._ended.set()
 
@@ -63,7 +67,7 @@ class EngineWorker:
             self._child.kill(f"the job took longer than infer.job_timeout_s ({timeout_s:g} s)")
             self._ended.wait()
         if self._ending and not self._stopping.is_set():
-            self._crashed(task.key, self._ending)
+            self.crashed(task.key, f"the worker process ended: {self._ending}")
 
     def _heard(self, message: Message) -> None:
         if message == ("done", self._in_hand):
@@ -73,13 +77,14 @@ class EngineWorker:
         self._ending = ending
         self._ended.set()
 
-    def _crashed(self, job_id: str, ending: str) -> None:
+    def crashed(self, job_id: str, why: str) -> None:
+        """Count a crash of the job that was running; park it when there were too many."""
         job = self._ledger.jobs.get(job_id)
         if job is None or job.state is not JobState.RUNNING:
             return  # it died before it took the job, or after it had recorded the result
         settings, now = self._config.infer, self._clock()
         crashes = job.crashes + 1
-        reason = f"the worker process ended while it ran this job: {ending}"
+        reason = f"{why} while it ran"
         if crashes >= settings.crashes_max:
             self._ledger.jobs.give_up(job, f"{reason}; {crashes} times", now)
             log.error("job_parked", job_id=job_id, crashes=crashes, reason=reason)

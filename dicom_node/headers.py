@@ -93,6 +93,11 @@ def _texts(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
     # not every iterable has several values: a PersonName is one, and iterates over its letters
-    if isinstance(value, (MultiValue, list, tuple)):
-        return tuple(str(item) for item in value)
-    return (str(value),)
+    if isinstance(value, MultiValue | list | tuple):
+        return tuple(_clean(item) for item in value)
+    return (_clean(value),)
+
+
+def _clean(value: Any) -> str:
+    """Return a value as text that a database takes: no NUL, no half of a surrogate pair."""
+    return str(value).replace("\0", "").encode("utf-8", "replace").decode("utf-8")

@@ -30,6 +30,7 @@ def infer_and_encode(
     engine: Engine,
     paths: Sequence[Path],
     created_at: float,
+    job_key: str,
     node_name: str,
     between: Callable[[], None] = lambda: None,
 ) -> Outcome:
@@ -39,6 +40,8 @@ def infer_and_encode(
     ----------
     created_at : float
         Seconds since the epoch; all dates and times in the results.
+    job_key : str
+        Names the input, byte for byte, and the engine; the results' UIDs follow from it.
     node_name : str
         The AE title that stands in the results.
     between : callable
@@ -55,7 +58,7 @@ def infer_and_encode(
     finding, headers = engine.run(paths)
     inferred = time.perf_counter()
     between()
-    stamp = Stamp(created_at=created_at, node_name=node_name, software_version=__version__)
+    stamp = Stamp(created_at, node_name, __version__, job_key)
     encoded = encode(finding, headers, stamp)
     seconds = {
         "infer": round(inferred - started, 3),

@@ -23,6 +23,7 @@ from dicom_node.executor.local import Lane, LocalExecutor
 from dicom_node.executor.port import Task
 from dicom_node.infer.manifest import Manifest, list_engines
 from dicom_node.ledger.ledger import Ledger
+from dicom_node.lifecycle import JobState
 from dicom_node.receiver import receive
 from dicom_node.route.router import EngineLabel, Router
 from dicom_node.route.rules import Rule, load_rules
@@ -120,8 +121,9 @@ class Node:
         reason = f"{lost} associations were lost, {leftovers} half-written files removed"
         self._ledger.events.record(now, ("node", self._config.node.ae_title), "STARTED", reason)
         log.info("node_started", pid=os.getpid(), lost=lost, leftovers=leftovers)
+        for job in self._ledger.jobs.in_states(JobState.RUNNING):
+            self._worker.crashed(job.job_id, "the whole node was killed")
         self._coordinator.sweep()
-        self._router.reroute_outdated()
         self._worker.start()
         self._executor.run()
         self._receiver.start()
@@ -134,10 +136,12 @@ class Node:
 
     def stop(self) -> None:
         """Stop receiving first, then let what runs come to its end for a while."""
+        self._worker.expect_stop()
         self._receiver.stop(_GRACE_S)
         self._coordinator.stop()
         self._worker.stop(_GRACE_S)
         self._executor.stop(_GRACE_S)
+        self._coordinator.sweep()  # what was not finished was interrupted, and is not to blame
         self._ledger.close()
         self._lock.close()
         log.info("node_stopped")

@@ -12,7 +12,7 @@ from dicom_node.backoff import delay_s
 from dicom_node.clock import Checkpoint, Clock
 from dicom_node.config.settings import Config
 from dicom_node.encode.results import Encoded
-from dicom_node.errors import DicomNodeError, StudyUnusable
+from dicom_node.errors import DicomNodeError, StorageError, StudyUnusable
 from dicom_node.executor.child import ChildLink
 from dicom_node.infer.engine import Engine, load_engine
 from dicom_node.inference import Outcome, infer_and_encode
@@ -84,6 +84,7 @@ class Worker:
             engine,
             paths,
             job.created_at,
+            job.job_id,
             self._config.node.ae_title,
             between=lambda: self._checkpoint("infer.inferred"),
         )
@@ -157,10 +158,15 @@ class Worker:
         )
 
     def _failed(self, job: Job, error: Exception) -> None:
+        """Try again later; park at once what no repetition mends."""
         settings, now = self._config.infer, self._clock()
         reason = error.message if isinstance(error, DicomNodeError) else type(error).__name__
-        if job.failures + 1 >= settings.attempts_max:
-            self._ledger.jobs.give_up(job, f"failed {job.failures + 1} times: {reason}", now)
-            return
         wait_s = delay_s(job.failures + 1, settings.retry_first_s, 3600.0)
-        self._ledger.jobs.fail(job, reason, now + wait_s, now)
+        if isinstance(error, StorageError):  # a full disk is no fault of the job's
+            self._ledger.jobs.fail(job, reason, now + wait_s, now, counts=False)
+        elif isinstance(error, DicomNodeError) and not error.retryable:
+            self._ledger.jobs.give_up(job, f"{reason}; {error.hint}".rstrip("; "), now)
+        elif job.failures + 1 >= settings.attempts_max:
+            self._ledger.jobs.give_up(job, f"failed {job.failures + 1} times: {reason}", now)
+        else:
+            self._ledger.jobs.fail(job, reason, now + wait_s, now)

@@ -64,16 +64,18 @@ class NodeProcess:
         self.data = folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, kill_at: str = "", nth: int = 1) -> NodeProcess:
+    def start(
+        self, kill_at: str = "", nth: int = 1, *, until_it_listens: bool = True
+    ) -> NodeProcess:
         """Start the node; with `kill_at` it kills itself, once, at the n-th such checkpoint."""
-        return self._start(kill_at, str(nth), "group")
+        return self._start(kill_at, str(nth), "group", until_it_listens)
 
     def start_crashing(self, engine: str, times: int) -> NodeProcess:
         """Start the node; its worker dies the first so many times that it starts an engine."""
         passings = " ".join(str(number + 1) for number in range(times))
-        return self._start(f"infer.started:{engine}", passings, "process")
+        return self._start(f"infer.started:{engine}", passings, "process", True)
 
-    def _start(self, kill_at: str, passings: str, what: str) -> NodeProcess:
+    def _start(self, kill_at: str, passings: str, what: str, until_it_listens: bool) -> NodeProcess:
         command = [sys.executable, "-m", "tests.fault.crashing_node", str(self.config_file)]
         environment = os.environ | {
             "KILL_AT": kill_at,
@@ -86,7 +88,8 @@ class NodeProcess:
             self._process = subprocess.Popen(
                 command, stderr=log, stdout=log, cwd=ROOT, env=environment, start_new_session=True
             )
-        self.wait_listening()
+        if until_it_listens:
+            self.wait_listening()
         return self
 
     def wait_listening(self) -> None:
@@ -112,6 +115,12 @@ class NodeProcess:
         except subprocess.TimeoutExpired:
             self.kill()
             raise
+
+    def stop_group(self) -> int:
+        """SIGTERM to every process of the node; return the supervisor's exit code."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGTERM)
+        return self._process.wait(60)
 
     def ledger(self) -> Ledger:
         return Ledger(f"sqlite:///{self.data / 'ledger.sqlite'}")

@@ -38,6 +38,9 @@ def judge(evidence: StudyEvidence, policy: AssembleSettings, now: float) -> Verd
         since = max(evidence.last_instance_at, evidence.last_closed_at)
         why = f"the last association was {evidence.last_end or 'never closed'}"
     quiet_for_s = now - since
+    if -quiet_for_s > quiet_s:
+        reason = f"{evidence.instance_count} instances; {why}, and the clock was set back since"
+        return Verdict(True, reason, now)
     if quiet_for_s >= quiet_s:
         reason = (
             f"{evidence.instance_count} instances; {why}, and nothing came for {quiet_for_s:.0f} s"

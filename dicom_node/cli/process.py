@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from dicom_node.cli.console import make_console, make_table
 from dicom_node.cli.files import SeriesFiles, find_series
 from dicom_node.config.settings import load_config
-from dicom_node.errors import ConfigError, DicomNodeError
+from dicom_node.errors import ConfigError, DicomNodeError, StorageError
 from dicom_node.infer.engine import Engine, load_engine
 from dicom_node.inference import infer_and_encode
 from dicom_node.logs import configure_logs
@@ -50,7 +52,12 @@ def process(config_file: Path, source: Path, out: Path, engine_names: Sequence[s
         have = ", ".join(sorted(plan.engines))
         raise ConfigError(f"there is no engine called {', '.join(unknown)}", hint=f"have: {have}")
     found, unreadable = find_series(source)
-    lines = [Line(broken.path.name, "-", "-", broken.reason, refused=True) for broken in unreadable]
+    _make_folder(out)
+    lines = [
+        Line(broken.path.name, "-", "-", broken.reason, refused=True)
+        for broken in unreadable
+        if broken.claims_to_be_dicom or not found
+    ]
     engines: dict[str, Engine] = {}
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=make_console(stderr=True), transient=True) as progress:
@@ -85,19 +92,44 @@ def _run(plan: Plan, engine: Engine, series: SeriesFiles, rule: str, out: Path) 
     name = engine.manifest.name
     started = time.perf_counter()
     try:
-        outcome = infer_and_encode(engine, series.paths, time.time(), plan.config.node.ae_title)
+        outcome = infer_and_encode(
+            engine, series.paths, *_origin(series, engine), plan.config.node.ae_title
+        )
+        for encoded in outcome.encoded:
+            file = out / f"{name}-{encoded.kind}-{encoded.sop_instance_uid}.dcm"
+            with _writing(file):
+                file.write_bytes(encoded.content)
     except DicomNodeError as error:
         reason = f"refused: {error.message}"
         if error.hint:
             reason += f" -> {error.hint}"
         return Line(series.title, rule, name, reason, refused=True)
-    out.mkdir(parents=True, exist_ok=True)
-    for encoded in outcome.encoded:
-        file = out / f"{name}-{encoded.kind}-{encoded.sop_instance_uid}.dcm"
-        file.write_bytes(encoded.content)
     words = "; ".join((outcome.finding.summary, *outcome.finding.warnings))
     kinds = tuple(encoded.kind for encoded in outcome.encoded)
     return Line(series.title, rule, name, words, kinds, time.perf_counter() - started)
+
+
+def _origin(series: SeriesFiles, engine: Engine) -> tuple[float, str]:
+    """Return time and key for the results: the same for the same files and the same engine."""
+    created_at = max(path.stat().st_mtime for path in series.paths)
+    digests = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in series.paths)
+    parts = [*digests, engine.manifest.model_digest, str(created_at)]
+    return created_at, hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def _make_folder(folder: Path) -> None:
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written: {error.strerror}", hint="name another folder with --out"
+        ) from error
 
 
 def _print(lines: Sequence[Line], out: Path) -> None:

@@ -49,4 +49,9 @@ def _retry_one(ledger: Ledger, subject: str, now: float) -> bool:
         return ledger.deliveries.retry(int(subject), now)
     if "." in subject:
         return ledger.studies.retry(subject, now)
-    return ledger.jobs.retry(subject, now)
+    retried = ledger.jobs.retry(subject, now)
+    job = ledger.jobs.get(subject)
+    if retried and job is not None:
+        # its engine may have been replaced meanwhile: then the study gets a job for the new one
+        ledger.studies.retry(job.study_instance_uid, now)
+    return retried

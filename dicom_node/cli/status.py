@@ -16,6 +16,8 @@ from dicom_node.config.settings import load_config
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState, JobState, StudyState
 
+_REFUSED = ("REJECTED", "REFUSED")
+_REFUSALS_SHOWN = 1000
 _OPEN_STUDIES = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.PARKED)
 _OPEN_JOBS = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
 _OPEN_DELIVERIES = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.DEAD)
@@ -40,6 +42,7 @@ class Refusal:
     what: str
     name: str
     at: float
+    times: int
     reason: str
 
 
@@ -49,7 +52,8 @@ def status(config_file: Path, as_json: bool, refused: bool) -> None:
     ledger.require_current()
     console = make_console(wraps=not (as_json or refused))
     items = open_items(ledger, time.time())
-    refusals = all_refusals(ledger)
+    refusals = last_refusals(ledger) if as_json or refused else []
+    refused_count = ledger.events.count(*_REFUSED) + ledger.jobs.counts().get(JobState.REFUSED, 0)
     counts = {
         "jobs": {str(state): n for state, n in ledger.jobs.counts().items()},
         "deliveries": {str(state): n for state, n in ledger.deliveries.counts().items()},
@@ -65,20 +69,23 @@ def status(config_file: Path, as_json: bool, refused: bool) -> None:
     elif refused:
         for refusal in refusals:
             at = datetime.fromtimestamp(refusal.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-            console.print(f"{at} {refusal.what} {refusal.name}: {refusal.reason}")
+            often = f" ({refusal.times} times)" if refusal.times > 1 else ""
+            console.print(f"{at} {refusal.what} {refusal.name}{often}: {refusal.reason}")
     else:
-        _print(console, items, counts, len(refusals))
+        _print(console, items, counts, refused_count)
 
 
-def all_refusals(ledger: Ledger) -> list[Refusal]:
-    """Return the associations, instances and jobs that were refused, oldest first."""
-    door = [event for name in ("REJECTED", "REFUSED") for event in ledger.events.named(name)]
-    refusals = [Refusal(e.subject_kind, e.subject, e.at, e.reason) for e in door]
+def last_refusals(ledger: Ledger) -> list[Refusal]:
+    """Return the associations, instances and jobs that were refused last, the latest first."""
+    refusals = [
+        Refusal(event.subject_kind, event.subject, event.at, times, event.reason)
+        for event, times in ledger.events.summed(*_REFUSED, limit=_REFUSALS_SHOWN)
+    ]
     refusals += [
-        Refusal("job", job.job_id, job.updated_at, f"{job.engine_name}: {job.reason}")
+        Refusal("job", job.job_id, job.updated_at, 1, f"{job.engine_name}: {job.reason}")
         for job in ledger.jobs.in_states(JobState.REFUSED)
     ]
-    return sorted(refusals, key=lambda refusal: refusal.at)
+    return sorted(refusals, key=lambda refusal: -refusal.at)[:_REFUSALS_SHOWN]
 
 
 def _print(

@@ -17,6 +17,7 @@ from dicom_node.store.local import LocalStore
 log = structlog.get_logger()
 
 _BATCH = 64
+_FAILURES_MIN = 8
 
 
 class Deliverer:
@@ -114,7 +115,9 @@ class Deliverer:
         settings = self._settings
         for parcel in parcels:
             delivery, now = parcel.delivery, self._clock()
-            if now - delivery.tried_since > settings.give_up_after_h * 3600:
+            tried_for_s = now - delivery.tried_since
+            # a clock that was wrong at boot must not end what was hardly tried
+            if delivery.failures >= _FAILURES_MIN and tried_for_s > settings.give_up_after_h * 3600:
                 self._give_up(parcel, error)
                 continue
             wait_s = delay_s(

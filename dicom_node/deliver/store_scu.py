@@ -74,11 +74,11 @@ def _store(requestor: Requestor, item: Item, address: Address) -> PeerRefused | 
     peer = address.called_ae_title
     try:
         file = Part10File.read(item.path)
+        content = file.data_set()
     except OSError as error:
-        return ResultLost(
-            f"our file {item.path.name} cannot be read: {error.strerror}",
-            hint="restore it from a backup, or retry the job's study",
-        )
+        return _lost(item, str(error.strerror))
+    if file.context != (item.sop_class_uid, item.transfer_syntax_uid):
+        return _lost(item, "its head is broken")
     if not requestor.accepts(file):
         name = UID(item.sop_class_uid).name
         return PeerRefused(
@@ -86,7 +86,7 @@ def _store(requestor: Requestor, item: Item, address: Address) -> PeerRefused | 
             status=SOP_CLASS_NOT_SUPPORTED,
             hint="have the destination accept this SOP Class, then retry",
         )
-    status = requestor.store(file)
+    status = requestor.store(file, content)
     if status is None:
         raise PeerUnreachable(
             f"{peer} broke the association, or gave no answer within {address.timeout_s:g} s",
@@ -101,6 +101,13 @@ def _store(requestor: Requestor, item: Item, address: Address) -> PeerRefused | 
         status=status,
         retryable=status & 0xFF00 == 0xA700 or status in _TRANSIENT,
         hint="look into the destination's log",
+    )
+
+
+def _lost(item: Item, why: str) -> ResultLost:
+    return ResultLost(
+        f"our file {item.path.name} cannot be read: {why}",
+        hint="restore it from a backup of data_dir, then retry the delivery",
     )
 
 

@@ -26,6 +26,8 @@ class Stamp:
     node_name: str
     """The node's AE title; its Station Name and Device Serial Number."""
     software_version: str
+    job_key: str
+    """Names the input and the engine of the job: another content of the sources, another key."""
     instance_number: int = 1
     """From 1; one higher for each object that replaces another of its series."""
 
@@ -40,7 +42,7 @@ def common_arguments(
         "series_instance_uid": identity.series_uid(engine, source_series_uid, kind),
         "series_number": identity.series_number(engine, source_series_uid, kind),
         "series_description": long_string(f"{engine.name} {kind} {engine.version}"),
-        "sop_instance_uid": identity.instance_uid(finding, kind),
+        "sop_instance_uid": identity.instance_uid(finding, kind, stamp.job_key),
         "instance_number": stamp.instance_number,
         "manufacturer": MANUFACTURER,
         "manufacturer_model_name": MANUFACTURER,

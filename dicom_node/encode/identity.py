@@ -43,11 +43,16 @@ def series_number(engine: EngineIdentity, source_series_uid: str, kind: str) -> 
     return SERIES_NUMBERS[kind] + int(uid.removeprefix("2.25.")) % 500
 
 
-def instance_uid(finding: Finding, kind: str) -> str:
-    """Return the SOP Instance UID of a finding's result of one kind."""
+def instance_uid(finding: Finding, kind: str, job_key: str) -> str:
+    """Return the SOP Instance UID of a finding's result of one kind.
+
+    `job_key` stands for the bytes of the sources: a corrected header (another patient, another
+    position) can leave mask and source UIDs as they were and still needs a new instance.
+    """
     engine = finding.engine
     return derived_uid(
         "instance",
+        job_key,
         *sorted(finding.sop_instance_uids),
         engine.name,
         engine.version,

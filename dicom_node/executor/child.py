@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -150,11 +151,15 @@ class Child:
         pause_s = _RESTART_FIRST_S
         while not self._stopping.is_set():
             started = time.monotonic()
-            ending = self._live_once()
-            if self._stopping.is_set():
-                return
-            log.warning("child_ended", child=self.name, ending=ending)
-            self._events.on_exit(ending)
+            try:
+                ending = self._live_once()
+                if self._stopping.is_set():
+                    return
+                log.warning("child_ended", child=self.name, ending=ending)
+                self._events.on_exit(ending)
+            except Exception:
+                # no fork, or no ledger to tell of the end: the child is started again all the same
+                log.exception("child_not_supervised", child=self.name)
             if time.monotonic() - started > _STEADY_AFTER_S:
                 pause_s = _RESTART_FIRST_S
             self._stopping.wait(pause_s)
@@ -204,9 +209,14 @@ class Child:
 
 
 def _child_main(pipe: Any, target: Callable[..., None], args: tuple[Any, ...]) -> None:
-    # Ctrl-C reaches the whole process group; the supervisor alone decides when to stop
+    # Ctrl-C, and systemd's SIGTERM, reach every process: the supervisor alone decides when to stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    target(ChildLink(pipe), *args)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        target(ChildLink(pipe), *args)
+    except Exception:
+        log.exception("child_failed")
+        sys.exit(1)
 
 
 def _in_words(exitcode: int | None) -> str:

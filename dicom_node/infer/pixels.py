@@ -131,9 +131,20 @@ def _number(header: Dataset, keyword: str, missing: float) -> float:
 
 
 def _refuse_other_units(header: Dataset) -> None:
-    """Refuse a (0028,1054) Rescale Type that says that these are no Hounsfield units."""
+    """Refuse what does not say that it holds Hounsfield units.
+
+    (0028,1052) and (0028,1053) are type 1 in CT images (PS3.3 C.8.2.1): guessed values would turn
+    air into water. (0028,1054) Rescale Type may be absent, HU is then meant.
+    """
+    if not header.get("ModalityLUTSequence"):
+        for keyword in ("RescaleIntercept", "RescaleSlope"):
+            if header.get(keyword) in (None, ""):
+                raise StudyUnusable(
+                    f"{keyword} is missing, so the values are not known to be Hounsfield units",
+                    hint="have the sender repair the series",
+                )
     unit = str(header.get("RescaleType") or "HU")
-    if unit not in {"HU", "US"} or header.get("ModalityLUTSequence"):
+    if unit != "HU" or header.get("ModalityLUTSequence"):
         raise StudyUnusable(
             f"instance {header.get('SOPInstanceUID', '')} holds no Hounsfield units "
             f"(Rescale Type {unit})"

@@ -23,6 +23,7 @@ LeftOut = tuple[tuple[str, str], ...]
 
 _SHAPE = ("Rows", "Columns")
 _ENHANCED = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+_HUMAN = frozenset({"337915000", "L-85B00"})  # Homo sapiens in SCT and SRT (CID 7454)
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
@@ -145,6 +146,9 @@ def unfit(header: Dataset) -> str:
     photometric = str(header.get("PhotometricInterpretation", ""))
     if header.get("SamplesPerPixel") not in (None, 1) or photometric not in _GREY:
         return f"not a grey image (Photometric Interpretation {photometric or 'missing'})"
+    species = header.get("PatientSpeciesCodeSequence") or ()
+    if any(str(code.get("CodeValue", "")) not in _HUMAN for code in species):
+        return "a patient of another species (Patient Species Code Sequence)"
     return ""
 
 

@@ -20,10 +20,10 @@ from sqlalchemy import Connection, Table, create_engine, event, insert
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from dicom_node.errors import ConfigError, StorageError, StoreFull
+from dicom_node.errors import ConfigError, InvariantBroken, StorageError, StoreFull
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_MS = 30_000
@@ -46,10 +46,10 @@ class Database:
             self.dialect = self._url.get_backend_name()
             if self.dialect == "sqlite":
                 timeout = {"timeout": _BUSY_TIMEOUT_MS / 1000}
-                self._engine = create_engine(self._url, connect_args=timeout)
+                self._engine = create_engine(self._url, connect_args=timeout, hide_parameters=True)
                 event.listen(self._engine, "connect", _set_pragmas)
             else:
-                self._engine = create_engine(self._url, pool_pre_ping=True)
+                self._engine = create_engine(self._url, pool_pre_ping=True, hide_parameters=True)
         except (ArgumentError, ImportError) as error:
             # the URL may hold a password, so it is not repeated
             raise ConfigError("ledger.url cannot be used", hint=_URLS) from error
@@ -126,6 +126,8 @@ class Database:
                 raise StoreFull(
                     "the ledger's disk is full", hint="free space on the disk of the ledger"
                 ) from error
+            if isinstance(error, DataError):  # a value that no database takes, not a broken one
+                raise InvariantBroken("the ledger does not take a value of ours") from error
             raise StorageError(
                 f"the ledger failed: {text}", hint="check ledger.url and its database"
             ) from error

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Row, func, select, update
 
 from dicom_node.ledger import schema
 from dicom_node.ledger.database import Database
-from dicom_node.ledger.transitions import Transitions
+from dicom_node.ledger.transitions import Transitions, is_due
 from dicom_node.lifecycle import DeliveryEvent, DeliveryState, next_delivery_state
 from dicom_node.model import Delivery, Priority, Result
 
@@ -41,8 +41,9 @@ class Deliveries:
         return self._parcels(
             table.c.destination == destination,
             table.c.state == DeliveryState.PENDING.value,
-            table.c.not_before <= now,
-        )[:limit]
+            is_due(table.c.not_before, now),
+            limit=limit,
+        )
 
     def in_states(self, *states: DeliveryState) -> list[Parcel]:
         return self._parcels(schema.deliveries.c.state.in_([state.value for state in states]))
@@ -55,7 +56,7 @@ class Deliveries:
         table = schema.deliveries
         query = (
             select(table.c.destination, func.min(table.c.priority))
-            .where(table.c.state == DeliveryState.PENDING.value, table.c.not_before <= now)
+            .where(table.c.state == DeliveryState.PENDING.value, is_due(table.c.not_before, now))
             .group_by(table.c.destination)
         )
         with self._database.reading() as connection:
@@ -166,7 +167,7 @@ class Deliveries:
                 **values,
             )
 
-    def _parcels(self, *conditions: ColumnElement[bool]) -> list[Parcel]:
+    def _parcels(self, *conditions: ColumnElement[bool], limit: int | None = None) -> list[Parcel]:
         d, r = schema.deliveries, schema.results
         columns: list[ColumnElement[Any]] = [d.c[field.name] for field in fields(Delivery)]
         columns += [r.c[field.name].label(f"result_{field.name}") for field in fields(Result)]
@@ -175,6 +176,7 @@ class Deliveries:
             .join(r, r.c.sop_instance_uid == d.c.sop_instance_uid)
             .where(*conditions)
             .order_by(d.c.priority, d.c.created_at, d.c.delivery_id)
+            .limit(limit)
         )
         with self._database.reading() as connection:
             return [_parcel(row) for row in connection.execute(query)]

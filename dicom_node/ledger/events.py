@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from sqlalchemy import ColumnElement, Connection, insert, select
+from sqlalchemy import ColumnElement, Connection, func, insert, select
 
 from dicom_node.ledger import schema
 from dicom_node.ledger.database import Database
@@ -52,6 +52,37 @@ class Events:
     def named(self, event: str) -> list[Event]:
         """Return all events of one name, oldest first."""
         return self._read(schema.events.c.event == event)
+
+    def summed(self, *events: str, limit: int) -> list[tuple[Event, int]]:
+        """Return events of some names, repeats of the same put together, the latest first.
+
+        Returns
+        -------
+        list of (Event, int)
+            The last of its kind, without states, and how often it came.
+        """
+        table = schema.events
+        last = func.max(table.c.at)
+        same = (table.c.subject_kind, table.c.subject, table.c.event, table.c.reason)
+        query = (
+            select(*same, last.label("at"), func.count().label("times"))
+            .where(table.c.event.in_(events))
+            .group_by(*same)
+            .order_by(last.desc())
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return [
+                (Event(r.at, r.subject_kind, r.subject, r.event, "", "", r.reason), r.times)
+                for r in connection.execute(query)
+            ]
+
+    def count(self, *events: str) -> int:
+        """Return how many events have one of these names."""
+        table = schema.events
+        query = select(func.count()).where(table.c.event.in_(events))
+        with self._database.reading() as connection:
+            return int(connection.execute(query).scalar_one())
 
     def _read(self, condition: ColumnElement[bool]) -> list[Event]:
         columns = [schema.events.c[field.name] for field in fields(Event)]

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Row, func, select, update
 
+from dicom_node.errors import InvariantBroken
 from dicom_node.ledger import schema
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.events import write_event
 from dicom_node.ledger.studies import Studies
-from dicom_node.ledger.transitions import Transitions
+from dicom_node.ledger.transitions import Transitions, is_due
 from dicom_node.lifecycle import DeliveryState, JobEvent, JobState, next_job_state
 from dicom_node.model import Job, Priority, Result, Study
 
@@ -39,11 +40,11 @@ class Jobs:
     def in_states(self, *states: JobState) -> list[Job]:
         return self._read(schema.jobs.c.state.in_([state.value for state in states]))
 
-    def ready(self, now: float) -> list[Job]:
+    def ready(self, now: float, limit: int = 100) -> list[Job]:
         """Return what could run now, the most urgent first, then the oldest."""
-        return self._read(
-            schema.jobs.c.state == JobState.QUEUED.value, schema.jobs.c.not_before <= now
-        )
+        table = schema.jobs
+        queued = table.c.state == JobState.QUEUED.value
+        return self._read(queued, is_due(table.c.not_before, now), limit=limit)
 
     def counts(self) -> dict[JobState, int]:
         table = schema.jobs
@@ -86,6 +87,11 @@ class Jobs:
                 if made:
                     write_event(connection, now, subject, "CREATED", job.reason, "", job.state)
                     continue
+                connection.execute(
+                    update(schema.jobs)
+                    .where(schema.jobs.c.job_id == job.job_id)
+                    .values(revision=study.revision)
+                )
                 again = f"revision {study.revision} has the input of this job again"
                 if not _MOVES.move(
                     connection,
@@ -164,7 +170,8 @@ class Jobs:
                 return False
             for result in results:
                 row = {field.name: getattr(result, field.name) for field in fields(Result)}
-                self._database.insert_new(connection, schema.results, row)
+                if not self._database.insert_new(connection, schema.results, row):
+                    self._require_same_job(connection, result)
                 for destination in job.destinations:
                     self._plan_delivery(connection, result, destination, job.priority, now)
             return True
@@ -179,8 +186,10 @@ class Jobs:
         with self._database.writing() as connection:
             return self._end_attempt(connection, job, JobEvent.SUPERSEDED, reason, now)
 
-    def fail(self, job: Job, reason: str, not_before: float, now: float) -> bool:
-        """The engine raised; the job waits until `not_before`."""
+    def fail(
+        self, job: Job, reason: str, not_before: float, now: float, *, counts: bool = True
+    ) -> bool:
+        """It failed; the job waits until `not_before`. `counts`: it was the job's own fault."""
         with self._database.writing() as connection:
             return self._end_attempt(
                 connection,
@@ -189,7 +198,7 @@ class Jobs:
                 reason,
                 now,
                 not_before=not_before,
-                failures=job.failures + 1,
+                failures=job.failures + counts,
             )
 
     def crash(self, job: Job, reason: str, not_before: float, now: float) -> bool:
@@ -253,6 +262,12 @@ class Jobs:
             **values,
         )
 
+    def _require_same_job(self, connection: Connection, result: Result) -> None:
+        table = schema.results
+        query = select(table.c.job_id).where(table.c.sop_instance_uid == result.sop_instance_uid)
+        if connection.execute(query).scalar_one() != result.job_id:
+            raise InvariantBroken(f"another job has made {result.sop_instance_uid} already")
+
     def _plan_delivery(
         self,
         connection: Connection,
@@ -279,12 +294,13 @@ class Jobs:
             },
         )
 
-    def _read(self, *conditions: ColumnElement[bool]) -> list[Job]:
+    def _read(self, *conditions: ColumnElement[bool], limit: int | None = None) -> list[Job]:
         table = schema.jobs
         query = (
             select(*[table.c[field.name] for field in fields(Job)])
             .where(*conditions)
             .order_by(table.c.priority, table.c.created_at, table.c.job_id)
+            .limit(limit)
         )
         with self._database.reading() as connection:
             return [_job(row) for row in connection.execute(query)]

@@ -168,5 +168,6 @@ events = Table(
     Column("to_state", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Index(None, "subject", "event_id"),
+    Index(None, "event"),
     Index(None, "at"),
 )

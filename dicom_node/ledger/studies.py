@@ -111,21 +111,23 @@ class Studies:
     def receiving(self) -> list[StudyEvidence]:
         """Return the evidence on every study that is still arriving."""
         s, a, link = schema.studies, schema.associations, schema.study_associations
-        count = (
-            select(func.count())
-            .where(schema.instances.c.study_instance_uid == s.c.study_instance_uid)
-            .scalar_subquery()
-            .label("instance_count")
+        counts = (
+            select(schema.instances.c.study_instance_uid, func.count().label("instance_count"))
+            .join(s, s.c.study_instance_uid == schema.instances.c.study_instance_uid)
+            .where(s.c.state == StudyState.RECEIVING)
+            .group_by(schema.instances.c.study_instance_uid)
+            .subquery()
         )
         query = (
             select(
                 s.c.study_instance_uid,
                 s.c.revision,
-                count,
+                counts.c.instance_count,
                 s.c.last_instance_at,
                 a.c.closed_at,
                 a.c.ended,
             )
+            .join(counts, counts.c.study_instance_uid == s.c.study_instance_uid)
             .join(link, link.c.study_instance_uid == s.c.study_instance_uid)
             .join(a, a.c.association_id == link.c.association_id)
             .where(s.c.state == StudyState.RECEIVING)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Table, update
+from sqlalchemy import ColumnElement, Connection, Table, or_, update
 
 from dicom_node.ledger.events import write_event
+
+_WAIT_LONGEST_S = 86400.0
 
 State = TypeVar("State", bound=StrEnum)
 Move = TypeVar("Move", bound=StrEnum)
@@ -57,3 +59,11 @@ class Transitions(Generic[State, Move]):
                 connection, now, (self.subject_kind, str(key)), event, reason, state, target
             )
         return moved == 1
+
+
+def is_due(not_before: ColumnElement[float], now: float) -> ColumnElement[bool]:
+    """Return the condition that a wait is over.
+
+    No wait of ours lasts a day: one that seems to comes from a clock that was set back since.
+    """
+    return or_(not_before <= now, not_before > now + _WAIT_LONGEST_S)

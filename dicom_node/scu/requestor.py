@@ -26,6 +26,8 @@ from pynetdicom.transport import AssociationSocket
 from dicom_node.errors import PeerUnreachable
 from dicom_node.scu.part10 import Part10File
 
+_LOOK_EVERY_S = 0.5
+
 
 class Requestor:
     """One association as its requestor: C-STORE and C-ECHO, one at a time.
@@ -57,8 +59,8 @@ class Requestor:
         self._answers: queue.Queue[C_STORE | C_ECHO | None] = queue.Queue()
         self._message_id = 0
         ae = _RequestorAE(calling)
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_s
-        ae.connection_timeout = timeout_s
+        ae.acse_timeout = ae.dimse_timeout = ae.connection_timeout = timeout_s
+        ae.network_timeout = None  # it would count the time of a long upload as silence
         proposed = [build_context(*pair) for pair in dict.fromkeys(contexts)]
         self._association = ae.associate(
             host,
@@ -85,8 +87,14 @@ class Requestor:
         """Return whether the peer accepted the presentation context that this file needs."""
         return file.context in self._context_ids
 
-    def store(self, file: Part10File) -> int | None:
-        """Send one file; return the status of the answer, None if there is none."""
+    def store(self, file: Part10File, data_set: bytes | None = None) -> int | None:
+        """Send one file; return the status of the answer, None if there is none.
+
+        Parameters
+        ----------
+        data_set : bytes, optional
+            Its bytes, for those who have read them already.
+        """
         context_id = self._context_ids.get(file.context) if file.context else None
         if file.context is None or context_id is None:
             return None
@@ -94,7 +102,7 @@ class Requestor:
         request.AffectedSOPClassUID = UID(file.context[0])
         request.AffectedSOPInstanceUID = UID(file.sop_instance_uid)
         request.Priority = 0
-        request.DataSet = BytesIO(file.data_set())
+        request.DataSet = BytesIO(file.data_set() if data_set is None else data_set)
         return self._exchange(request, context_id)
 
     def echo(self) -> int | None:
@@ -131,22 +139,33 @@ class Requestor:
     def _take(self, message: C_STORE | C_ECHO, context_id: int) -> None:
         self._answers.put(message)
 
+    def _is_alive(self) -> bool:
+        return self._association.is_established
+
     def _exchange(self, request: C_STORE | C_ECHO, context_id: int) -> int | None:
-        if not self._association.is_established:
+        if not self._is_alive():
             return None
         self._message_id = self._message_id % 65535 + 1
         request.MessageID = self._message_id
         self._association.dimse.send_msg(request, context_id)
+        unsent = self._association.dul.to_provider_queue
+        waiting = unsent.qsize()
         deadline = time.monotonic() + self._timeout_s
         while (left_s := deadline - time.monotonic()) > 0:
             try:
-                answer = self._answers.get(timeout=left_s)
+                answer = self._answers.get(timeout=min(left_s, _LOOK_EVERY_S))
                 if answer is None:
                     # The connection closed; an answer that came before it may still be on its way.
                     self._association.join(self._timeout_s)
                     answer = self._answers.get_nowait()
             except queue.Empty:
-                break
+                # what is still on its way out, over a slow line, is no silence of the peer
+                if not self._is_alive():
+                    break
+                if unsent.qsize() < waiting:
+                    waiting = unsent.qsize()
+                    deadline = time.monotonic() + self._timeout_s
+                continue
             if answer is not None and answer.MessageIDBeingRespondedTo == self._message_id:
                 return answer.Status
         self.abort()

@@ -46,7 +46,7 @@ def test_three_crashes_park_the_job_and_the_rest_flow_until_it_is_retried(
         ledger = node.ledger()
         [parked] = ledger.jobs.in_states(JobState.PARKED)
         assert parked.crashes == 2
-        assert "killed by SIGKILL; 3 times" in parked.reason
+        assert "killed by SIGKILL while it ran; 3 times" in parked.reason
         [_] = ledger.jobs.in_states(JobState.DONE)
         assert echo("127.0.0.1", free_port, called="DICOM_NODE") == 0
         assert node.run_cli("retry", parked.job_id).returncode == 0
@@ -90,5 +90,48 @@ def test_a_killed_receiver_is_started_again_and_the_study_comes_through(
         [study] = ledger.studies.in_states([StudyState.ROUTED])
         assert len(ledger.studies.instances(study.study_instance_uid)) == len(slices)
         assert [event.event for event in ledger.events.of("receiver")] == ["RESTARTED"]
+        ledger.close()
+        assert node.stop() == 0
+
+
+def test_a_sigterm_to_every_process_is_a_stop_and_no_crash(
+    data_dir: Path, tmp_path: Path, free_port: int
+) -> None:
+    """So does systemd stop a service."""
+    with Archive(tmp_path / "archive") as archive:
+        node = _node(tmp_path, free_port, archive).start()
+        slices = sorted((data_dir / "ct-chest-lctsc-011").glob("*.dcm"))
+        send(slices, "127.0.0.1", free_port, called="DICOM_NODE")
+        ledger = node.ledger()
+        wait_until(lambda: bool(ledger.jobs.in_states(JobState.RUNNING)), what="a running job")
+        assert node.stop_group() == 0
+        [job] = ledger.jobs.in_states(*JobState)
+        assert job.crashes == 0
+        assert job.state in {JobState.QUEUED, JobState.DONE}
+        node.start()
+        node.wait_done(studies=1)
+        assert len(archive.received()) == 2
+        ledger.close()
+        assert node.stop() == 0
+
+
+def test_a_job_that_takes_the_whole_node_down_three_times_is_parked(
+    data_dir: Path, tmp_path: Path, free_port: int
+) -> None:
+    with Archive(tmp_path / "archive") as archive:
+        node = _node(tmp_path, free_port, archive)
+        xray = data_dir / "xray" / "dx-nih-00000001_000.dcm"
+        for fall in range(3):
+            boundary = "infer.started:cxr_quality"
+            node.start(kill_at=boundary, nth=fall + 1, until_it_listens=fall == 0)
+            if fall == 0:
+                send([xray], "127.0.0.1", free_port, called="DICOM_NODE")
+            node.wait_killed()
+        node.start()
+        node.wait_done(studies=1)
+        ledger = node.ledger()
+        [parked] = ledger.jobs.in_states(JobState.PARKED)
+        assert parked.engine_name == "cxr_quality"
+        assert "the whole node was killed while it ran; 3 times" in parked.reason
         ledger.close()
         assert node.stop() == 0

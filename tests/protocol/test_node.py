@@ -119,6 +119,24 @@ def test_a_late_series_does_not_run_the_first_one_again(
     assert [received.count for received in running.archive.received()] == [1, 1]
 
 
+def test_a_corrected_study_gets_results_with_the_right_patient(
+    running: Running, xray: Path, tmp_path: Path
+) -> None:
+    """Pixels and UIDs are as before, so is the finding; the header was wrong."""
+    wrong = pydicom.dcmread(xray)
+    wrong.PatientID = "SOMEBODY-ELSE"
+    wrong.save_as(tmp_path / "wrong.dcm")
+    running.send([tmp_path / "wrong.dcm"])
+    running.wait_done()
+    running.send([xray])
+    wait_until(lambda: len(running.archive.received()) == 4, what="the corrected results")
+    patients = [
+        str(pydicom.dcmread(received.path, stop_before_pixels=True).PatientID)
+        for received in running.archive.received()
+    ]
+    assert sorted(patients) == ["NIH-00000001"] * 2 + ["SOMEBODY-ELSE"] * 2
+
+
 def test_an_archive_that_is_down_is_shown_with_its_reason_and_served_when_it_is_up(
     running: Running, xray: Path
 ) -> None:

@@ -146,3 +146,9 @@ def test_sequences_bytes_and_private_elements_are_left_out() -> None:
 
 def test_no_header_has_no_attributes() -> None:
     assert attributes_of([]) == {}
+
+
+def test_what_no_database_takes_is_left_out_of_the_attributes() -> None:
+    header = Dataset()
+    header.add_new("SeriesDescription", "LO", "t1\0mprage")
+    assert attributes_of([header])["SeriesDescription"] == ("t1mprage",)

@@ -98,7 +98,13 @@ def test_without_a_quiet_time_a_released_study_is_complete_at_once() -> None:
     assert judge(evidence(100, RELEASED, 101), at_once, 101).complete
 
 
-def test_a_clock_that_was_set_back_only_makes_us_wait() -> None:
-    verdict = judge(evidence(100, RELEASED, 101), POLICY, 50)
+def test_a_clock_that_was_set_back_a_little_makes_us_wait_a_little() -> None:
+    verdict = judge(evidence(100, RELEASED, 101), POLICY, 97)
     assert not verdict.complete
     assert verdict.ask_again_at == 106
+
+
+def test_a_clock_that_was_set_back_far_does_not_make_us_wait_until_it_has_caught_up() -> None:
+    verdict = judge(evidence(100, RELEASED, 101), POLICY, 50)
+    assert verdict.complete
+    assert "the clock was set back" in verdict.reason

@@ -79,15 +79,15 @@ def test_json_has_the_counts_the_reasons_and_the_refusals(busy: Site) -> None:
     assert parked["study_instance_uid"] == STUDY
     assert parked["since_s"] > 0
     assert [(one["what"], one["name"], one["reason"]) for one in document["refused"]] == [
-        ("association", "CT9", "CT9 is unknown"),
         ("job", "refused", "ct_lungs: not a chest"),
+        ("association", "CT9", "CT9 is unknown"),
     ]
 
 
-def test_refused_lists_whom_and_what_was_refused_oldest_first(busy: Site) -> None:
+def test_refused_lists_whom_and_what_was_refused_latest_first(busy: Site) -> None:
     assert busy.call("status", "--refused").output.splitlines() == [
-        "1970-01-01 00:00:10 association CT9: CT9 is unknown",
         "1970-01-01 00:06:40 job refused: ct_lungs: not a chest",
+        "1970-01-01 00:00:10 association CT9: CT9 is unknown",
     ]
 
 

@@ -24,7 +24,9 @@ from dicom_node.model import (
     Segment,
 )
 
-STAMP = Stamp(created_at=1_700_000_000.25, node_name="DICOM_NODE", software_version="0.1.0")
+STAMP = Stamp(
+    created_at=1_700_000_000.25, node_name="DICOM_NODE", software_version="0.1.0", job_key="job"
+)
 """14 November 2023, 22:13:20.25 UTC."""
 
 ENGINE = EngineIdentity(

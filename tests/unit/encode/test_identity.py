@@ -88,3 +88,12 @@ def test_tracking_identifiers_are_the_same_in_seg_and_sr() -> None:
 def test_a_revision_has_the_instance_number_of_its_stamp() -> None:
     results = encode(SAID, CT, replace(STAMP, instance_number=3))
     assert [read(result).InstanceNumber for result in results] == [3, 3]
+
+
+def test_corrected_sources_make_new_instances_in_the_same_series() -> None:
+    """Another patient or position can leave mask and source UIDs as they were."""
+    first = encode(SAID, CT, STAMP)
+    corrected = encode(SAID, CT, replace(STAMP, job_key="another"))
+    for before, after in zip(first, corrected, strict=True):
+        assert before.sop_instance_uid != after.sop_instance_uid
+        assert before.series_instance_uid == after.series_instance_uid

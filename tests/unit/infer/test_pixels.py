@@ -29,7 +29,6 @@ def values_of(path: Path, values: Values = Values.HOUNSFIELD) -> np.ndarray:
         ({}, [[-5, 0], [7, 100]]),
         ({"RescaleIntercept": -1024.0}, [[-1029, -1024], [-1017, -924]]),
         ({"RescaleSlope": 2.0, "RescaleIntercept": 1.0}, [[-9, 1], [15, 201]]),
-        ({"RescaleSlope": None, "RescaleIntercept": None}, [[-5, 0], [7, 100]]),
         ({"RescaleSlope": -1.0}, [[5, 0], [-7, -100]]),
         ({"PhotometricInterpretation": "MONOCHROME1"}, [[-5, 0], [7, 100]]),
     ],

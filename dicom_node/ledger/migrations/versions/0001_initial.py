@@ -40,6 +40,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("event_id", name=op.f("pk_events")),
     )
     op.create_index(op.f("ix_events_at"), "events", ["at"], unique=False)
+    op.create_index(op.f("ix_events_event"), "events", ["event"], unique=False)
     op.create_index(
         op.f("ix_events_subject_event_id"), "events", ["subject", "event_id"], unique=False
     )
