@@ -13,7 +13,7 @@ from pathlib import Path
 from dicom_node import __version__
 from dicom_node.encode.results import Encoded, Stamp, encode
 from dicom_node.infer.engine import Engine
-from dicom_node.model import Finding
+from dicom_node.model import Finding, Result
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ def infer_and_encode(
     created_at: float,
     job_key: str,
     node_name: str,
+    predecessors: Sequence[Result] = (),
     between: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Run an engine on the files of one series and encode its finding.
@@ -44,6 +45,8 @@ def infer_and_encode(
         Names the input, byte for byte, and the engine; the results' UIDs follow from it.
     node_name : str
         The AE title that stands in the results.
+    predecessors : sequence of Result
+        Reports of the same engine on earlier revisions of the series, the oldest first.
     between : callable
         Called after infer and before encode.
 
@@ -58,7 +61,7 @@ def infer_and_encode(
     finding, headers = engine.run(paths)
     inferred = time.perf_counter()
     between()
-    stamp = Stamp(created_at, node_name, __version__, job_key)
+    stamp = Stamp(created_at, node_name, __version__, job_key, tuple(predecessors))
     encoded = encode(finding, headers, stamp)
     seconds = {
         "infer": round(inferred - started, 3),

@@ -86,6 +86,7 @@ class Worker:
             job.created_at,
             job.job_id,
             self._config.node.ae_title,
+            predecessors=self._ledger.jobs.earlier_reports(job),
             between=lambda: self._checkpoint("infer.inferred"),
         )
         self._checkpoint("encode.encoded")

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.encode import identity
 from dicom_node.encode.codes import long_string
-from dicom_node.model import Finding
+from dicom_node.model import Finding, Result
 
 MANUFACTURER = "dicom_node"
 
@@ -28,8 +28,8 @@ class Stamp:
     software_version: str
     job_key: str
     """Names the input and the engine of the job: another content of the sources, another key."""
-    instance_number: int = 1
-    """From 1; one higher for each object that replaces another of its series."""
+    predecessors: tuple[Result, ...] = ()
+    """Reports of the same engine on earlier revisions of the series, the oldest first."""
 
 
 def common_arguments(
@@ -43,7 +43,7 @@ def common_arguments(
         "series_number": identity.series_number(engine, source_series_uid, kind),
         "series_description": long_string(f"{engine.name} {kind} {engine.version}"),
         "sop_instance_uid": identity.instance_uid(finding, kind, stamp.job_key),
-        "instance_number": stamp.instance_number,
+        "instance_number": len(stamp.predecessors) + 1,
         "manufacturer": MANUFACTURER,
         "manufacturer_model_name": MANUFACTURER,
         "device_serial_number": long_string(stamp.node_name),
@@ -74,6 +74,8 @@ def finish(dataset: Dataset, patient_name: Any, reference: Dataset, stamp: Stamp
         setattr(dataset, keyword, f"{moment:%Y%m%d}")
     for keyword in ("InstanceCreationTime", "ContentTime"):
         setattr(dataset, keyword, f"{moment:%H%M%S.%f}")
+    if stamp.predecessors and dataset.Modality == "SR":
+        dataset.PredecessorDocumentsSequence = [_reference(stamp.predecessors[-1])]
     # highdicom names itself last, as the library that made the object.
     equipment = dataset.ContributingEquipmentSequence[-1]
     equipment.ContributionDateTime = f"{moment:%Y%m%d%H%M%S.%f%z}"
@@ -84,6 +86,20 @@ def part10(dataset: Dataset) -> bytes:
     buffer = BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def _reference(report: Result) -> Dataset:
+    """Return a report as (0040,A360) Predecessor Documents Sequence names it (PS3.3 C.17.2)."""
+    document = Dataset()
+    document.ReferencedSOPClassUID = report.sop_class_uid
+    document.ReferencedSOPInstanceUID = report.sop_instance_uid
+    series = Dataset()
+    series.SeriesInstanceUID = report.series_instance_uid
+    series.ReferencedSOPSequence = [document]
+    study = Dataset()
+    study.StudyInstanceUID = report.study_instance_uid
+    study.ReferencedSeriesSequence = [series]
+    return study
 
 
 def _zone(offset: str) -> timezone | None:

@@ -179,15 +179,19 @@ def _components(mask: NDArray[np.uint8], components: Components) -> NDArray[np.u
     inside = mask[box]
     # One pass parts all segments: neighbours of different numbers are never joined.
     parts = cc3d.connected_components(inside, connectivity=components.connectivity)
-    sizes = np.bincount(parts.ravel())
-    number_of = np.zeros(len(sizes), np.uint8)
-    number_of[parts.ravel()] = inside.ravel()
-    keep = np.zeros(len(sizes), np.uint8)
+    count = int(parts.max()) + 1
+    sizes = np.zeros(count, np.int64)
+    number_of = np.zeros(count, np.uint8)
+    for part, image in zip(parts, inside, strict=True):  # whole, these would take gigabytes
+        sizes += np.bincount(part.ravel(), minlength=count)
+        number_of[part] = image
+    keep = np.zeros(count, np.uint8)
     for number in np.unique(number_of[1:]):
         own = np.flatnonzero(number_of == number)
         keep[own[np.argmax(sizes[own])]] = number
     result = np.zeros_like(mask)
-    result[box] = keep[parts]
+    for target, part in zip(result[box], parts, strict=True):
+        target[...] = keep[part]
     return result
 
 

@@ -62,6 +62,24 @@ class Jobs:
         with self._database.reading() as connection:
             return [Result(*row) for row in connection.execute(query)]
 
+    def earlier_reports(self, job: Job) -> list[Result]:
+        """Return the SR of older jobs of the same engine on the same series, the oldest first."""
+        r, j = schema.results, schema.jobs
+        query = (
+            select(*[r.c[field.name] for field in fields(Result)])
+            .join(j, j.c.job_id == r.c.job_id)
+            .where(
+                r.c.kind == "SR",
+                j.c.study_instance_uid == job.study_instance_uid,
+                j.c.series_instance_uid == job.series_instance_uid,
+                j.c.engine_name == job.engine_name,
+                j.c.created_at < job.created_at,
+            )
+            .order_by(j.c.created_at)
+        )
+        with self._database.reading() as connection:
+            return [Result(*row) for row in connection.execute(query)]
+
     # ------------------------------------------------------------ routing
 
     def route(self, study: Study, jobs: Sequence[Job], reason: str, now: float) -> bool:

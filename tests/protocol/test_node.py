@@ -21,6 +21,8 @@ from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState, JobState, StudyState
 from tests.node_process import NodeProcess, is_done, wait_until
 
+REPORT = "1.2.840.10008.5.1.4.1.1.88.34"  # Comprehensive 3D SR Storage
+
 RequireProgram = Callable[[str], Path]
 
 
@@ -96,8 +98,17 @@ def test_late_instances_make_a_new_revision_with_results_of_their_own(
     received = running.archive.received()
     assert len(received) == 4
     assert first < {one.sop_instance_uid for one in received}
-    # one series an object kind: viewers show its newest
+    # one series an object kind: viewers show its newest, and the report names its predecessor
     assert len({one.series_instance_uid for one in received}) == 2
+    reports = [pydicom.dcmread(one.path) for one in received if one.sop_class_uid == REPORT]
+    old, new = sorted(reports, key=lambda report: int(report.InstanceNumber))
+    assert (old.InstanceNumber, new.InstanceNumber) == (1, 2)
+    assert "PredecessorDocumentsSequence" not in old
+    [study_item] = new.PredecessorDocumentsSequence
+    [series_item] = study_item.ReferencedSeriesSequence
+    [document] = series_item.ReferencedSOPSequence
+    assert document.ReferencedSOPInstanceUID == old.SOPInstanceUID
+    assert series_item.SeriesInstanceUID == old.SeriesInstanceUID
     assert running.archive.conflicts() == ()
 
 

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_node.encode.results import encode
+from dicom_node.encode.results import Stamp, encode
 from dicom_node.encode.sources import TYPE_2
 from dicom_node.headers import read_header
-from dicom_node.model import Finding, QualityGrade
+from dicom_node.model import Finding, QualityGrade, Result
+from dicom_node.uid import derived_uid
 from tests.factories import AXIAL, CORONAL, SAGITTAL, make_ct_series, make_xray
 from tests.unit.encode.findings import (
     STAMP,
@@ -42,10 +43,12 @@ DX = DATA / "xray" / "dx-nih-00000001_000.dcm"
 TILTED_CT = DATA / "awkward-series" / "ct-head-tilt-variable-spacing"
 
 
-def results_of(finding: Finding, sources: Sequence[Dataset], folder: Path) -> dict[str, Path]:
+def results_of(
+    finding: Finding, sources: Sequence[Dataset], folder: Path, stamp: Stamp = STAMP
+) -> dict[str, Path]:
     """Write the results of a finding and return their paths by kind; dciodvfy passes them all."""
     paths = {}
-    for result in encode(finding, sources, STAMP):
+    for result in encode(finding, sources, stamp):
         paths[result.kind] = folder / f"{result.kind}.dcm"
         paths[result.kind].write_bytes(result.content)
     for path in paths.values():
@@ -218,6 +221,26 @@ def test_a_series_with_a_missing_slice(tmp_path: Path) -> None:
     finding = segmentation(sources)
     paths = results_of(finding, sources, tmp_path)
     segments_match(finding, sources, paths, tmp_path)
+
+
+def test_a_report_that_names_its_predecessor(tmp_path: Path) -> None:
+    sources = headers_of(make_ct_series(3))
+    older = Result(
+        sop_instance_uid=derived_uid("older"),
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34",
+        series_instance_uid=derived_uid("older", "series"),
+        study_instance_uid=str(sources[0].StudyInstanceUID),
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        job_id="job",
+        kind="SR",
+        path="",
+        size_bytes=0,
+        digest="",
+    )
+    paths = results_of(
+        segmentation(sources), sources, tmp_path, replace(STAMP, predecessors=(older,))
+    )
+    assert "Predecessor Docs    : 1" in said_by("dsrdump", paths["SR"])
 
 
 def test_a_tilted_real_ct_of_varying_spacing(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dicom_node.encode.results import encode
-from dicom_node.model import Finding
+from dicom_node.model import Finding, Result
 from tests.factories import make_ct_series
 from tests.unit.encode.findings import ENGINE, STAMP, blobs, headers_of, read, segmentation
 
@@ -85,9 +85,17 @@ def test_tracking_identifiers_are_the_same_in_seg_and_sr() -> None:
     assert len(set(in_seg)) == 2
 
 
-def test_a_revision_has_the_instance_number_of_its_stamp() -> None:
-    results = encode(SAID, CT, replace(STAMP, instance_number=3))
-    assert [read(result).InstanceNumber for result in results] == [3, 3]
+def test_a_revision_has_the_next_instance_number_and_names_the_last_report() -> None:
+    older = [
+        Result(f"1.2.{n}", "1.2.840.10008.5.1.4.1.1.88.34", "1.2", "1", "", "", "SR", "", 0, "")
+        for n in (8, 9)
+    ]
+    seg, report = (read(one) for one in encode(SAID, CT, replace(STAMP, predecessors=(*older,))))
+    assert (seg.InstanceNumber, report.InstanceNumber) == (3, 3)
+    assert "PredecessorDocumentsSequence" not in seg
+    [study] = report.PredecessorDocumentsSequence
+    [document] = study.ReferencedSeriesSequence[0].ReferencedSOPSequence
+    assert document.ReferencedSOPInstanceUID == "1.2.9"
 
 
 def test_corrected_sources_make_new_instances_in_the_same_series() -> None:
