@@ -62,6 +62,8 @@ class NodeProcess:
         folder.mkdir(parents=True, exist_ok=True)
         self.config_file.write_text(yaml.safe_dump(settings))
         self.data = folder / "data"
+        ledger = settings.get("ledger", {})
+        self.ledger_url: str = ledger.get("url", f"sqlite:///{self.data / 'ledger.sqlite'}")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(
@@ -123,7 +125,7 @@ class NodeProcess:
         return self._process.wait(60)
 
     def ledger(self) -> Ledger:
-        return Ledger(f"sqlite:///{self.data / 'ledger.sqlite'}")
+        return Ledger(self.ledger_url)
 
     def wait_done(self, studies: int, timeout_s: float = 90.0) -> None:
         """Wait until so many studies are routed and nothing is open."""
