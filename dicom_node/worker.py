@@ -18,7 +18,7 @@ from dicom_node.infer.engine import Engine, load_engine
 from dicom_node.inference import Outcome, infer_and_encode
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.logs import configure_logs
-from dicom_node.model import Instance, Job, Result
+from dicom_node.model import Job, Result
 from dicom_node.route.router import EngineLabel, job_id
 from dicom_node.store.local import LocalStore
 
@@ -73,7 +73,7 @@ class Worker:
 
     def _attempt(self, job: Job) -> None:
         read_at = time.perf_counter()
-        instances = self._instances(job)
+        instances = self._ledger.studies.instances(job.study_instance_uid, job.series_instance_uid)
         engine = self._engine(job)
         label = EngineLabel(engine.manifest.version, engine.manifest.model_digest)
         if job_id(instances, job.engine_name, label) != job.job_id:
@@ -110,13 +110,6 @@ class Worker:
             )
         else:
             log.warning("late_result_dropped", job_id=job.job_id, attempt=job.attempt)
-
-    def _instances(self, job: Job) -> list[Instance]:
-        return [
-            instance
-            for instance in self._ledger.studies.instances(job.study_instance_uid)
-            if instance.series_instance_uid == job.series_instance_uid
-        ]
 
     def _engine(self, job: Job) -> Engine:
         engine = self._engines.get(job.engine_name)

@@ -71,14 +71,18 @@ class Studies:
                 self._touch_study(connection, instance, state, revision)
             return arrival
 
-    def instances(self, study_instance_uid: str) -> list[Instance]:
-        """Return a study's instances, ordered by series and SOP Instance UID."""
+    def instances(
+        self, study_instance_uid: str, series_instance_uid: str | None = None
+    ) -> list[Instance]:
+        """Return the instances of a study or of one series, by series and SOP Instance UID."""
         table = schema.instances
         query = (
             select(*[table.c[field.name] for field in fields(Instance)])
             .where(table.c.study_instance_uid == study_instance_uid)
             .order_by(table.c.series_instance_uid, table.c.sop_instance_uid)
         )
+        if series_instance_uid is not None:
+            query = query.where(table.c.series_instance_uid == series_instance_uid)
         with self._database.reading() as connection:
             return [Instance(*row) for row in connection.execute(query)]
 

@@ -90,11 +90,7 @@ class Router:
 
     def _job_id_now(self, job: Job) -> str | None:
         """Return what the job would be called today; None if its engine is gone."""
-        instances = [
-            instance
-            for instance in self._ledger.studies.instances(job.study_instance_uid)
-            if instance.series_instance_uid == job.series_instance_uid
-        ]
+        instances = self._ledger.studies.instances(job.study_instance_uid, job.series_instance_uid)
         engine = self._engines.get(job.engine_name)
         return None if engine is None else job_id(instances, job.engine_name, engine)
 
