@@ -52,7 +52,7 @@ def build(tmp_path: Path, ledger: Ledger) -> Iterator[Build]:
 def test_three_crashes_park_the_job_with_its_reason(build: Build, ledger: Ledger) -> None:
     rows.routed(ledger, a_job())
     worker = build(crashing.exit_when_started, crashes_max=3, retry_first_s=10)
-    ended = "the worker process ended while it ran this job: exit code 42"
+    ended = "the worker process ended: exit code 42 while it ran"
     for crashes, wait_s in ((1, 10), (2, 20)):
         worker.handle(Task("infer", "job-1"))
         job = job_of(ledger)
