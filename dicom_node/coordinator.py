@@ -109,6 +109,10 @@ class Coordinator:
                     delivery, "the node stopped while it was sent", now
                 )
 
+    def last_sweep(self) -> None:
+        """Put back what a stopping node did not finish: interrupted, and not to blame for it."""
+        self._guarded("sweep", self.sweep)
+
     def _run(self) -> None:
         self._guarded("route", lambda: self._router.reroute_outdated())
         while not self._stopping:

@@ -17,7 +17,7 @@ from dicom_node.config.settings import Config
 from dicom_node.coordinator import DELIVER_LANE, GONE_LANE, INFER_LANE, Coordinator
 from dicom_node.deliver.deliverer import Deliverer
 from dicom_node.engine_worker import EngineWorker
-from dicom_node.errors import ConfigError
+from dicom_node.errors import ConfigError, StorageError
 from dicom_node.executor.child import Child, ChildEvents, Message
 from dicom_node.executor.local import Lane, LocalExecutor
 from dicom_node.executor.port import Task
@@ -32,6 +32,7 @@ from dicom_node.store.local import LocalStore
 log = structlog.get_logger()
 
 _GRACE_S = 20.0
+_DATA_DIR = "let node.data_dir point to a folder that this user may write to"
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,8 @@ class Node:
         self._clock = clock
         self._failed = threading.Event()
         self.failure: ConfigError | None = None
+        self._store = _open_store(config, checkpoint)
         self._lock = _lock_data_dir(config)
-        self._store = LocalStore(config.node.data_dir, checkpoint=checkpoint)
         self._ledger = Ledger(config.ledger_url)
         self._deliverer = Deliverer(config, self._ledger, self._store, clock, checkpoint)
         self._worker = EngineWorker(config, self._ledger, clock, checkpoint)
@@ -141,7 +142,7 @@ class Node:
         self._coordinator.stop()
         self._worker.stop(_GRACE_S)
         self._executor.stop(_GRACE_S)
-        self._coordinator.sweep()  # what was not finished was interrupted, and is not to blame
+        self._coordinator.last_sweep()
         self._ledger.close()
         self._lock.close()
         log.info("node_stopped")
@@ -184,17 +185,21 @@ class Node:
         self._ledger.events.record(now, ("node", "receiver"), "RESTARTED", reason)
 
 
+def _open_store(config: Config, checkpoint: Checkpoint) -> LocalStore:
+    """Make node.data_dir; the store does it first, since it makes the new folder durable."""
+    try:
+        return LocalStore(config.node.data_dir, checkpoint=checkpoint)
+    except StorageError as error:
+        raise ConfigError(f"{config.node.data_dir} cannot be used", hint=_DATA_DIR) from error
+
+
 def _lock_data_dir(config: Config) -> IO[str]:
     """Take the folder for this process; two nodes on one ledger would do everything twice."""
     folder = config.node.data_dir
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "node.lock").open("w")
     except OSError as error:
-        raise ConfigError(
-            f"{folder} cannot be used: {error.strerror}",
-            hint="let node.data_dir point to a folder that this user may write to",
-        ) from error
+        raise ConfigError(f"{folder} cannot be used: {error.strerror}", hint=_DATA_DIR) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from pathlib import Path
 
 import structlog
 
@@ -20,7 +19,7 @@ from dicom_node.ledger.ledger import Ledger
 from dicom_node.logs import configure_logs
 from dicom_node.model import Job, Result
 from dicom_node.route.router import EngineLabel, job_id
-from dicom_node.store.local import LocalStore
+from dicom_node.store.local import LocalStore, study_folder
 
 log = structlog.get_logger()
 
@@ -134,9 +133,8 @@ class Worker:
         self._ledger.jobs.give_up(job, reason, now)
 
     def _save(self, job: Job, encoded: Encoded) -> Result:
-        spread = hashlib.sha256(job.study_instance_uid.encode()).hexdigest()[:2]
-        path = Path("results", spread, job.study_instance_uid, job.job_id)
-        relative = str(path / f"{encoded.sop_instance_uid}.dcm")
+        folder = study_folder("results", job.study_instance_uid)
+        relative = f"{folder}/{job.job_id}/{encoded.sop_instance_uid}.dcm"
         size_bytes = self._store.save(relative, [encoded.content])
         return Result(
             sop_instance_uid=encoded.sop_instance_uid,

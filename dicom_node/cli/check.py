@@ -92,15 +92,8 @@ def _check_ledger(loaded: YamlFile, config: Config) -> None:
 
 def _echo(console: Console, name: str, config: Config) -> bool:
     peer = config.peers[name]
-    address = Address(
-        host=str(peer.host),
-        port=int(peer.port or 0),
-        called_ae_title=peer.ae_title,
-        calling_ae_title=config.node.ae_title,
-        timeout_s=config.deliver.timeout_s,
-    )
     try:
-        echo(address)
+        echo(Address.of(peer, config))
     except PeerUnreachable as error:
         console.print(f"peer {name}: {error.message}", style="red")
         console.print(f"-> {error.hint}")

@@ -37,14 +37,7 @@ class Deliverer:
         self._clock = clock
         self._checkpoint = checkpoint
         self._addresses = {
-            name: Address(
-                host=str(peer.host),
-                port=int(peer.port or 0),
-                called_ae_title=peer.ae_title,
-                calling_ae_title=config.node.ae_title,
-                timeout_s=config.deliver.timeout_s,
-            )
-            for name, peer in config.destinations.items()
+            name: Address.of(peer, config) for name, peer in config.destinations.items()
         }
 
     def turn(self, destination: str) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from pydicom.uid import UID
 
-from dicom_node.errors import PeerRefused, PeerUnreachable, ResultLost
+from dicom_node.config.settings import Config, Peer
+from dicom_node.errors import InvariantBroken, PeerRefused, PeerUnreachable, ResultLost
 from dicom_node.scu.part10 import Part10File
 from dicom_node.scu.requestor import Requestor
 
@@ -26,6 +28,15 @@ class Address:
     called_ae_title: str
     calling_ae_title: str
     timeout_s: float
+
+    @classmethod
+    def of(cls, peer: Peer, config: Config) -> Self:
+        """Return the address of a peer that can receive."""
+        if peer.host is None or peer.port is None:
+            raise InvariantBroken(f"{peer.ae_title} has no address")
+        return cls(
+            peer.host, peer.port, peer.ae_title, config.node.ae_title, config.deliver.timeout_s
+        )
 
 
 def echo(address: Address) -> None:

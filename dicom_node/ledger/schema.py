@@ -60,7 +60,6 @@ studies = Table(
     Column("state", Text, nullable=False),
     Column("revision", Integer, nullable=False),
     Column("reason", Text, nullable=False),
-    Column("first_instance_at", Float, nullable=False),  # of this revision
     Column("last_instance_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     _state_check(StudyState),

@@ -206,7 +206,6 @@ class Studies:
                 "state": StudyState.RECEIVING.value,
                 "revision": 1,
                 "reason": "first instance received",
-                "first_instance_at": instance.received_at,
                 "last_instance_at": instance.received_at,
                 "updated_at": instance.received_at,
             },
@@ -274,7 +273,6 @@ class Studies:
                 state=target.value,
                 revision=revision + 1,
                 reason=reason,
-                first_instance_at=now,
                 last_instance_at=now,
                 updated_at=now,
             )

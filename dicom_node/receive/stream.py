@@ -24,7 +24,7 @@ from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.studies import Arrival
 from dicom_node.model import Instance
 from dicom_node.receive.policy import Identity, Status, check_command, check_identity
-from dicom_node.store.local import LocalStore
+from dicom_node.store.local import LocalStore, study_folder
 from dicom_node.uid import derived_uid
 
 IMPLEMENTATION_CLASS_UID = UID(derived_uid("dicom_node", "implementation class"))
@@ -108,13 +108,11 @@ def instance_path(identity: Identity, digest: str) -> str:
     """Return where an instance lies in the store.
 
     The name holds a part of the digest, so another data set under the same UIDs never overwrites
-    the first. Two hexadecimal digits of the study spread the studies over 256 folders.
+    the first.
     """
-    spread = hashlib.sha256(identity.study_instance_uid.encode()).hexdigest()[:2]
-    return (
-        f"instances/{spread}/{identity.study_instance_uid}/{identity.series_instance_uid}"
-        f"/{identity.sop_instance_uid}.{digest[:16]}.dcm"
-    )
+    folder = study_folder("instances", identity.study_instance_uid)
+    name = f"{identity.sop_instance_uid}.{digest[:16]}.dcm"
+    return f"{folder}/{identity.series_instance_uid}/{name}"
 
 
 def _file_meta(arriving: Arriving) -> bytes:

@@ -10,6 +10,7 @@ or a whole file that no row names, which harms nobody.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import threading
@@ -157,6 +158,15 @@ class LocalStore:
     def _make_folder(self, folder: Path) -> None:
         self._disk.make_folder(folder)
         self._disk.sync_folder(folder.parent)
+
+
+def study_folder(area: str, study_instance_uid: str) -> str:
+    """Return where a study lies below an area of the store: `instances` or `results`.
+
+    Two hexadecimal digits of the study spread the studies over 256 folders.
+    """
+    spread = hashlib.sha256(study_instance_uid.encode()).hexdigest()[:2]
+    return f"{area}/{spread}/{study_instance_uid}"
 
 
 @contextmanager
