@@ -125,14 +125,14 @@ class Coordinator:
         except Exception as error:
             log.exception("stage_failed", stage=stage)
             reason = error.message if isinstance(error, DicomNodeError) else type(error).__name__
-            self._note_failure(stage, reason)
+            self.note_failure(stage, reason)
             return None
 
     def _lane(self, destination: str) -> str:
         """Return the lane of a destination; those that were unconfigured since share one."""
         return DELIVER_LANE + destination if destination in self._destinations else GONE_LANE
 
-    def _note_failure(self, stage: str, reason: str) -> None:
+    def note_failure(self, stage: str, reason: str) -> None:
         """Leave an event, but not one for each second in which the same is wrong."""
         now = self._clock()
         last_reason, last_at = self._noted.get(stage, ("", 0.0))

@@ -58,6 +58,17 @@ class InstanceRefused(DicomNodeError):
         self.status = status
 
 
+class ProtocolBroken(DicomNodeError):
+    """A peer broke PS3.7 or PS3.8, or speaks no DICOM; the association is aborted.
+
+    `reason` is that of the A-ABORT (PS3.8 9.3.8), 0 where the standard has none that fits.
+    """
+
+    def __init__(self, message: str, reason: int = 0) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class StudyUnusable(DicomNodeError):
     """The input is not what the engine was made for; a person decides."""
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal, Protocol
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -18,6 +18,20 @@ from pydicom.multival import MultiValue
 
 from dicom_node.errors import StudyUnusable
 from dicom_node.model import Attributes
+
+
+class Part10(Protocol):
+    """A DICOM file, wherever it lies: a `pathlib.Path` is one."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    def open(self, mode: Literal["rb"], /) -> BinaryIO:
+        """Open for reading."""
+
+    def read_bytes(self) -> bytes:
+        """Return all of it."""
 
 
 @contextmanager
@@ -32,6 +46,12 @@ def reading(what: str) -> Iterator[None]:
             f"{what} cannot be read: {type(error).__name__}",
             hint="the file is broken; have the sender send it again",
         ) from error
+
+
+def read_header_of(file: Part10, keywords: Collection[str] | None = None) -> Dataset:
+    """Return `read_header` of a file, wherever it lies."""
+    with file.open("rb") as opened:
+        return read_header(opened, keywords)
 
 
 def read_header(

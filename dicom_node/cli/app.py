@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from dicom_node import __version__
+from dicom_node.cli import bench_disk as bench_disk_command
 from dicom_node.cli import check as check_command
 from dicom_node.cli import explain as explain_command
 from dicom_node.cli import process as process_command
@@ -139,4 +140,25 @@ def retry(
     """Try again what was parked, refused, dead or sent; works while the node runs."""
     with _plain_errors():
         if not retry_command.retry(config, subjects or [], all_of_them):
+            raise typer.Exit(EXIT_REFUSED)
+
+
+@app.command()
+def bench_disk(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help="A folder of the disk that node.data_dir shall be on.",
+            exists=True,
+            file_okay=False,
+        ),
+    ],
+    quick: Annotated[bool, typer.Option("--quick", help="In two seconds, more roughly.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure what a disk gives and whether it lies about fsync; uses 300 MB for 15 s."""
+    step_s = bench_disk_command.STEP_QUICK_S if quick else bench_disk_command.STEP_S
+    with _plain_errors():
+        if not bench_disk_command.bench_disk(folder, json, step_s):
             raise typer.Exit(EXIT_REFUSED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from dicom_node.deliver.store_scu import Address, echo
 from dicom_node.errors import ConfigError, Mistake, PeerUnreachable
 from dicom_node.infer.manifest import find_engines
 from dicom_node.ledger.ledger import Ledger
+from dicom_node.receive.tls import expired
 from dicom_node.route.rules import validate_rules
 
 
@@ -42,6 +44,7 @@ def find_mistakes(config_file: Path) -> tuple[list[Mistake], Config | None]:
     config = validate_config(loaded)
     if config is not None:
         _check_ledger(loaded, config)
+        _check_tls(loaded, config)
     places = _Places.of(loaded, config)
     mistakes: list[Mistake] = []
     engines: tuple[str, ...] = ()
@@ -88,6 +91,17 @@ def _check_ledger(loaded: YamlFile, config: Config) -> None:
         Ledger(config.ledger_url).close()
     except ConfigError as error:
         loaded.mistake(("ledger", "url"), f"{error.message}; {error.hint}")
+
+
+def _check_tls(loaded: YamlFile, config: Config) -> None:
+    if config.tls.port is None:
+        return
+    try:
+        for key, reason in expired(config.tls, time.time()):
+            loaded.mistake(("tls", key), reason)
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            loaded.mistake(tuple(mistake.key.split(".")), f"{mistake.file} {mistake.message}")
 
 
 def _echo(console: Console, name: str, config: Config) -> bool:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
 from dicom_node.config.yaml_lines import YamlFile, load_yaml, raise_mistakes
 from dicom_node.errors import InvariantBroken
@@ -24,7 +33,36 @@ def _uid(text: str) -> str:
     return text
 
 
+def _address_range(text: str) -> str:
+    try:
+        return str(ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError("must be an address or a range: 10.1.2.3 or 10.1.0.0/16") from None
+
+
+def _fingerprint(text: str) -> str:
+    digits = re.sub(r"[: ]", "", text).lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise ValueError("must be a SHA-256 fingerprint: 64 hexadecimal digits, colons allowed")
+    return digits
+
+
+def _certificate_name(text: str) -> str:
+    name = text.strip()
+    if not name or "*" in name:
+        raise ValueError("must be one name, without wildcards")
+    return name
+
+
+def _as_written(value: object) -> object:
+    return str(value) if isinstance(value, float) else value  # YAML reads 1.2 as a number
+
+
+AddressRange = Annotated[str, AfterValidator(_address_range)]
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
+CertificateName = Annotated[str, AfterValidator(_certificate_name)]
+Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
+TlsVersion = Annotated[Literal["1.2", "1.3"], BeforeValidator(_as_written)]
 Uid = Annotated[str, AfterValidator(_uid)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -52,13 +90,33 @@ class LedgerSettings(Section):
 class ReceiveSettings(Section):
     host: str = "0.0.0.0"
     port: Annotated[int, Field(ge=0, le=65535)] = 11112
+    receivers: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
     admit_unknown_calling_ae_titles: bool = False
     require_called_ae_title: bool = True
-    associations_max: Annotated[int, Field(ge=1)] = 100
-    pdu_bytes_max: Annotated[int, Field(ge=4096, le=1048576)] = 131072
+    associations_max: Annotated[int, Field(ge=1)] = 500
+    associations_per_peer_max: Annotated[int, Field(ge=1)] = 100
+    connections_max: Annotated[int, Field(ge=1)] = 2000
+    negotiation_timeout_s: Positive = 10
+    read_timeout_s: Positive = 30
     idle_timeout_s: Positive = 60
+    pdu_bytes_max: Annotated[int, Field(ge=4096, le=1048576)] = 131072
+    instance_bytes_max: Annotated[int, Field(ge=1)] = 4_294_967_296
     free_bytes_min: Annotated[int, Field(ge=0)] = 1_000_000_000
+    same_uid_other_bytes: Literal["replace", "keep", "refuse"] = "replace"
+    segment_bytes: Annotated[int, Field(ge=16_777_216, le=4_294_967_296)] = 134_217_728
+    segments_ready: Annotated[int, Field(ge=1, le=64)] = 8
     extra_sop_classes: tuple[Uid, ...] = ()
+
+
+class TlsSettings(Section):
+    port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    authorities: Path | None = None
+    revocation_list: Path | None = None
+    require_client_certificate: bool = True
+    minimum_version: TlsVersion = "1.2"
+    warn_days: Annotated[int, Field(ge=0)] = 30
 
 
 class AssembleSettings(Section):
@@ -84,12 +142,20 @@ class DeliverSettings(Section):
 class Peer(Section):
     ae_title: AeTitle
     may_send: bool = False
+    addresses: tuple[AddressRange, ...] = ()
     host: str | None = None
     port: Port | None = None
+    certificate_sha256: Fingerprint | None = None
+    certificate_name: CertificateName | None = None
 
     @property
     def can_receive(self) -> bool:
         return self.host is not None and self.port is not None
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it may come in only over TLS, with a certificate that is named here."""
+        return self.certificate_sha256 is not None or self.certificate_name is not None
 
 
 class Config(Section):
@@ -98,6 +164,7 @@ class Config(Section):
     node: NodeSettings = NodeSettings()
     ledger: LedgerSettings = LedgerSettings()
     receive: ReceiveSettings = ReceiveSettings()
+    tls: TlsSettings = TlsSettings()
     assemble: AssembleSettings = AssembleSettings()
     infer: InferSettings = InferSettings()
     deliver: DeliverSettings = DeliverSettings()
@@ -155,12 +222,61 @@ def validate_config(loaded: YamlFile) -> Config | None:
             "no peer has `may_send: true`, so nobody could send; add one, or set "
             "receive.admit_unknown_calling_ae_titles",
         )
+    _check_tls(loaded, config)
     base = loaded.file.parent
     paths = {
         key: (base / getattr(config.node, key)).resolve()
         for key in ("data_dir", "engines_dir", "rules_file")
     }
-    return config.model_copy(update={"node": config.node.model_copy(update=paths)})
+    pem_files = {  # links stay links: a renewed certificate often arrives by moving one
+        key: base.absolute() / path
+        for key in ("certificate", "key", "authorities", "revocation_list")
+        if (path := getattr(config.tls, key)) is not None
+    }
+    return config.model_copy(
+        update={
+            "node": config.node.model_copy(update=paths),
+            "tls": config.tls.model_copy(update=pem_files),
+        }
+    )
+
+
+def _check_tls(loaded: YamlFile, config: Config) -> None:
+    """Note what does not fit together in `tls`; what is in its files, `dicom-node check` reads."""
+    tls = config.tls
+    if tls.port is None:
+        for name, peer in config.peers.items():
+            if peer.is_bound:
+                loaded.mistake(
+                    ("peers", name),
+                    "is bound to a certificate and could never come in: tls.port is not set",
+                )
+        return
+    if tls.port == config.receive.port and tls.port != 0:
+        loaded.mistake(("tls", "port"), "must differ from receive.port")
+    for key in ("certificate", "key"):
+        if getattr(tls, key) is None:
+            loaded.mistake(
+                ("tls", key), "is missing; tls.port needs the node's certificate and key"
+            )
+    if tls.authorities is not None:
+        return
+    if tls.require_client_certificate:
+        loaded.mistake(
+            ("tls", "authorities"),
+            "is missing; name the PEM file of the authorities that issue the peers' certificates, "
+            "or set tls.require_client_certificate: false",
+        )
+        return
+    if tls.revocation_list is not None:
+        loaded.mistake(("tls", "revocation_list"), "means nothing without tls.authorities")
+    for name, peer in config.peers.items():
+        if peer.is_bound:
+            loaded.mistake(
+                ("peers", name),
+                "is bound to a certificate and could never come in: tls.authorities is missing, so "
+                "no peer is asked for one",
+            )
 
 
 def _in_words(kind: str, message: str) -> str:

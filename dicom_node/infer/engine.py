@@ -11,7 +11,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import EngineError, StudyUnusable
-from dicom_node.headers import attributes_of
+from dicom_node.headers import Part10, attributes_of
 from dicom_node.infer import images, segmentation
 from dicom_node.infer.blocks import ImageInput
 from dicom_node.infer.manifest import Manifest, load_manifest
@@ -52,12 +52,12 @@ class Engine:
             limits=manifest.limits,
         )
 
-    def run(self, paths: Sequence[Path]) -> tuple[Finding, tuple[Dataset, ...]]:
+    def run(self, files: Sequence[Part10]) -> tuple[Finding, tuple[Dataset, ...]]:
         """Return what the engine finds in one series.
 
         Parameters
         ----------
-        paths : sequence of Path
+        files : sequence of Part10
             The files of the series, in any order.
 
         Returns
@@ -74,7 +74,7 @@ class Engine:
         EngineError
             If a network fails.
         """
-        source = load_source(paths)
+        source = load_source(files)
         if self.manifest.image is None:
             return self._segment(source)
         return self._ask_each(source, self.manifest.image)

@@ -56,7 +56,7 @@ def ask(
     image: SourceImage, wanted: ImageInput, manifest: Manifest, runtime: Runtime
 ) -> NDArray[np.float32]:
     """Return the probabilities that a network gives one image, shape (outputs,)."""
-    values = network_values(image.path, image.header, manifest.intensity.values)
+    values = network_values(image.file, image.header, manifest.intensity.values)
     return probabilities(to_network(values, wanted, manifest.intensity), manifest.model, runtime)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from pydicom.uid import (
 )
 
 from dicom_node.errors import StudyUnusable
-from dicom_node.headers import reading
+from dicom_node.headers import Part10, reading
 
 _PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
@@ -44,12 +43,12 @@ class Values(StrEnum):
     """Rescaled, and MONOCHROME1 inverted on its stored range: larger is brighter."""
 
 
-def network_values(path: Path, header: Dataset, values: Values) -> NDArray[np.float32]:
+def network_values(file: Part10, header: Dataset, values: Values) -> NDArray[np.float32]:
     """Return the values of one image as a network expects them; the stored file is not changed.
 
     Parameters
     ----------
-    path : Path
+    file : Part10
         The file that holds the pixels.
     header : pydicom.Dataset
         Its header; the rescale of each slice is its own.
@@ -69,7 +68,7 @@ def network_values(path: Path, header: Dataset, values: Values) -> NDArray[np.fl
     ----------
     PS3.3 C.7.6.3.1.2 (Photometric Interpretation), C.11.1 (Modality LUT Module)
     """
-    stored = stored_values(path, header)
+    stored = stored_values(file, header)
     if values is Values.HOUNSFIELD:
         _refuse_other_units(header)
     elif header.get("PhotometricInterpretation") == "MONOCHROME1":
@@ -77,12 +76,13 @@ def network_values(path: Path, header: Dataset, values: Values) -> NDArray[np.fl
     return _rescaled(stored, header)
 
 
-def stored_values(path: Path, header: Dataset) -> NDArray[Any]:
+def stored_values(file: Part10, header: Dataset) -> NDArray[Any]:
     """Return the stored values of one image, of an integer type, shape (rows, columns)."""
     uid = header.get("SOPInstanceUID", "")
     what = f"Pixel Data of instance {uid}"
     with reading(what):
-        dataset = pydicom.dcmread(path, force=True)
+        with file.open("rb") as opened:
+            dataset = pydicom.dcmread(opened, force=True)
         if not any(keyword in dataset for keyword in _PIXEL_KEYWORDS):
             raise StudyUnusable(f"instance {uid} has no Pixel Data")
         _name_transfer_syntax(dataset)

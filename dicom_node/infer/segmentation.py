@@ -122,7 +122,7 @@ def _slice_by_slice(
 
 def _slices(source: SourceVolume, manifest: Manifest) -> Iterator[NDArray[np.float32]]:
     for image in source.images:
-        values = network_values(image.path, image.header, manifest.intensity.values)
+        values = network_values(image.file, image.header, manifest.intensity.values)
         yield clipped(values, manifest.intensity.clip)
 
 

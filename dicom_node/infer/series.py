@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import StudyUnusable
 from dicom_node.geometry import Grid, Plane, arrange
-from dicom_node.headers import read_header, reading
+from dicom_node.headers import Part10, read_header_of, reading
 from dicom_node.infer.pixels import Values, network_values
 
 LeftOut = tuple[tuple[str, str], ...]
@@ -31,7 +30,7 @@ _GREY = ("MONOCHROME1", "MONOCHROME2")
 class SourceImage:
     """One instance: its header, and the file that holds its pixels."""
 
-    path: Path
+    file: Part10
     header: Dataset
 
     @property
@@ -96,12 +95,12 @@ class SourceSeries:
         return SourceVolume(arrangement.grid, tuple(kept), self.left_out + tuple(left_out))
 
 
-def load_source(paths: Sequence[Path]) -> SourceSeries:
+def load_source(files: Sequence[Part10]) -> SourceSeries:
     """Return the headers of the files of one series.
 
     Parameters
     ----------
-    paths : sequence of Path
+    files : sequence of Part10
         Part 10 files or bare data sets, in any order.
 
     Raises
@@ -112,8 +111,8 @@ def load_source(paths: Sequence[Path]) -> SourceSeries:
     """
     by_uid: dict[str, SourceImage] = {}
     left_out: list[tuple[str, str]] = []
-    for path in sorted(paths):
-        image = SourceImage(path, read_header(path))
+    for file in sorted(files, key=str):
+        image = SourceImage(file, read_header_of(file))
         uid = image.sop_instance_uid
         if not uid:
             raise StudyUnusable(
@@ -121,7 +120,7 @@ def load_source(paths: Sequence[Path]) -> SourceSeries:
                 hint="have the sender repair the object",
             )
         if uid in by_uid:
-            if by_uid[uid].path.read_bytes() != path.read_bytes():
+            if by_uid[uid].file.read_bytes() != file.read_bytes():
                 raise StudyUnusable(f"two different files carry SOP Instance UID {uid}")
             left_out.append((uid, "received twice"))
         else:
@@ -213,7 +212,7 @@ def _refuse_several(
 
 
 def _refuse_different(one: SourceImage, other: SourceImage) -> None:
-    here, there = (network_values(i.path, i.header, Values.BRIGHTNESS) for i in (one, other))
+    here, there = (network_values(i.file, i.header, Values.BRIGHTNESS) for i in (one, other))
     if not np.array_equal(here, there):
         raise StudyUnusable(
             f"two different images at one position: {one.sop_instance_uid} and "

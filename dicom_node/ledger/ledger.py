@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dicom_node.ledger.arrivals import Arrivals
 from dicom_node.ledger.associations import Associations
+from dicom_node.ledger.commitments import Commitments
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import Deliveries
 from dicom_node.ledger.events import Events
+from dicom_node.ledger.evidence import Evidence
+from dicom_node.ledger.holdings import Holdings
 from dicom_node.ledger.jobs import Jobs
 from dicom_node.ledger.studies import Studies
 
@@ -21,11 +25,15 @@ class Ledger:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
+        self.arrivals = Arrivals(self._database)
         self.associations = Associations(self._database)
         self.studies = Studies(self._database)
         self.jobs = Jobs(self._database, self.studies)
         self.deliveries = Deliveries(self._database)
         self.events = Events(self._database)
+        self.holdings = Holdings(self._database)
+        self.commitments = Commitments(self._database)
+        self.evidence = Evidence(self._database)
 
     def migrate(self) -> None:
         """Bring the schema to the newest version; by the supervisor, before its children."""

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, func, select, update
+from sqlalchemy import Connection, Row, Select, func, select
 
 from dicom_node.ledger import schema
+from dicom_node.ledger.arrivals import Arrival, put_instances
 from dicom_node.ledger.associations import AssociationEnd
 from dicom_node.ledger.database import Database
-from dicom_node.ledger.events import write_event
 from dicom_node.ledger.transitions import Transitions
 from dicom_node.lifecycle import StudyEvent, StudyState, next_study_state
 from dicom_node.model import Instance, Study
 
 _MOVES = Transitions[StudyState, StudyEvent](schema.studies, "study", next_study_state)
-
-
-class Arrival(StrEnum):
-    """What the ledger said to an instance."""
-
-    NEW = "new"
-    REPEATED = "repeated"
-    REPLACED = "replaced"
 
 
 @dataclass(frozen=True)
@@ -51,25 +42,10 @@ class Studies:
     # ------------------------------------------------------------ instances
 
     def instance_stored(self, instance: Instance) -> Arrival:
-        """Record an instance whose bytes are durable, and open or reopen its study.
-
-        The same data set again changes nothing but is remembered as evidence. Another data set
-        under the same UIDs replaces the row and opens a new revision; its predecessor's file stays.
-        """
+        """Record one instance; see `put_instances`."""
         with self._database.writing() as connection:
-            state, revision = self._study_for_update(connection, instance)
-            arrival = self._put_instance(connection, instance)
-            self._database.insert_new(
-                connection,
-                schema.study_associations,
-                {
-                    "study_instance_uid": instance.study_instance_uid,
-                    "association_id": instance.association_id,
-                },
-            )
-            if arrival is not Arrival.REPEATED:
-                self._touch_study(connection, instance, state, revision)
-            return arrival
+            [(_, arrival)] = put_instances(self._database, connection, [instance])
+        return arrival
 
     def instances(
         self, study_instance_uid: str, series_instance_uid: str | None = None
@@ -85,6 +61,20 @@ class Studies:
             query = query.where(table.c.series_instance_uid == series_instance_uid)
         with self._database.reading() as connection:
             return [Instance(*row) for row in connection.execute(query)]
+
+    def instance(
+        self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str
+    ) -> Instance | None:
+        """Return one instance, None if it is not there."""
+        table = schema.instances
+        query = select(*[table.c[field.name] for field in fields(Instance)]).where(
+            table.c.study_instance_uid == study_instance_uid,
+            table.c.series_instance_uid == series_instance_uid,
+            table.c.sop_instance_uid == sop_instance_uid,
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else Instance(*row)
 
     def study_of_instance(self, sop_instance_uid: str) -> str | None:
         table = schema.instances
@@ -189,102 +179,6 @@ class Studies:
             reason,
             now,
             schema.studies.c.revision == study.revision,
-        )
-
-    # ------------------------------------------------------------ within
-
-    def _study_for_update(
-        self, connection: Connection, instance: Instance
-    ) -> tuple[StudyState, int]:
-        """Return the study's state and revision, its row locked; make the row if need be."""
-        table = schema.studies
-        opened = self._database.insert_new(
-            connection,
-            table,
-            {
-                "study_instance_uid": instance.study_instance_uid,
-                "state": StudyState.RECEIVING.value,
-                "revision": 1,
-                "reason": "first instance received",
-                "last_instance_at": instance.received_at,
-                "updated_at": instance.received_at,
-            },
-        )
-        if opened:
-            write_event(
-                connection,
-                instance.received_at,
-                ("study", instance.study_instance_uid),
-                StudyEvent.INSTANCE_STORED,
-                "first instance received",
-                to_state=StudyState.RECEIVING,
-            )
-        row = connection.execute(
-            select(table.c.state, table.c.revision)
-            .where(table.c.study_instance_uid == instance.study_instance_uid)
-            .with_for_update()
-        ).one()
-        return StudyState(row.state), row.revision
-
-    def _put_instance(self, connection: Connection, instance: Instance) -> Arrival:
-        table = schema.instances
-        row = {field.name: getattr(instance, field.name) for field in fields(Instance)}
-        if self._database.insert_new(connection, table, row):
-            return Arrival.NEW
-        same = and_(
-            table.c.study_instance_uid == instance.study_instance_uid,
-            table.c.series_instance_uid == instance.series_instance_uid,
-            table.c.sop_instance_uid == instance.sop_instance_uid,
-        )
-        known = connection.execute(select(table.c.digest, table.c.path).where(same)).one()
-        subject = ("instance", instance.sop_instance_uid)
-        if known.digest == instance.digest:
-            write_event(
-                connection, instance.received_at, subject, "REPEATED", "received again, unchanged"
-            )
-            return Arrival.REPEATED
-        connection.execute(update(table).where(same).values(**row))
-        write_event(
-            connection,
-            instance.received_at,
-            subject,
-            "REPLACED",
-            f"received again with another content; before: {known.path}",
-        )
-        return Arrival.REPLACED
-
-    def _touch_study(
-        self, connection: Connection, instance: Instance, state: StudyState, revision: int
-    ) -> None:
-        table = schema.studies
-        here = table.c.study_instance_uid == instance.study_instance_uid
-        target = next_study_state(state, StudyEvent.INSTANCE_STORED)
-        now = instance.received_at
-        if state is StudyState.RECEIVING:
-            connection.execute(
-                update(table).where(here).values(last_instance_at=now, updated_at=now)
-            )
-            return
-        reason = f"a late instance opened revision {revision + 1}"
-        connection.execute(
-            update(table)
-            .where(here)
-            .values(
-                state=target.value,
-                revision=revision + 1,
-                reason=reason,
-                last_instance_at=now,
-                updated_at=now,
-            )
-        )
-        write_event(
-            connection,
-            now,
-            ("study", instance.study_instance_uid),
-            StudyEvent.INSTANCE_STORED,
-            reason,
-            state,
-            target,
         )
 
 

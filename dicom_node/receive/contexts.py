@@ -1,18 +1,29 @@
-"""The presentation contexts that we accept: every storage SOP Class in every transfer syntax.
+"""Which presentation contexts we accept: every storage SOP Class in every transfer syntax.
 
-pynetdicom copies every context that an acceptor supports for each connection, and takes the
-acceptor's order of transfer syntaxes. So we support nothing but C-ECHO until a requestor has said
-what it wants, and then just that, in its own order: what it holds compressed it need not decode.
+Of several transfer syntaxes the requestor's first is taken: what it holds compressed it need not
+decode. Scanners propose the same again and again, so answers are kept by what was proposed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from pydicom._uid_dict import UID_dictionary
-from pynetdicom import AllStoragePresentationContexts, build_context
-from pynetdicom.presentation import PresentationContext
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AllStoragePresentationContexts
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from dicom_node.receive.arriving import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.receive.pdu import (
+    APPLICATION_CONTEXT,
+    AssociateRequest,
+    ContextAnswer,
+    Proposal,
+    ProposedContext,
+    associate_accept_items,
+)
 
 TRANSFER_SYNTAXES = frozenset(
     uid for uid, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax"
@@ -23,32 +34,116 @@ STORAGE_SOP_CLASSES = frozenset(
     str(context.abstract_syntax) for context in AllStoragePresentationContexts
 )
 
+VERIFICATION = str(Verification)
 
-def verification_context() -> PresentationContext:
-    """Return the context of C-ECHO."""
-    return build_context(Verification)
+PLAIN_TRANSFER_SYNTAXES = frozenset(
+    map(str, (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian))
+)
+"""In which the services beside storage take their data sets."""
+
+_ACCEPTED = 0
+_ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
+_TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
+_KEPT_ANSWERS = 64
+_KEPT_BYTES_MAX = 1 << 17
+"""A longer proposal is worked out again: 64 of them are enough memory."""
 
 
-def supported_contexts(
-    requested: Sequence[PresentationContext], extra_sop_classes: Collection[str] = ()
-) -> list[PresentationContext]:
-    """Return what we support of what a requestor proposes, in its order of preference.
+@dataclass(frozen=True)
+class AcceptedContext:
+    """A presentation context of an association."""
+
+    abstract_syntax: str
+    transfer_syntax: str
+    is_storage: bool
+
+
+@dataclass(frozen=True)
+class Negotiated:
+    """The outcome for one proposal."""
+
+    application_context_fits: bool
+    contexts: Mapping[int, AcceptedContext]
+    """By presentation context ID."""
+    maximum_length: int
+    """Of the P-DATA-TF that the requestor takes; 0 for no limit."""
+    items: bytes
+    """The variable items of the A-ASSOCIATE-AC."""
+
+
+class Negotiator:
+    """Answers proposals.
 
     Parameters
     ----------
-    requested : sequence of PresentationContext
-        Of the A-ASSOCIATE-RQ (PS3.8 9.3.2.2).
+    service_sop_classes : collection of str
+        Those of the services beside storage and C-ECHO.
     extra_sop_classes : collection of str
         Private or new storage SOP Classes, from `receive.extra_sop_classes`.
+    maximum_length : int
+        Of the P-DATA-TF that we take.
     """
-    wanted: dict[str, dict[str, None]] = {}
-    for context in requested:
-        sop_class_uid = str(context.abstract_syntax)
-        if sop_class_uid in STORAGE_SOP_CLASSES or sop_class_uid in extra_sop_classes:
-            known = [str(uid) for uid in context.transfer_syntax if uid in TRANSFER_SYNTAXES]
-            wanted.setdefault(sop_class_uid, {}).update(dict.fromkeys(known))
-    return [verification_context()] + [
-        # pynetdicom's defaults stand in where no syntax is known: then the refusal says why
-        build_context(sop_class_uid, list(syntaxes) or None)
-        for sop_class_uid, syntaxes in wanted.items()
-    ]
+
+    def __init__(
+        self,
+        service_sop_classes: Collection[str],
+        extra_sop_classes: Collection[str],
+        maximum_length: int,
+    ) -> None:
+        self._storage = STORAGE_SOP_CLASSES | set(extra_sop_classes)
+        self._others = {VERIFICATION, *service_sop_classes}
+        self._maximum_length = maximum_length
+        self._kept: OrderedDict[bytes, Negotiated] = OrderedDict()
+
+    def negotiate(self, request: AssociateRequest) -> Negotiated:
+        """Return the outcome for a request; ProtocolBroken if its items cannot be read."""
+        known = self._kept.get(request.items)
+        if known is not None:
+            self._kept.move_to_end(request.items)
+            return known
+        negotiated = self._work_out(Proposal.parse(request.items))
+        if len(request.items) <= _KEPT_BYTES_MAX:
+            self._kept[request.items] = negotiated
+            if len(self._kept) > _KEPT_ANSWERS:
+                self._kept.popitem(last=False)
+        return negotiated
+
+    def _work_out(self, proposal: Proposal) -> Negotiated:
+        answers = [self._answer(context) for context in proposal.contexts]
+        contexts = {
+            context.context_id: AcceptedContext(
+                context.abstract_syntax,
+                answer.transfer_syntax,
+                context.abstract_syntax in self._storage,
+            )
+            for context, answer in zip(proposal.contexts, answers, strict=True)
+            if answer.result == _ACCEPTED
+        }
+        accepted = {context.abstract_syntax for context in contexts.values()}
+        # we are the SCP of everything: the requestor may be SCU, not SCP (PS3.7 D.3.3.4)
+        roles = {uid: (scu, 0) for uid, (scu, _) in proposal.roles.items() if uid in accepted}
+        items = associate_accept_items(
+            answers,
+            roles,
+            self._maximum_length,
+            IMPLEMENTATION_CLASS_UID,
+            IMPLEMENTATION_VERSION_NAME,
+        )
+        fits = proposal.application_context == APPLICATION_CONTEXT
+        return Negotiated(fits, contexts, proposal.maximum_length, items)
+
+    def _answer(self, context: ProposedContext) -> ContextAnswer:
+        if context.abstract_syntax in self._storage:
+            known: Collection[str] = TRANSFER_SYNTAXES
+        elif context.abstract_syntax in self._others:
+            known = PLAIN_TRANSFER_SYNTAXES
+        else:
+            return ContextAnswer(
+                context.context_id, _ABSTRACT_SYNTAX_NOT_SUPPORTED, str(ImplicitVRLittleEndian)
+            )
+        for uid in context.transfer_syntaxes:
+            if uid in known:
+                return ContextAnswer(context.context_id, _ACCEPTED, uid)
+        return ContextAnswer(
+            context.context_id, _TRANSFER_SYNTAXES_NOT_SUPPORTED, str(ImplicitVRLittleEndian)
+        )

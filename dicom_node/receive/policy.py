@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
+from ipaddress import IPv6Address, ip_address, ip_network
 
+from dicom_node.config.settings import Config, Peer
 from dicom_node.errors import InstanceRefused
+from dicom_node.receive.admission import PeerCertificate, refusal_of_certificate
+from dicom_node.receive.pdu import (
+    CALLED_AE_TITLE_NOT_RECOGNIZED,
+    CALLING_AE_TITLE_NOT_RECOGNIZED,
+    Rejection,
+)
 from dicom_node.uid import is_uid
 
 
@@ -19,7 +27,7 @@ class Status(IntEnum):
     CANNOT_UNDERSTAND = 0xC000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Identity:
     """The UIDs by which an instance is filed; empty where there is none."""
 
@@ -29,26 +37,85 @@ class Identity:
     series_instance_uid: str
 
 
-def refusal_of_association(
-    calling: str, called: str, admitted: Collection[str] | None, our_title: str | None
-) -> str | None:
-    """Return why an association is refused, None if it is not.
+@dataclass(frozen=True)
+class Caller:
+    """Who asks for an association, and how it came."""
+
+    calling_ae_title: str
+    called_ae_title: str
+    address: str
+    over_tls: bool = False
+    certificate: PeerCertificate | None = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What an A-ASSOCIATE-RJ says, and the reason in words."""
+
+    rejection: Rejection
+    reason: str
+
+
+class Admission:
+    """Who may have an association: deny by default.
 
     Parameters
     ----------
-    admitted : collection of str, optional
-        The calling AE titles that may send; None admits all.
-    our_title : str, optional
-        What the requestor must call us; None admits all.
+    config : Config
+        Its peers that may send, and `receive`.
     """
-    if admitted is not None and calling not in admitted:
-        return (
-            f"calling AE title {calling} is unknown; to admit it, add under `peers:` an entry with "
-            f"`ae_title: {calling}` and `may_send: true`"
-        )
-    if our_title is not None and called != our_title:
-        return f"it called {called}, but this node is {our_title}"
-    return None
+
+    def __init__(self, config: Config) -> None:
+        self._settings = config.receive
+        self._our_title = config.node.ae_title
+        self._peers: dict[str, list[tuple[str, Peer]]] = {}
+        for name, peer in config.peers.items():
+            if peer.may_send:
+                self._peers.setdefault(peer.ae_title, []).append((name, peer))
+
+    def refusal(self, caller: Caller) -> Refusal | None:
+        """Return why an association is refused, None if it is not."""
+        title = caller.calling_ae_title
+        entries = self._peers.get(title, [])
+        if not entries and not self._settings.admit_unknown_calling_ae_titles:
+            return Refusal(
+                CALLING_AE_TITLE_NOT_RECOGNIZED,
+                f"calling AE title {_shown(title)} is unknown; to admit it, add under `peers:` an "
+                f"entry with `ae_title: {_shown(title)}` and `may_send: true`",
+            )
+        if self._settings.require_called_ae_title and caller.called_ae_title != self._our_title:
+            return Refusal(
+                CALLED_AE_TITLE_NOT_RECOGNIZED,
+                f"it called {_shown(caller.called_ae_title)}, but this node is {self._our_title}; "
+                "have it call us so, or set `receive.require_called_ae_title: false`",
+            )
+        reasons = [self._refusal_by_entry(name, peer, caller) for name, peer in entries]
+        if not reasons or None in reasons:
+            return None
+        return Refusal(CALLING_AE_TITLE_NOT_RECOGNIZED, str(reasons[0]))
+
+    def _refusal_by_entry(self, name: str, peer: Peer, caller: Caller) -> str | None:
+        if peer.addresses and not _is_among(caller.address, peer.addresses):
+            return (
+                f"calling AE title {peer.ae_title} came from {caller.address}; to admit it, add "
+                f"`{caller.address}` to `addresses:` of `peers: {name}:`"
+            )
+        return refusal_of_certificate(peer, caller.certificate, caller.over_tls)
+
+
+def _is_among(address: str, ranges: Collection[str]) -> bool:
+    try:
+        known = ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(known, IPv6Address) and known.ipv4_mapped is not None:
+        known = known.ipv4_mapped
+    return any(known in ip_network(text) for text in ranges)
+
+
+def _shown(title: str) -> str:
+    """Return an AE title that a stranger wrote as it may stand in a log."""
+    return "".join(c if 32 <= ord(c) < 127 else "?" for c in title) or "(none)"
 
 
 def check_command(command: Identity) -> None:

@@ -1,214 +1,169 @@
-"""The DICOM door: pynetdicom's handlers for C-STORE and C-ECHO."""
+"""The receiver: builds the door from its parts, starts and stops them."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable
-from typing import Any
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
-from pydicom.dataset import Dataset
-from pynetdicom import AE, evt
 
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
 from dicom_node.config.settings import Config
-from dicom_node.errors import ConfigError, DicomNodeError, InstanceRefused, StoreFull
-from dicom_node.ledger.associations import AssociationEnd
-from dicom_node.ledger.ledger import Ledger
-from dicom_node.receive.contexts import supported_contexts, verification_context
-from dicom_node.receive.policy import Status, refusal_of_association
-from dicom_node.receive.stream import (
-    IMPLEMENTATION_CLASS_UID,
-    IMPLEMENTATION_VERSION_NAME,
-    Arriving,
-    InstanceKeeper,
-)
+from dicom_node.errors import ConfigError
+from dicom_node.ledger.arrivals import NotedEvent
+from dicom_node.receive.doorway import Doorway, KnownDigest
+from dicom_node.receive.ingest import log_folder
+from dicom_node.receive.loop import Listener, Loop
+from dicom_node.receive.rows import event_texts
+from dicom_node.receive.service import Service
+from dicom_node.receive.tls import TlsDoor
+from dicom_node.store.disk import LogDisk
+from dicom_node.store.large import LargeFileWriter
+from dicom_node.store.local import LocalStore
+from dicom_node.store.receive_log import Entry, ReceiveLog
+from dicom_node.store.record import RecordKind
+from dicom_node.store.replay import LOG_BEGIN, LogPiece, LogPlace
+from dicom_node.store.segments import SegmentPool
 
 log = structlog.get_logger()
 
-_NEGOTIATION_TIMEOUT_S = 30.0
+_BACKLOG = 4096
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; several receivers may accept from it.
+
+    Raises
+    ------
+    ConfigError
+        If the address cannot be listened on.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"cannot listen on {host} port {port}: {error.strerror}",
+            hint="end the program that has the port, or change receive.port or tls.port",
+        ) from error
+    listener.setblocking(False)
+    return listener
 
 
 class Receiver:
-    """A C-STORE and C-ECHO SCP.
+    """A DICOM acceptor on sockets that listen already.
 
     Parameters
     ----------
     config : Config
-    keeper : InstanceKeeper
-        Where instances go.
-    ledger : Ledger
-        Where associations and refusals are noted.
+    store : LocalStore
+    name : str
+        Of its log; no other receiver may have it.
+    listeners : sequence of socket
+        For plain DICOM, then for DICOM TLS if there is a second; not closed here.
     clock : Clock
-    checkpoint : Checkpoint
-    on_association_end : callable
-        Told after the end of an association is in the ledger.
+    services : mapping
+        Those beside storage and C-ECHO, by abstract syntax.
+    on_durable : callable
+        Told on the log's thread what has become durable.
+    known_digest : callable, optional
+        Looks into the ledger, for `receive.same_uid_other_bytes: refuse`.
     """
 
     def __init__(
         self,
         config: Config,
-        keeper: InstanceKeeper,
-        ledger: Ledger,
+        store: LocalStore,
+        name: str,
+        listeners: Sequence[socket.socket],
         clock: Clock,
+        services: Mapping[str, Service] | None = None,
+        on_durable: Callable[[LogPiece], None] = lambda piece: None,
+        known_digest: KnownDigest | None = None,
         checkpoint: Checkpoint = pass_checkpoint,
-        on_association_end: Callable[[], None] = lambda: None,
+        disk: LogDisk | None = None,
     ) -> None:
-        self._keeper = keeper
-        self._on_association_end = on_association_end
-        self._ledger = ledger
+        settings = config.receive
+        disk = disk or LogDisk()
         self._clock = clock
-        self._checkpoint = checkpoint
-        self._settings = config.receive
-        admitted = {peer.ae_title for peer in config.peers.values() if peer.may_send}
-        self._admitted = None if self._settings.admit_unknown_calling_ae_titles else admitted
-        self._our_title = config.node.ae_title if self._settings.require_called_ae_title else None
-        self._ids: dict[Any, str] = {}
-        self._ae = self._application_entity(config.node.ae_title)
-        self._server: Any = None
+        self._on_durable = on_durable
+        self._told = LOG_BEGIN
+        folder = store.root / log_folder(name)
+        self._pool = SegmentPool(
+            folder, settings.segment_bytes, settings.segments_ready, disk, checkpoint
+        )
+        self._log = ReceiveLog(self._pool, settings.segment_bytes, disk, self._written, checkpoint)
+        self._large_files = LargeFileWriter(store, disk)
+        plain, *secure = listeners
+        doors = [Listener(plain)]
+        doors += [Listener(one, TlsDoor(config.tls, clock, self._tls_event)) for one in secure]
+        self._loop = Loop(doors)
+        self._doorway = Doorway(
+            config,
+            store,
+            self._large_files,
+            self._log.append,
+            self._loop.call_soon,
+            services or {},
+            clock,
+            known_digest,
+            checkpoint,
+        )
+        self._thread = threading.Thread(target=self._run, name="door", daemon=True)
+        self.failed = threading.Event()
 
-    def start(self) -> int:
-        """Listen; return the port.
-
-        Raises
-        ------
-        ConfigError
-            If the address cannot be listened on.
-        """
-        handlers = [
-            (evt.EVT_REQUESTED, self._requested),
-            (evt.EVT_ACCEPTED, self._accepted),
-            (evt.EVT_REJECTED, self._rejected),
-            (evt.EVT_RELEASED, self._ended, [AssociationEnd.RELEASED]),
-            (evt.EVT_ABORTED, self._ended, [AssociationEnd.ABORTED]),
-            (evt.EVT_CONN_CLOSE, self._ended, [AssociationEnd.LOST]),
-            (evt.EVT_C_STORE, self._store),
-        ]
-        address = (self._settings.host, self._settings.port)
-        try:
-            self._server = self._ae.start_server(address, block=False, evt_handlers=handlers)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot listen on {address[0]} port {address[1]}: {error.strerror}",
-                hint="end the program that has the port, or change receive.port",
-            ) from error
-        port: int = self._server.server_address[1]
-        return port
+    def start(self) -> None:
+        """Serve, on threads of its own."""
+        self._pool.start()
+        self._log.start()
+        self._large_files.start()
+        self._thread.start()
 
     def stop(self) -> None:
-        """Abort what is open and stop listening."""
-        if self._server is not None:
-            self._server.shutdown()
-        self._ae.shutdown()
+        """Abort what is open; what was acknowledged is in the log."""
+        self._loop.stop()
+        self._thread.join()
+        self._large_files.stop()
+        self._doorway.stop()
+        self._log.stop()
+        self._pool.stop()
 
-    # ------------------------------------------------------------ associations
+    @property
+    def durable(self) -> LogPlace:
+        """Up to where the log is durable; from any thread."""
+        return LogPlace(*self._log.durable)
 
-    def _requested(self, event: Any) -> None:
-        """Support what the requestor proposes; pynetdicom negotiates after this returns."""
-        proposed = event.assoc.requestor.primitive.presentation_context_definition_list
-        event.assoc.acceptor.supported_contexts = supported_contexts(
-            proposed, self._settings.extra_sop_classes
-        )
-
-    def _accepted(self, event: Any) -> None:
-        requestor = event.assoc.requestor
-        association_id = uuid.uuid4().hex
-        self._ids[event.assoc] = association_id
-        self._ledger.associations.opened(
-            association_id,
-            requestor.ae_title,
-            event.assoc.acceptor.ae_title,
-            requestor.address,
-            self._clock(),
-        )
-        log.info(
-            "association_accepted",
-            association_id=association_id,
-            calling_ae_title=requestor.ae_title,
-            address=requestor.address,
-        )
-
-    def _rejected(self, event: Any) -> None:
-        requestor = event.assoc.requestor
-        called = str(requestor.primitive.called_ae_title).strip()
-        reason = refusal_of_association(requestor.ae_title, called, self._admitted, self._our_title)
-        reason = reason or "too many associations are open (receive.associations_max)"
-        self._ledger.events.record(
-            self._clock(), ("association", requestor.ae_title), "REJECTED", reason
-        )
-        log.warning(
-            "association_rejected",
-            calling_ae_title=requestor.ae_title,
-            address=requestor.address,
-            reason=reason,
-        )
-
-    def _ended(self, event: Any, end: AssociationEnd) -> None:
-        """Note the first end; a connection that closes unannounced was lost."""
-        association_id = self._ids.pop(event.assoc, None)
-        if association_id is None:
-            return  # it was rejected, or has ended already
-        self._ledger.associations.closed(association_id, end, self._clock())
-        self._on_association_end()
-        log.info("association_ended", association_id=association_id, end=end.value)
-
-    # ------------------------------------------------------------ C-STORE
-
-    def _store(self, event: Any) -> int | Dataset:
-        request = event.request
-        sop_instance_uid = str(request.AffectedSOPInstanceUID)
+    def _run(self) -> None:
         try:
-            self._keeper.keep(
-                Arriving(
-                    sop_class_uid=str(request.AffectedSOPClassUID),
-                    sop_instance_uid=sop_instance_uid,
-                    transfer_syntax_uid=str(event.context.transfer_syntax),
-                    data_set=request.DataSet.getvalue(),
-                    association_id=self._ids[event.assoc],
-                    calling_ae_title=event.assoc.requestor.ae_title,
-                )
-            )
-        except InstanceRefused as error:
-            return self._refused(sop_instance_uid, error.status, error)
-        except StoreFull as error:
-            return self._refused(sop_instance_uid, Status.OUT_OF_RESOURCES, error)
-        except Exception as error:
-            # the sender keeps its copy whatever went wrong here
-            log.exception("instance_failed", sop_instance_uid=sop_instance_uid)
-            return self._refused(sop_instance_uid, Status.OUT_OF_RESOURCES, error)
-        self._checkpoint("receive.answering")
-        return Status.SUCCESS
+            self._loop.run(self._doorway)
+        except Exception:
+            log.exception("door_failed")
+            self.failed.set()
+            raise
 
-    def _refused(self, sop_instance_uid: str, status: int, error: Exception) -> Dataset:
-        message = error.message if isinstance(error, DicomNodeError) else f"{type(error).__name__}"
-        log.warning(
-            "instance_refused",
-            sop_instance_uid=sop_instance_uid,
-            status=f"0x{status:04X}",
-            reason=message,
-        )
-        try:
-            self._ledger.events.record(
-                self._clock(), ("instance", sop_instance_uid), "REFUSED", message
-            )
-        except DicomNodeError as ledger_error:  # a full disk: the answer still goes out
-            log.error("event_lost", reason=ledger_error.message)
-        answer = Dataset()
-        answer.Status = int(status)
-        answer.ErrorComment = message[:64]
-        return answer
+    def _written(self, entries: list[Entry]) -> None:
+        """Tell the owners of a batch, on the loop's thread; on the log's thread itself."""
+        owned = [entry for entry in entries if entry.owner is not None]
+        if owned:
+            self._loop.call_soon(lambda: _tell(owned))
+        end = LogPlace(*self._log.durable)
+        heads = tuple(entry.head for entry in entries if entry.error is None)
+        if heads:
+            self._on_durable(LogPiece(self._told, end, heads))
+            self._told = end
 
-    def _application_entity(self, ae_title: str) -> Any:
-        ae = AE(ae_title=ae_title)
-        ae.supported_contexts = [verification_context()]
-        ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-        ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-        ae.maximum_pdu_size = self._settings.pdu_bytes_max
-        ae.maximum_associations = self._settings.associations_max
-        ae.acse_timeout = _NEGOTIATION_TIMEOUT_S
-        ae.dimse_timeout = self._settings.idle_timeout_s
-        ae.network_timeout = self._settings.idle_timeout_s
-        ae.require_called_aet = self._our_title is not None
-        if self._admitted is not None:
-            ae.require_calling_aet = sorted(self._admitted)
-        return ae
+    def _tls_event(self, name: str, reason: str) -> None:
+        log.warning(name.lower(), reason=reason)
+        row = NotedEvent(self._clock(), "node", "tls", name, reason)
+        self._log.append(Entry(RecordKind.EVENT, event_texts(row)))
+
+
+def _tell(entries: list[Entry]) -> None:
+    for entry in entries:
+        if entry.owner is not None:
+            entry.owner(entry)

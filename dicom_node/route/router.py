@@ -13,7 +13,7 @@ import structlog
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
 from dicom_node.conditions import OWN_KEYWORDS
 from dicom_node.errors import StorageError, StudyUnusable
-from dicom_node.headers import attributes_of, read_header
+from dicom_node.headers import attributes_of, read_header_of
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import JobState, StudyState
 from dicom_node.model import Attributes, Instance, Job, Study
@@ -116,7 +116,7 @@ class Router:
         headers = []
         for instance in instances:
             try:
-                headers.append(read_header(self._store.path(instance.path), keywords))
+                headers.append(read_header_of(self._store.file(instance.path), keywords))
             except StudyUnusable:
                 continue
         attributes: Attributes = {

@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from pydicom.uid import UID
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_ECHO, C_STORE
+from pynetdicom.dimse_primitives import C_ECHO, C_STORE, N_EVENT_REPORT
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import AssociationSocket
@@ -28,9 +28,11 @@ from dicom_node.scu.part10 import Part10File
 
 _LOOK_EVERY_S = 0.5
 
+_Message = C_STORE | C_ECHO | N_EVENT_REPORT
+
 
 class Requestor:
-    """One association as its requestor: C-STORE and C-ECHO, one at a time.
+    """One association as its requestor: C-STORE, C-ECHO and N-EVENT-REPORT, one at a time.
 
     Leaving the `with` block releases the association, or aborts it if an exception passes.
 
@@ -38,6 +40,8 @@ class Requestor:
     ----------
     contexts : sequence of (SOP Class UID, Transfer Syntax UID)
         What is proposed, each pair in a presentation context of its own; repeats are harmless.
+    scp_of : sequence of str
+        The SOP Classes among them whose SCP we are, by SCP/SCU Role Selection (PS3.7 D.3.3.4).
 
     Raises
     ------
@@ -51,12 +55,13 @@ class Requestor:
         port: int,
         contexts: Sequence[tuple[str, str]] = (),
         *,
+        scp_of: Sequence[str] = (),
         calling: str = "SCANNER",
         called: str = "ANY-SCP",
         timeout_s: float = 30.0,
     ) -> None:
         self._timeout_s = timeout_s
-        self._answers: queue.Queue[C_STORE | C_ECHO | None] = queue.Queue()
+        self._answers: queue.Queue[_Message | None] = queue.Queue()
         self._message_id = 0
         ae = _RequestorAE(calling)
         ae.acse_timeout = ae.dimse_timeout = ae.connection_timeout = timeout_s
@@ -68,6 +73,7 @@ class Requestor:
             contexts=[build_context(Verification), *proposed],
             ae_title=called,
             max_pdu=131072,
+            ext_neg=[build_role(uid, scp_role=True) for uid in scp_of],
             evt_handlers=[
                 (evt.EVT_CONN_OPEN, send_at_once),
                 (evt.EVT_CONN_CLOSE, lambda event: self._answers.put(None)),
@@ -86,6 +92,10 @@ class Requestor:
     def accepts(self, file: Part10File) -> bool:
         """Return whether the peer accepted the presentation context that this file needs."""
         return file.context in self._context_ids
+
+    def accepts_context(self, context: tuple[str, str]) -> bool:
+        """Return whether the peer accepted a SOP Class UID in a Transfer Syntax UID."""
+        return context in self._context_ids
 
     def store(self, file: Part10File, data_set: bytes | None = None) -> int | None:
         """Send one file; return the status of the answer, None if there is none.
@@ -112,6 +122,35 @@ class Requestor:
         ids = [number for (uid, _), number in self._context_ids.items() if uid == Verification]
         return self._exchange(request, ids[0]) if ids and ids[0] is not None else None
 
+    def refuses_as_scp(self, sop_class_uid: str) -> bool:
+        """Return whether the peer denied us the SCP role; many say nothing, and play along."""
+        role = self._association.acceptor.role_selection.get(UID(sop_class_uid))
+        return role is not None and not role.scp_role
+
+    def report_event(
+        self,
+        context: tuple[str, str],
+        sop_instance_uid: str,
+        event_type_id: int,
+        event_information: bytes,
+    ) -> int | None:
+        """Send an N-EVENT-REPORT; return the status of the answer, None if there is none.
+
+        Parameters
+        ----------
+        context : (SOP Class UID, Transfer Syntax UID)
+            The SOP Class of the event, and how its information is encoded.
+        """
+        context_id = self._context_ids.get(context)
+        if context_id is None:
+            return None
+        request = N_EVENT_REPORT()
+        request.AffectedSOPClassUID = UID(context[0])
+        request.AffectedSOPInstanceUID = UID(sop_instance_uid)
+        request.EventTypeID = event_type_id
+        request.EventInformation = BytesIO(event_information)
+        return self._exchange(request, context_id)
+
     def abort(self) -> None:
         """Send A-ABORT and wait until the connection is closed."""
         self._association.abort()
@@ -136,13 +175,13 @@ class Requestor:
         else:
             self.release()
 
-    def _take(self, message: C_STORE | C_ECHO, context_id: int) -> None:
+    def _take(self, message: _Message, context_id: int) -> None:
         self._answers.put(message)
 
     def _is_alive(self) -> bool:
         return self._association.is_established
 
-    def _exchange(self, request: C_STORE | C_ECHO, context_id: int) -> int | None:
+    def _exchange(self, request: _Message, context_id: int) -> int | None:
         if not self._is_alive():
             return None
         self._message_id = self._message_id % 65535 + 1

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from dicom_node.clock import Checkpoint, pass_checkpoint
 from dicom_node.errors import StorageError, StoreFull
+from dicom_node.store.reading import StoredFile
 
 _INCOMING = "incoming"
 _FOLDERS_REMEMBERED = 4096
@@ -70,14 +71,14 @@ class LocalStore:
         self.root = root
         self._disk = disk or Disk()
         self._checkpoint = checkpoint
-        self._incoming = root / _INCOMING
+        self.incoming = root / _INCOMING
         self._durable: OrderedDict[Path, None] = OrderedDict()
         self._folders = threading.Lock()
-        with _translated(root):
+        with translated(root):
             for folder in reversed([root, *root.parents]):
                 if not folder.exists():
                     self._make_folder(folder)
-            self._incoming.mkdir(exist_ok=True)
+            self.incoming.mkdir(exist_ok=True)
 
     def path(self, relative: str) -> Path:
         """Return where a file lies; StorageError if the name leads out of the store."""
@@ -99,25 +100,37 @@ class LocalStore:
             If the disk fails in any other way; nothing is left behind.
         """
         target = self.path(relative)
-        part = self._incoming / f"{uuid.uuid4().hex}.part"
-        with _translated(target):
+        part = self.incoming / f"{uuid.uuid4().hex}.part"
+        with translated(target):
             try:
                 size = self._write(part, pieces)
-                self._make_folders(target.parent)
-                self._disk.rename(part, target)
-                self._checkpoint("store.renamed")
-                self._disk.sync_folder(target.parent)
-                self._checkpoint("store.saved")
+                self._place(part, target)
             except BaseException:
-                self._durable.clear()  # somebody may have removed a folder that we remember
                 with suppress(OSError):
                     part.unlink(missing_ok=True)
                 raise
         return size
 
+    def adopt(self, part: Path, relative: str) -> None:
+        """Give a file whose bytes are durable its final name, durably.
+
+        Raises
+        ------
+        StoreFull, StorageError
+            As `save` does; the file then stays where it was.
+        """
+        target = self.path(relative)
+        with translated(target):
+            self._place(part, target)
+
+    def file(self, place: str) -> StoredFile:
+        """Return what lies at a place that the ledger names: a file, or a part of a segment."""
+        self.path(place)
+        return StoredFile.at(self.root, place)
+
     def remove_leftovers(self) -> int:
         """Remove what a crash left half-written; return how many files. Only at start."""
-        leftovers = list(self._incoming.glob("*.part"))
+        leftovers = list(self.incoming.glob("*.part"))
         for part in leftovers:
             part.unlink(missing_ok=True)
         return len(leftovers)
@@ -141,6 +154,17 @@ class LocalStore:
         finally:
             os.close(fd)
         return size
+
+    def _place(self, part: Path, target: Path) -> None:
+        try:
+            self._make_folders(target.parent)
+            self._disk.rename(part, target)
+            self._checkpoint("store.renamed")
+            self._disk.sync_folder(target.parent)
+            self._checkpoint("store.saved")
+        except BaseException:
+            self._durable.clear()  # somebody may have removed a folder that we remember
+            raise
 
     def _make_folders(self, folder: Path) -> None:
         """Make `folder` and sync each level; who comes second waits until that is done."""
@@ -170,7 +194,7 @@ def study_folder(area: str, study_instance_uid: str) -> str:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

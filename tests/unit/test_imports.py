@@ -20,7 +20,7 @@ LAYERS = (
     ("lifecycle", "logs"),
     ("model",),
     ("conditions", "headers", "geometry"),
-    ("config",),
+    ("config", "data_sets"),
     ("ledger", "store", "scu"),
     ("executor",),
     ("receive", "assemble", "route", "infer", "encode", "deliver"),

@@ -11,12 +11,15 @@ import pytest
 from dicom_node import lifecycle
 from dicom_node.errors import InvariantBroken
 from dicom_node.lifecycle import (
+    CommitmentEvent,
+    CommitmentState,
     DeliveryEvent,
     DeliveryState,
     JobEvent,
     JobState,
     StudyEvent,
     StudyState,
+    next_commitment_state,
     next_delivery_state,
     next_job_state,
     next_study_state,
@@ -57,6 +60,19 @@ DELIVERIES = """
     DEAD        RETRIED          PENDING
     SENT        RETRIED          PENDING
 """
+COMMITMENTS = """
+    PENDING     ACKNOWLEDGED     REPORTED
+    PENDING     POSTPONED        PENDING
+    PENDING     STARTED          REPORTING
+    PENDING     RETRIED          PENDING
+    REPORTING   ACKNOWLEDGED     REPORTED
+    REPORTING   POSTPONED        PENDING
+    REPORTING   INTERRUPTED      PENDING
+    REPORTING   GIVEN_UP         DEAD
+    REPORTING   RETRIED          PENDING
+    REPORTED    RETRIED          PENDING
+    DEAD        RETRIED          PENDING
+"""
 
 Next = Callable[[Any, Any], StrEnum]
 KINDS: Mapping[str, tuple[str, Mapping[Any, StrEnum], type[StrEnum], type[StrEnum], Next]] = {
@@ -68,6 +84,13 @@ KINDS: Mapping[str, tuple[str, Mapping[Any, StrEnum], type[StrEnum], type[StrEnu
         DeliveryState,
         DeliveryEvent,
         next_delivery_state,
+    ),
+    "commitment": (
+        COMMITMENTS,
+        lifecycle.COMMITMENT_MOVES,
+        CommitmentState,
+        CommitmentEvent,
+        next_commitment_state,
     ),
 }
 
@@ -100,7 +123,7 @@ def test_every_pair_moves_as_typed_here_or_is_refused(kind: str) -> None:
 def test_every_state_can_be_reached_and_every_event_moves_something(kind: str) -> None:
     table, _, states, events, _ = KINDS[kind]
     expected = typed(table)
-    first = {"study": "RECEIVING", "job": "QUEUED", "delivery": "PENDING"}[kind]
+    first = {"study": "RECEIVING", "job": "QUEUED"}.get(kind, "PENDING")
     reached = {first}
     for _ in states:
         reached |= {target for (state, _), target in expected.items() if state in reached}
@@ -109,7 +132,7 @@ def test_every_state_can_be_reached_and_every_event_moves_something(kind: str) -
 
 
 def test_what_a_person_parked_a_person_can_retry() -> None:
-    ends = {JobState.DONE, DeliveryState.SENT, StudyState.ROUTED}
+    ends = {JobState.DONE, DeliveryState.SENT, StudyState.ROUTED, CommitmentState.REPORTED}
     for _, moves, states, _, _ in KINDS.values():
         for state in set(states) - ends:
             assert any(left == state for left, _ in moves), f"nothing leaves {state}"

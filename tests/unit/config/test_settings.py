@@ -212,7 +212,7 @@ def test_every_key_stands_in_the_example_and_no_other() -> None:
     found = {
         (section, key)
         for section, body in written_sections(text).items()
-        for key in re.findall(r"^ +(?:# )?([a-z_]+):(?: |$)", body, re.MULTILINE)
+        for key in re.findall(r"^ +(?:# )?([a-z0-9_]+):(?: |$)", body, re.MULTILINE)
         if not (section == "peers" and key in {"scanner", "archive"})
     }
     assert found == set(keys_of(Config))

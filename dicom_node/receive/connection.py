@@ -1,0 +1,314 @@
+"""One connection: its socket, what waits to be sent, and how long it may be silent."""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from dicom_node.errors import ProtocolBroken
+from dicom_node.ledger.associations import AssociationEnd
+from dicom_node.receive.admission import PeerCertificate
+from dicom_node.receive.association import Association
+from dicom_node.receive.doorway import Doorway
+from dicom_node.receive.pdu import AbortReason, abort
+from dicom_node.receive.policy import Caller
+from dicom_node.receive.tls import begin_handshake, handshake_failure_in_words, is_gone, peer_certificate
+from dicom_node.receive.upper_layer import State, UpperLayer
+
+_LINGER_S = 2.0
+"""How long we wait for the peer to close after the end (ARTIM, PS3.8 9.1.5)."""
+_READS_A_TURN = 16
+_ROOM_BYTES_MIN = 1 << 14
+_BEHIND_ROOM_BYTES = 1 << 12
+_STALL_SHORTEST_S = 0.03
+_STALL_LONGEST_S = 0.3
+"""A sender with Nagle's algorithm on waits within a message for our delayed acknowledgement, 40 ms
+on Linux, 200 ms elsewhere. Who has done so once is acknowledged at once from then on, which the
+system has to be told after each read, and which costs the others a quarter of our time."""
+_UNSENT_BYTES_MAX = 64 << 20
+
+_READ = select.EPOLLIN
+_WRITE = select.EPOLLOUT
+_GONE = select.EPOLLHUP | select.EPOLLERR
+
+
+class Connection:
+    """A connection of the loop; the `Line` of its association.
+
+    Parameters
+    ----------
+    sock : socket
+        Non-blocking; owned from now on.
+    watch : callable
+        Tells the loop (descriptor, epoll events).
+    forget : callable
+        Tells the loop that the descriptor is about to be closed.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        address: str,
+        doorway: Doorway,
+        watch: Callable[[int, int], None],
+        forget: Callable[[int], None],
+    ) -> None:
+        self._sock = sock
+        self.fileno = sock.fileno()
+        self.address = address
+        self.over_tls = False
+        self._tls: ssl.SSLSocket | None = None
+        self._is_shaking_hands = False
+        self._certificate: PeerCertificate | None = None
+        self._doorway = doorway
+        self._watch = watch
+        self._forget = forget
+        self._association = Association(doorway, self)
+        self._upper = UpperLayer(self._association, doorway.settings.pdu_bytes_max)
+        self._opened_at = self._progress_at = time.monotonic()
+        self._ended_at: float | None = None
+        self._unsent = bytearray()
+        self._is_held = False
+        self._events = _READ
+        self._is_closed = False
+        self._has_spoken = False
+        self._acknowledges_at_once = False
+
+    # ------------------------------------------------------------ Line
+
+    def caller(self, calling_ae_title: str, called_ae_title: str) -> Caller:
+        return Caller(
+            calling_ae_title, called_ae_title, self.address, self.over_tls, self._certificate
+        )
+
+    def send(self, data: bytes) -> None:
+        if self._is_closed:
+            return
+        if not self._unsent:
+            sent = self._send_now(data)
+            if sent == len(data):
+                return
+            data = data[sent:]
+        self._unsent += data
+        if len(self._unsent) > _UNSENT_BYTES_MAX:
+            self._lost("it does not read what it asked for")
+            return
+        self._want()
+
+    def hold(self, wanted: bool) -> None:
+        if self._is_held != wanted:
+            self._is_held = wanted
+            self._progress_at = time.monotonic()
+            self._want()
+
+    def finish(self) -> None:
+        self._upper.end()
+        if self._ended_at is None:
+            self._ended_at = time.monotonic()
+        self._is_held = False
+        self._want()
+
+    # ------------------------------------------------------------ the loop's calls
+
+    def ready(self, events: int, scratch: memoryview) -> None:
+        """Read or write, as the socket is ready to."""
+        if self._is_shaking_hands:
+            self._go_on_shaking()
+            return
+        if events & _WRITE:
+            self._flush()
+        if events & (_READ | _GONE) and not self._is_closed:
+            self._read(scratch)
+
+    def look_at_clock(self, now: float) -> None:
+        """End what was silent for too long."""
+        settings = self._doorway.settings
+        if self._ended_at is not None:
+            if now - self._ended_at > _LINGER_S:
+                self._close()
+        elif self._upper.state is State.AWAITING_REQUEST:
+            if now - self._opened_at > settings.negotiation_timeout_s:
+                what = "an association request" if self._has_spoken else "anything"
+                self._association.note(
+                    "TIMED_OUT",
+                    f"it did not send {what} within receive.negotiation_timeout_s",
+                )
+                self._close()
+        elif self._is_in_message and not self._is_held:
+            if now - self._progress_at > settings.read_timeout_s:
+                self._time_out("it stopped within a message for receive.read_timeout_s")
+        elif self._unsent:
+            if now - self._progress_at > settings.read_timeout_s:
+                self._time_out("it read no answer for receive.read_timeout_s")
+        elif not self._association.unanswered and now - self._progress_at > settings.idle_timeout_s:
+            self._time_out("it was silent for receive.idle_timeout_s")
+
+    def end_now(self) -> None:
+        """Abort: the receiver stops."""
+        if self._association.is_open:
+            self._association.end(AssociationEnd.ABORTED)
+            self._send_now(abort(AbortReason.NOT_SPECIFIED))
+        self._close()
+
+    def turn_away(self, reason: str) -> None:
+        """Close before the first word."""
+        self._association.note("REJECTED", reason)
+        self._sock.close()
+
+    # ------------------------------------------------------------ TLS
+
+    def shake_hands(self, context: ssl.SSLContext) -> bool:
+        """Begin a TLS handshake, which goes on as the peer's words come; False: it is gone."""
+        self.over_tls = True
+        try:
+            self._tls = begin_handshake(context, self._sock)
+        except OSError as error:
+            self._association.note("LOST", handshake_failure_in_words(error))
+            return False
+        self._sock = self._tls
+        self._is_shaking_hands = True
+        return True
+
+    def _go_on_shaking(self) -> None:
+        if self._tls is None:
+            return
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._set_events(_READ)
+        except ssl.SSLWantWriteError:
+            self._set_events(_WRITE)
+        except OSError as error:
+            self._association.note(
+                "LOST" if is_gone(error) else "REJECTED", handshake_failure_in_words(error)
+            )
+            self._close()
+        else:
+            self._is_shaking_hands = False
+            self._certificate = peer_certificate(self._tls)
+            self._set_events(_READ)
+
+    # ------------------------------------------------------------ reading
+
+    def _read(self, scratch: memoryview) -> None:
+        for _ in range(_READS_A_TURN if self._tls is not None else 1):
+            if self._is_held or self._is_closed:
+                return
+            room = self._upper.room() if self._tls is None else None
+            try:
+                if room is not None and len(room) >= _ROOM_BYTES_MIN:
+                    count = self._read_into(room, scratch)
+                else:
+                    count = self._sock.recv_into(scratch)
+                    room = None
+            except (BlockingIOError, ssl.SSLWantReadError):
+                return
+            except ssl.SSLWantWriteError:
+                self._set_events(_READ | _WRITE)
+                return
+            except OSError as error:
+                self._lost(f"the connection broke: {error.strerror or type(error).__name__}")
+                return
+            if not count:
+                self._lost("the peer closed the connection without a release")
+                return
+            self._take(room, scratch, count)
+        if self._tls is not None and self._tls.pending():
+            # what OpenSSL has decrypted already does not make the socket readable
+            self._doorway.call_soon(lambda: self._read(scratch))
+
+    def _read_into(self, room: memoryview, scratch: memoryview) -> int:
+        """Read to where the bytes belong, and a little more: the head of the next PDU."""
+        return self._sock.recvmsg_into([room, scratch[:_BEHIND_ROOM_BYTES]])[0]
+
+    def _take(self, room: memoryview | None, scratch: memoryview, count: int) -> None:
+        if self._ended_at is not None:
+            return  # the peer may go on until it has read our last word
+        self._has_spoken = True
+        now = time.monotonic()
+        if _STALL_SHORTEST_S < now - self._progress_at < _STALL_LONGEST_S and self._is_in_message:
+            self._acknowledges_at_once = True
+        self._progress_at = now
+        try:
+            if room is not None:
+                direct = min(count, len(room))
+                self._upper.took(direct)
+                count -= direct
+            if count:
+                self._upper.feed(scratch[:count])
+        except ProtocolBroken as error:
+            self._break(error)
+            return
+        if self._acknowledges_at_once and self._is_in_message:
+            with suppress(OSError):
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+    @property
+    def _is_in_message(self) -> bool:
+        return self._association.is_in_message or not self._upper.is_between_pdus
+
+    def _break(self, error: ProtocolBroken) -> None:
+        self.send(abort(AbortReason(error.reason)))
+        if self._association.is_open:
+            self._association.end(AssociationEnd.ABORTED, "BROKEN", error.message)
+        else:
+            self._association.note("BROKEN", error.message)
+        self.finish()
+
+    def _time_out(self, reason: str) -> None:
+        self.send(abort(AbortReason.NOT_SPECIFIED))
+        self._association.end(AssociationEnd.ABORTED, "TIMED_OUT", reason)
+        self.finish()
+
+    def _lost(self, reason: str) -> None:
+        if self._is_closed:
+            return
+        if self._ended_at is None:
+            if self._association.is_open:
+                self._association.end(AssociationEnd.LOST, "LOST", reason)
+            elif not self._has_spoken:
+                self._association.note("LOST", "it connected and closed without a word")
+            else:
+                self._association.note("LOST", "it closed before it had asked for an association")
+        self._close()
+
+    # ------------------------------------------------------------ sending and closing
+
+    def _send_now(self, data: bytes | bytearray) -> int:
+        try:
+            return self._sock.send(data)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return 0
+        except OSError:
+            return 0  # the next read tells how it was lost
+
+    def _flush(self) -> None:
+        if self._unsent:
+            sent = self._send_now(self._unsent)
+            del self._unsent[:sent]
+            if sent:
+                self._progress_at = time.monotonic()
+        self._want()
+
+    def _want(self) -> None:
+        events = 0 if self._is_held else _READ
+        self._set_events(events | _WRITE if self._unsent else events)
+
+    def _set_events(self, events: int) -> None:
+        if events != self._events and not self._is_closed:
+            self._events = events
+            self._watch(self.fileno, events)
+
+    def _close(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._association.is_open:
+            self._association.end(AssociationEnd.LOST, "LOST", "the connection was closed")
+        self._forget(self.fileno)
+        with suppress(OSError):
+            self._sock.close()

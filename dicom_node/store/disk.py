@@ -1,0 +1,88 @@
+"""The file operations of the receive log, so that tests can fail them or cut the power in between.
+
+A segment is opened for direct, synced writes (O_DIRECT, O_DSYNC): a write returns when the disk
+has it, in one trip, without a copy in the page cache. Where the file system has no direct writes,
+synced ones through the page cache do.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+_WRITE = os.O_WRONLY | os.O_CLOEXEC
+_IOVECS_MAX = 1024
+
+
+class LogDisk:
+    """The real disk."""
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder and those above it, each durable in its parent."""
+        missing = [f for f in reversed([folder, *folder.parents]) if not f.exists()]
+        for new in missing:
+            new.mkdir(exist_ok=True)
+            self.sync_folder(new.parent)
+
+    def create(self, path: Path, size: int) -> int:
+        """Make a file with all its room reserved; return its descriptor."""
+        fd = self._open(path, _WRITE | os.O_CREAT | os.O_TRUNC)
+        try:
+            self.reserve(fd, 0, size)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def reserve(self, fd: int, offset: int, size: int) -> None:
+        """Reserve room in a file, so that no write there finds the disk full."""
+        os.posix_fallocate(fd, offset, size)
+
+    def open_segment(self, path: Path) -> int:
+        """Open for writes that are durable when they return."""
+        return self._open(path, _WRITE | os.O_DSYNC)
+
+    def write(self, fd: int, buffers: Sequence[memoryview], offset: int) -> None:
+        """Write all of it at `offset`; each buffer begins and ends on a block.
+
+        Raises
+        ------
+        OSError
+            Also if not all of it was written.
+        """
+        at = offset
+        for begin in range(0, len(buffers), _IOVECS_MAX):
+            part = buffers[begin : begin + _IOVECS_MAX]
+            size = sum(map(len, part))
+            if os.pwritev(fd, part, at) != size:
+                raise OSError(errno.EIO, "a write ended early")
+            at += size
+
+    def sync(self, fd: int) -> None:
+        os.fsync(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        os.rename(source, target)
+
+    def sync_folder(self, folder: Path) -> None:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def truncate(self, fd: int, size: int) -> None:
+        os.ftruncate(fd, size)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def _open(self, path: Path, flags: int) -> int:
+        try:
+            return os.open(path, flags | os.O_DIRECT, 0o640)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        return os.open(path, flags, 0o640)

@@ -1,0 +1,324 @@
+"""The receivers that are compared, each as a process group of its own in a fresh folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from dicom_node.config.settings import Config
+from tests.bench import measure
+from tests.bench.association import HOST, Association, PeerFailed, echo_request
+from tests.certificates import Authority, Holder
+from tests.conftest import ROOT, find_program
+
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 60.0
+_RECORD_TIMEOUT_S = 60.0
+_LOOK_EVERY_S = 0.02
+PDU = "131072"
+
+
+class NotHere(Exception):
+    """A receiver cannot be started on this machine or at this state of the code; says why."""
+
+
+class Receiver:
+    """One that is started, asked what it keeps, and stopped; leaving the `with` block stops it.
+
+    Parameters
+    ----------
+    folder : Path
+        Fresh; everything it writes goes there.
+    authority, holder : Authority, Holder
+        Given where it shall speak TLS: whom it trusts, and who it is.
+    """
+
+    title = ""
+    called = "ANY-SCP"
+
+    def __init__(
+        self, folder: Path, authority: Authority | None = None, holder: Holder | None = None
+    ) -> None:
+        self.folder = folder
+        self.tls = None if authority is None or holder is None else (authority, holder)
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        """Return what to run, its files written."""
+        raise NotImplementedError
+
+    def stored(self) -> int | None:
+        """Return how many instances it has, None if it keeps none; asked after it has stopped."""
+        return None
+
+    def receiving(self) -> list[int]:
+        """Return the processes that read from the network."""
+        return self.processes()
+
+    def wait_recorded(self, instances: int) -> float:
+        """Wait for the work behind the answers; return how many seconds that took."""
+        return 0.0
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def processes(self) -> list[int]:
+        return measure.tree(self.pid)
+
+    def ending(self) -> str | None:
+        """Say how it ended, None while it runs."""
+        assert self._process is not None
+        code = self._process.poll()
+        return None if code is None else f"it ended by itself ({code}): {self.log()[-300:].strip()}"
+
+    def log(self) -> str:
+        return (self.folder / "receiver.log").read_text(errors="replace")
+
+    def start(self) -> Self:
+        """Start it, wait for its C-ECHO, and let it come to rest."""
+        self.folder.mkdir(parents=True)
+        command = self.command()
+        # Debian's DCMTK leaves Nagle on otherwise, and every answer then waits 40 ms
+        environment = os.environ | {"TCP_NODELAY": "1", "OMP_NUM_THREADS": "1"}
+        with (self.folder / "receiver.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=ROOT, env=environment, start_new_session=True
+            )
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not self._listens():
+            if (ending := self.ending()) is not None:
+                raise NotHere(ending)
+            if time.monotonic() > deadline:
+                raise NotHere(f"it does not listen after {_START_TIMEOUT_S:g} s")
+            time.sleep(_LOOK_EVERY_S)
+        measure.settle(self.pid)
+        return self
+
+    def stop(self) -> None:
+        """End it, and whatever it started."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOP_TIMEOUT_S)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _listens(self) -> bool:
+        if self.tls:  # what speaks TLS alone is taken as ready when it takes a connection
+            try:
+                socket.create_connection((HOST, self.port)).close()
+            except OSError:
+                return False
+            return True
+        try:
+            with Association(self.port, echo_request(self.called)) as association:
+                association.echo()
+        except (OSError, PeerFailed):
+            return False
+        return True
+
+
+class Ours(Receiver):
+    """The node as it is run: supervisor, receiver and worker; durable when it answers."""
+
+    title = "dicom_node serve"
+    called = "DICOM_NODE"
+
+    def command(self) -> list[str]:
+        settings: dict[str, Any] = {
+            "node": {
+                "ae_title": self.called,
+                "data_dir": "data",
+                "engines_dir": "engines",
+                "rules_file": "rules.yaml",
+            },
+            "receive": {"host": HOST, "port": self.port, "free_bytes_min": 0},
+            "peers": {"scanner": {"ae_title": "SCANNER", "may_send": True}},
+        }
+        if self.tls:
+            if "tls" not in Config.model_fields:
+                raise NotHere("node.yaml has no section `tls` yet")
+            authority, holder = self.tls
+            settings["receive"]["port"] = free_port()
+            settings["tls"] = {
+                "port": self.port,
+                "certificate": str(holder.certificate),
+                "key": str(holder.key),
+                "authorities": str(authority.certificate),
+            }
+        (self.folder / "engines").mkdir()
+        (self.folder / "rules.yaml").write_text("rules: []\n")
+        config = self.folder / "node.yaml"
+        config.write_text(yaml.safe_dump(settings))
+        return [sys.executable, "-m", "dicom_node", "serve", "--config", str(config)]
+
+    def start(self) -> Self:
+        super().start()
+        self._receivers = self._started_receivers()
+        return self
+
+    def receiving(self) -> list[int]:
+        return self._receivers
+
+    def _started_receivers(self) -> list[int]:
+        """Return the receiver children, as their last starts were logged."""
+        lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        started = [line for line in lines if line.get("event") == "child_started"]
+        pids: dict[str, int] = {line["child"]: line["pid"] for line in started}
+        return [pid for name, pid in pids.items() if name.startswith("receiver")]
+
+    def wait_recorded(self, instances: int) -> float:
+        start = time.monotonic()
+        while self.stored() < instances and time.monotonic() - start < _RECORD_TIMEOUT_S:
+            time.sleep(_LOOK_EVERY_S)
+        return time.monotonic() - start
+
+    def stored(self) -> int:
+        return _count(self.folder / "data" / "ledger.sqlite", "SELECT count(*) FROM instances")
+
+
+class Storescp(Receiver):
+    """F: DCMTK's receiver, a process an association; parses, writes, syncs nothing."""
+
+    title = "storescp --fork"
+    preserving: tuple[str, ...] = ()
+
+    def command(self) -> list[str]:
+        (self.folder / "instances").mkdir()
+        options = ["--fork", *self.preserving, "-pdu", PDU, "+xa", "-od"]
+        command = [_program("storescp"), *options, str(self.folder / "instances")]
+        if self.tls:
+            authority, holder = self.tls
+            command += ["+tls", str(holder.key), str(holder.certificate)]
+            command += ["+cf", str(authority.certificate)]
+        return [*command, str(self.port)]
+
+    def receiving(self) -> list[int]:
+        """Return the children; they share most of their memory with their parent."""
+        return self.processes()[1:]
+
+    def wait_recorded(self, instances: int) -> float:
+        # It waits for its children, and only then their CPU time is known to the tick, when the
+        # next connection comes.
+        if not self.tls:
+            self._listens()
+        return 0.0
+
+    def stored(self) -> int:
+        return sum(1 for _ in (self.folder / "instances").iterdir())
+
+
+class PreservingStorescp(Storescp):
+    """B: the same, writing the bytes as they came: the toughest peer."""
+
+    title = "storescp --fork +B"
+    preserving = ("+B",)
+
+
+class Orthanc(Receiver):
+    """O: tuned; syncs the bytes of each instance, not its name."""
+
+    title = "Orthanc, tuned"
+
+    def command(self) -> list[str]:
+        config = self.folder / "orthanc.json"
+        settings = {
+            "StorageDirectory": str(self.folder),
+            "IndexDirectory": str(self.folder),
+            "HttpServerEnabled": False,
+            "DicomPort": self.port,
+            "DicomAet": self.called,
+            "DicomCheckCalledAet": False,
+            "DicomAlwaysAllowStore": True,
+            "DicomThreadsCount": 16,
+            "MaximumPduLength": int(PDU),
+            "AcceptedTransferSyntaxes": ["1.2.840.10008.1.*"],
+            "UnknownSopClassAccepted": True,
+            "StoreMD5ForAttachments": False,
+            "SyncStorageArea": True,
+        }
+        config.write_text(json.dumps(settings))
+        return [_program("Orthanc"), str(config)]
+
+    def stored(self) -> int:
+        # 4 is an instance (Orthanc's enumeration ResourceType)
+        query = "SELECT count(*) FROM Resources WHERE resourceType = 4"
+        return _count(self.folder / "index", query)
+
+
+class Pynetdicom(Receiver):
+    """P: pynetdicom with the handler of its documentation; syncs nothing."""
+
+    title = "pynetdicom"
+
+    def command(self) -> list[str]:
+        (self.folder / "instances").mkdir()
+        module = "tests.bench.pynetdicom_receiver"
+        return [sys.executable, "-m", module, str(self.port), str(self.folder / "instances")]
+
+    def stored(self) -> int:
+        return sum(1 for _ in (self.folder / "instances").iterdir())
+
+
+class Dropping(Receiver):
+    """D: answers success and keeps nothing: how fast the sender could be."""
+
+    title = "drops everything"
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "tests.bench.dropping_receiver", str(self.port)]
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that was free a moment ago."""
+    with socket.create_server((HOST, 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def _program(name: str) -> str:
+    program = find_program(name)
+    if program is None:
+        raise NotHere(f"{name} is not installed")
+    return str(program)
+
+
+def _count(database: Path, query: str) -> int:
+    try:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)) as reader:
+            [(count,)] = reader.execute(query)
+    except sqlite3.OperationalError as error:
+        raise PeerFailed(f"its database cannot be read: {error}") from error
+    return int(count)
