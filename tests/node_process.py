@@ -51,7 +51,13 @@ class NodeProcess:
                 "engines_dir": str(ROOT / "engines"),
                 "rules_file": str(ROOT / "config" / "rules.yaml"),
             },
-            "receive": {"host": "127.0.0.1", "port": port, "free_bytes_min": 0},
+            "receive": {
+                "host": "127.0.0.1",
+                "port": port,
+                "free_bytes_min": 0,
+                "segment_bytes": 16_777_216,
+                "segments_ready": 1,
+            },
             "assemble": {"quiet_after_release_s": 0.3, "quiet_otherwise_s": 1.0},
             "infer": {"retry_first_s": 0.2},
             "deliver": {"retry_first_s": 0.2, "retry_longest_s": 1, "timeout_s": 5},
@@ -93,6 +99,10 @@ class NodeProcess:
         if until_it_listens:
             self.wait_listening()
         return self
+
+    def is_running(self) -> bool:
+        assert self._process is not None
+        return self._process.poll() is None
 
     def wait_listening(self) -> None:
         wait_until(self._answers, START_TIMEOUT_S, "the node's C-ECHO")
@@ -152,8 +162,7 @@ class NodeProcess:
         return (self.folder / "node.log").read_text()
 
     def _answers(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, self.log()[-2000:]
+        assert self.is_running(), self.log()[-2000:]
         try:
             return echo("127.0.0.1", self.port, called="DICOM_NODE", timeout_s=5) == 0
         except PeerUnreachable:

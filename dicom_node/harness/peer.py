@@ -16,7 +16,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -54,14 +54,23 @@ class ScriptedPeer:
         How long to wait for the connection, for room to send, and for each answer.
     source : str, optional
         The address to connect from, where the machine has several: all of 127.0.0.0/8 on Linux.
+    receive_buffer_bytes : int, optional
+        How much may lie unread at our end; a little makes a peer that is slow to read.
     """
 
     def __init__(
-        self, host: str, port: int, timeout_s: float = 5.0, *, source: str | None = None
+        self,
+        host: str,
+        port: int,
+        timeout_s: float = 5.0,
+        *,
+        source: str | None = None,
+        receive_buffer_bytes: int | None = None,
     ) -> None:
         self._address = (host, port)
         self._source = None if source is None else (source, 0)
         self._timeout_s = timeout_s
+        self._receive_buffer_bytes = receive_buffer_bytes
         self._socket: socket.socket | None = None
         self._received = bytearray()
 
@@ -69,10 +78,21 @@ class ScriptedPeer:
 
     def connect(self) -> Self:
         """Connect; PeerUnreachable or TimeoutError if that fails."""
-        with _translated("cannot be connected to"):
-            self._socket = socket.create_connection(self._address, self._timeout_s, self._source)
-        # each send is a packet of its own
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with _translated("cannot be connected to"), ExitStack() as stack:
+            family, kind, *_ = socket.getaddrinfo(*self._address, type=socket.SOCK_STREAM)[0]
+            connecting = stack.enter_context(socket.socket(family, kind))
+            connecting.settimeout(self._timeout_s)
+            # each send is a packet of its own
+            connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._receive_buffer_bytes is not None:
+                # before there is a window: one that shrinks makes the system drop what comes
+                size = self._receive_buffer_bytes
+                connecting.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+            if self._source is not None:
+                connecting.bind(self._source)
+            connecting.connect(self._address)
+            stack.pop_all()
+        self._socket = connecting
         return self
 
     def half_close(self) -> None:

@@ -180,15 +180,17 @@ class Commitments:
             commitment, CommitmentState.PENDING, CommitmentEvent.ACKNOWLEDGED, reason, now
         )
 
-    def not_acknowledged_at_once(self, commitment: Commitment, reason: str, now: float) -> bool:
-        """It did not; the report goes out on an association of ours, from now on."""
+    def not_acknowledged_at_once(
+        self, commitment: Commitment, reason: str, now: float, not_before: float | None = None
+    ) -> bool:
+        """It did not; the report goes out on an association of ours, from now on or later."""
         return self._move(
             commitment,
             CommitmentState.PENDING,
             CommitmentEvent.POSTPONED,
             reason,
             now,
-            not_before=now,
+            not_before=now if not_before is None else not_before,
         )
 
     def start(self, commitments: Sequence[Commitment], now: float) -> list[Commitment]:

@@ -45,6 +45,8 @@ REQUEST_STORAGE_COMMITMENT = 1
 
 _AT_ONCE_S = 60.0
 """So long the report may take on the association of its request."""
+_NOT_CAUGHT_UP_S = 5.0
+"""So much later it is decided when the ledger is behind: that must have got about by then."""
 
 
 def do_now(task: Callable[[], None]) -> None:
@@ -119,7 +121,10 @@ class CommitmentService:
         """Return the report, unless it is too early to decide or the requestor has gone."""
         if not self._caught_up():
             why = "what was acknowledged before is not all in the ledger yet"
-            self._ledger.commitments.not_acknowledged_at_once(commitment, why, self._clock())
+            now = self._clock()
+            self._ledger.commitments.not_acknowledged_at_once(
+                commitment, why, now, now + _NOT_CAUGHT_UP_S
+            )
             return None
         outcome = self._ledger.commitments.outcome(commitment, self._is_held)
         if request.cancelled():

@@ -96,21 +96,32 @@ class Admission:
 
     def _refusal_by_entry(self, name: str, peer: Peer, caller: Caller) -> str | None:
         if peer.addresses and not _is_among(caller.address, peer.addresses):
+            address = _plain(caller.address)
             return (
-                f"calling AE title {peer.ae_title} came from {caller.address}; to admit it, add "
-                f"`{caller.address}` to `addresses:` of `peers: {name}:`"
+                f"calling AE title {peer.ae_title} came from {address}; to admit it, add "
+                f"`{address}` to `addresses:` of `peers: {name}:`"
             )
         return refusal_of_certificate(peer, caller.certificate, caller.over_tls)
 
 
 def _is_among(address: str, ranges: Collection[str]) -> bool:
     try:
-        known = ip_address(address)
+        known = {ip_address(address), ip_address(_plain(address))}
     except ValueError:
         return False
+    networks = [ip_network(text) for text in ranges]
+    return any(one in network for one in known for network in networks)
+
+
+def _plain(address: str) -> str:
+    """Return an IPv4 address that came through an IPv6 socket as people write it."""
+    try:
+        known = ip_address(address)
+    except ValueError:
+        return address
     if isinstance(known, IPv6Address) and known.ipv4_mapped is not None:
-        known = known.ipv4_mapped
-    return any(known in ip_network(text) for text in ranges)
+        return str(known.ipv4_mapped)
+    return address
 
 
 def _shown(title: str) -> str:

@@ -106,7 +106,7 @@ class QueryService:
             "query_answered",
             association_id=request.association_id,
             calling_ae_title=request.calling_ae_title,
-            level=query.level.name,
+            query_level=query.level.name,
             matches=count,
             status=f"0x{status:04X}",
         )

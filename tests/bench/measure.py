@@ -16,8 +16,9 @@ _TICKS_S = os.sysconf("SC_CLK_TCK")
 _SAMPLE_EVERY_S = 0.1
 _QUIET_S = 0.5
 _QUIET_CPU_S = 0.02
-_SETTLE_TIMEOUT_S = 20.0
-_GONE = (FileNotFoundError, ProcessLookupError)
+_QUIET_WRITTEN_BYTES = 1 << 20
+_SETTLE_TIMEOUT_S = 60.0
+_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
 
 def tree(root: int) -> list[int]:
@@ -47,6 +48,16 @@ def memory_bytes(pids: Iterable[int], key: str = "VmRSS") -> int:
     return sum(1024 * _status(pid, key) for pid in pids)
 
 
+def written_bytes(pids: Iterable[int]) -> int:
+    """Return how many bytes the processes sent on their way to the disk (proc(5), io)."""
+    written = 0
+    for pid in pids:
+        with suppress(*_GONE):
+            text = Path(f"/proc/{pid}/io").read_text()
+            written += int(text.partition("\nwrite_bytes: ")[2].split()[0])
+    return written
+
+
 def threads(pids: Iterable[int]) -> int:
     return sum(_status(pid, "Threads") for pid in pids)
 
@@ -54,20 +65,25 @@ def threads(pids: Iterable[int]) -> int:
 def reset_peaks(pids: Iterable[int]) -> None:
     """Let VmHWM start again from VmRSS (proc(5), clear_refs)."""
     for pid in pids:
-        with suppress(*_GONE, PermissionError):
+        with suppress(*_GONE):
             Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def settle(root: int) -> None:
-    """Wait until the processes do next to nothing: start-up work is not the load's."""
+    """Wait until the processes do next to nothing: what they do at start is not the load's."""
     deadline = time.monotonic() + _SETTLE_TIMEOUT_S
-    before = cpu_s(tree(root))
+    pids = tree(root)
+    cpu_before_s, written_before = cpu_s(pids), written_bytes(pids)
     while time.monotonic() < deadline:
         time.sleep(_QUIET_S)
-        now = cpu_s(tree(root))
-        if now - before <= _QUIET_CPU_S:
+        pids = tree(root)
+        cpu_now_s, written_now = cpu_s(pids), written_bytes(pids)
+        if (
+            cpu_now_s - cpu_before_s <= _QUIET_CPU_S
+            and written_now - written_before < _QUIET_WRITTEN_BYTES
+        ):
             return
-        before = now
+        cpu_before_s, written_before = cpu_now_s, written_now
 
 
 def _status(pid: int, key: str) -> int:

@@ -1,4 +1,4 @@
-"""The receivers that are compared, each as a process group of its own in a fresh folder."""
+"""A receiver as a process group of its own in a fresh folder; the node as one of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 60.0
 _RECORD_TIMEOUT_S = 60.0
 _LOOK_EVERY_S = 0.02
-PDU = "131072"
 
 
 class NotHere(Exception):
@@ -100,7 +99,7 @@ class Receiver:
                 command, stdout=log, stderr=log, cwd=ROOT, env=environment, start_new_session=True
             )
         deadline = time.monotonic() + _START_TIMEOUT_S
-        while not self._listens():
+        while not self.listens():
             if (ending := self.ending()) is not None:
                 raise NotHere(ending)
             if time.monotonic() > deadline:
@@ -135,7 +134,8 @@ class Receiver:
     ) -> None:
         self.stop()
 
-    def _listens(self) -> bool:
+    def listens(self) -> bool:
+        """Return whether it answers a C-ECHO."""
         if self.tls:  # what speaks TLS alone is taken as ready when it takes a connection
             try:
                 socket.create_connection((HOST, self.port)).close()
@@ -206,99 +206,7 @@ class Ours(Receiver):
         return time.monotonic() - start
 
     def stored(self) -> int:
-        return _count(self.folder / "data" / "ledger.sqlite", "SELECT count(*) FROM instances")
-
-
-class Storescp(Receiver):
-    """F: DCMTK's receiver, a process an association; parses, writes, syncs nothing."""
-
-    title = "storescp --fork"
-    preserving: tuple[str, ...] = ()
-
-    def command(self) -> list[str]:
-        (self.folder / "instances").mkdir()
-        options = ["--fork", *self.preserving, "-pdu", PDU, "+xa", "-od"]
-        command = [_program("storescp"), *options, str(self.folder / "instances")]
-        if self.tls:
-            authority, holder = self.tls
-            command += ["+tls", str(holder.key), str(holder.certificate)]
-            command += ["+cf", str(authority.certificate)]
-        return [*command, str(self.port)]
-
-    def receiving(self) -> list[int]:
-        """Return the children; they share most of their memory with their parent."""
-        return self.processes()[1:]
-
-    def wait_recorded(self, instances: int) -> float:
-        # It waits for its children, and only then their CPU time is known to the tick, when the
-        # next connection comes.
-        if not self.tls:
-            self._listens()
-        return 0.0
-
-    def stored(self) -> int:
-        return sum(1 for _ in (self.folder / "instances").iterdir())
-
-
-class PreservingStorescp(Storescp):
-    """B: the same, writing the bytes as they came: the toughest peer."""
-
-    title = "storescp --fork +B"
-    preserving = ("+B",)
-
-
-class Orthanc(Receiver):
-    """O: tuned; syncs the bytes of each instance, not its name."""
-
-    title = "Orthanc, tuned"
-
-    def command(self) -> list[str]:
-        config = self.folder / "orthanc.json"
-        settings = {
-            "StorageDirectory": str(self.folder),
-            "IndexDirectory": str(self.folder),
-            "HttpServerEnabled": False,
-            "DicomPort": self.port,
-            "DicomAet": self.called,
-            "DicomCheckCalledAet": False,
-            "DicomAlwaysAllowStore": True,
-            "DicomThreadsCount": 16,
-            "MaximumPduLength": int(PDU),
-            "AcceptedTransferSyntaxes": ["1.2.840.10008.1.*"],
-            "UnknownSopClassAccepted": True,
-            "StoreMD5ForAttachments": False,
-            "SyncStorageArea": True,
-        }
-        config.write_text(json.dumps(settings))
-        return [_program("Orthanc"), str(config)]
-
-    def stored(self) -> int:
-        # 4 is an instance (Orthanc's enumeration ResourceType)
-        query = "SELECT count(*) FROM Resources WHERE resourceType = 4"
-        return _count(self.folder / "index", query)
-
-
-class Pynetdicom(Receiver):
-    """P: pynetdicom with the handler of its documentation; syncs nothing."""
-
-    title = "pynetdicom"
-
-    def command(self) -> list[str]:
-        (self.folder / "instances").mkdir()
-        module = "tests.bench.pynetdicom_receiver"
-        return [sys.executable, "-m", module, str(self.port), str(self.folder / "instances")]
-
-    def stored(self) -> int:
-        return sum(1 for _ in (self.folder / "instances").iterdir())
-
-
-class Dropping(Receiver):
-    """D: answers success and keeps nothing: how fast the sender could be."""
-
-    title = "drops everything"
-
-    def command(self) -> list[str]:
-        return [sys.executable, "-m", "tests.bench.dropping_receiver", str(self.port)]
+        return count_rows(self.folder / "data" / "ledger.sqlite", "SELECT count(*) FROM instances")
 
 
 def free_port() -> int:
@@ -308,14 +216,14 @@ def free_port() -> int:
     return port
 
 
-def _program(name: str) -> str:
-    program = find_program(name)
-    if program is None:
+def program(name: str) -> str:
+    found = find_program(name)
+    if found is None:
         raise NotHere(f"{name} is not installed")
-    return str(program)
+    return str(found)
 
 
-def _count(database: Path, query: str) -> int:
+def count_rows(database: Path, query: str) -> int:
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)) as reader:
             [(count,)] = reader.execute(query)

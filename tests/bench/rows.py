@@ -6,14 +6,8 @@ from dataclasses import dataclass, replace
 
 from tests.bench.connections import Associate, Echo, Idle
 from tests.bench.endurance import Leak, Silent
-from tests.bench.receivers import (
-    Dropping,
-    Orthanc,
-    Ours,
-    PreservingStorescp,
-    Pynetdicom,
-    Storescp,
-)
+from tests.bench.peers import Dropping, Orthanc, PreservingStorescp, Pynetdicom, Storescp
+from tests.bench.receivers import Ours
 from tests.bench.stores import Store, Storescu
 from tests.bench.workbench import Contestant, Probe
 
@@ -105,6 +99,12 @@ _STORES = (
             at_most("p99_ms", 1.0, "B"),
             at_most("growth_mb", 40),
         ),
+    ),
+    Row(
+        "ct-long",
+        "CT 512x512, 4 associations, 2 GB: more than the log keeps segments ready for",
+        Store("ct", 4, 4000),
+        (_OURS, _B),
     ),
     Row(
         "mr-1",

@@ -97,8 +97,8 @@ class Storescu:
         program = find_program("storescu")
         if program is None:
             raise NotHere("storescu is not installed")
-        count = round(len(bench.file_folders) * contestant.share)
-        folders = bench.file_folders[:count]
+        each = max(1, round(len(bench.file_folders) * contestant.share / self.associations))
+        folders = bench.file_folders[: each * self.associations]
         parts = [folders[i :: self.associations] for i in range(self.associations)]
         instances = sum(1 for folder in folders for _ in folder.iterdir())
         measurement = Measurement()

@@ -14,11 +14,11 @@ from sqlalchemy import func, inspect, select, text
 
 from dicom_node.errors import ConfigError, StorageError
 from dicom_node.ledger import schema
+from dicom_node.ledger.arrivals import Arrival
 from dicom_node.ledger.associations import AssociationEnd
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import Parcel
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.studies import Arrival
 from dicom_node.lifecycle import DeliveryState, JobState, StudyState
 from dicom_node.model import Delivery, Instance, Job, Priority
 from tests.unit.ledger import rows
@@ -104,9 +104,9 @@ def test_every_foreign_key_and_index_has_a_name_of_the_convention(database: Data
 
 
 def test_a_transaction_that_fails_leaves_nothing(ledger: Ledger, database: Database) -> None:
-    stranger = an_instance(association_id="never-opened")
+    nameless = an_instance(calling_ae_title=None)
     with pytest.raises(StorageError):
-        ledger.studies.instance_stored(stranger)
+        ledger.studies.instance_stored(nameless)
     assert count_of(database, "studies") == 0
     assert count_of(database, "instances") == 0
     assert count_of(database, "events") == 0

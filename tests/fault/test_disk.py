@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
 
-from dicom_node.config.settings import Config, Peer, ReceiveSettings
+from dicom_node.config.settings import Config, Peer
 from dicom_node.deliver.deliverer import Deliverer
 from dicom_node.errors import StorageError, StoreFull
 from dicom_node.harness.archive import Archive
 from dicom_node.harness.scanner import send
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState
-from dicom_node.receive.scp import Receiver
-from dicom_node.receive.stream import InstanceKeeper
+from dicom_node.store.disk import LogDisk
 from dicom_node.store.local import LocalStore
+from tests.door import Door
 from tests.factories import STUDY, make_ct_series, make_instance, write, write_series
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import HandClock
@@ -145,22 +145,23 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     ledger.close()
 
 
-@contextmanager
-def receiving(store: LocalStore, ledger: Ledger, **settings: Any) -> Iterator[int]:
-    """Run a receiver on a free port of 127.0.0.1; the port."""
-    config = Config(
-        receive=ReceiveSettings(
-            host="127.0.0.1", port=0, admit_unknown_calling_ae_titles=True, **settings
-        )
-    )
-    clock = HandClock()
-    keeper = InstanceKeeper(store, ledger, clock, config.receive.free_bytes_min)
-    receiver = Receiver(config, keeper, ledger, clock)
-    port = receiver.start()
-    try:
-        yield port
-    finally:
-        receiver.stop()
+class FailingLogDisk(LogDisk):
+    """Fails one write of a record."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._segments: set[int] = set()
+
+    def open_segment(self, path: Path) -> int:
+        fd = super().open_segment(path)
+        self._segments.add(fd)
+        return fd
+
+    def write(self, fd: int, buffers: Sequence[memoryview], offset: int) -> None:
+        if fd in self._segments and self._number:
+            number, self._number = self._number, 0
+            raise OSError(number, os.strerror(number))
+        super().write(fd, buffers, offset)
 
 
 def sent_to(port: int, files: list[Path]) -> list[int | None]:
@@ -170,33 +171,35 @@ def sent_to(port: int, files: list[Path]) -> list[int | None]:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
 def test_the_sender_is_told_to_keep_its_copy_and_the_next_one_is_taken(
-    number: int, tmp_path: Path, ledger: Ledger
+    number: int, tmp_path: Path
 ) -> None:
-    root = tmp_path / "data"
-    root.mkdir()
-    store = LocalStore(root, PowerCutDisk(tmp_path, fail_at=1, error_number=number))
+    """The record that fails is that of the association's begin and of its first instance."""
     files = write_series(make_ct_series(2), tmp_path / "sent")
-    with receiving(store, ledger, free_bytes_min=0) as port:
-        assert sent_to(port, files) == [0xA700, 0x0000]
+    with Door(tmp_path, disk=FailingLogDisk(number)) as door:
+        statuses = sent_to(door.port, files)
+        assert statuses[1] == 0x0000
+        ledger = door.catch_up()
         first, second = make_ct_series(2)
-        kept = ledger.studies.instances(STUDY)
-        assert rows.uids(kept) == [second.SOPInstanceUID]
-        [refused] = ledger.events.named("REFUSED")
-        assert refused.subject == first.SOPInstanceUID
-        assert str(first.PatientID) not in refused.reason
-        assert list((root / "incoming").iterdir()) == []
+        kept = rows.uids(ledger.studies.instances(STUDY))
+        assert second.SOPInstanceUID in kept
+        if statuses[0] == 0x0000:
+            assert first.SOPInstanceUID in kept
+        else:
+            assert statuses[0] == 0xA700
+            [refused] = ledger.events.named("REFUSED")
+            assert refused.subject == first.SOPInstanceUID
+            assert str(first.PatientID) not in refused.reason
+        assert sent_to(door.port, files[:1]) == [0x0000]  # the sender tries again
+        assert len(door.catch_up().studies.instances(STUDY)) == 2
 
-        assert sent_to(port, files[:1]) == [0x0000]  # the sender tries again, as it was told
-    assert len(ledger.studies.instances(STUDY)) == 2
 
-
-def test_below_the_reserve_nothing_is_taken(tmp_path: Path, ledger: Ledger) -> None:
-    store = LocalStore(tmp_path / "data")
+def test_below_the_reserve_nothing_is_taken(tmp_path: Path) -> None:
     file = write(make_instance(), tmp_path / "sent" / "1.dcm")
-    with receiving(store, ledger, free_bytes_min=1 << 60) as port:
-        assert sent_to(port, [file]) == [0xA700]
-    assert ledger.studies.instances(STUDY) == []
-    [refused] = ledger.events.named("REFUSED")
+    with Door(tmp_path, free_bytes_min=1 << 60) as door:
+        assert sent_to(door.port, [file]) == [0xA700]
+        ledger = door.catch_up()
+        assert ledger.studies.instances(STUDY) == []
+        [refused] = ledger.events.named("REFUSED")
     assert refused.reason == "less than receive.free_bytes_min is free"
 
 

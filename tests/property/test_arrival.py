@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dicom_node.ledger.arrivals import Arrival
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.studies import Arrival
 from dicom_node.lifecycle import StudyState
 from dicom_node.model import Instance
 from dicom_node.route.router import EngineLabel, job_id

@@ -7,11 +7,8 @@ the log has no traceback and nobody's name, and the ledger has that one row abou
 
 from __future__ import annotations
 
-import random
-import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
 
 import pytest
 
@@ -22,13 +19,11 @@ from dicom_node.harness.pdu import (
     VERIFICATION,
     Context,
     PduType,
-    PdvHeader,
     abort,
     associate_rq,
     c_echo_rq,
     c_store_rq,
     command_set,
-    fragments,
     item,
     p_data,
     pdu,
@@ -38,81 +33,50 @@ from dicom_node.harness.pdu import (
     us,
 )
 from dicom_node.harness.peer import ScriptedPeer
-from tests.protocol.hostile import (
+from tests.protocol.attacks import (
     ABORTED,
     AE_TITLE,
-    ASSOCIATIONS_MAX,
     AT_ONCE_S,
     BROKEN,
+    COMMAND,
     CONTEXTS,
     CT_ID,
     CT_IMAGE,
     ECHO_ID,
-    IDLE_TIMEOUT_S,
+    FOUR_GIB,
+    LAST,
     LOST,
-    NEGOTIATION_TIMEOUT_S,
-    READ_TIMEOUT_S,
+    MIB,
     REFUSED,
     REFUSED_ID,
     REJECTED,
     SECONDARY_CAPTURE,
     STORE_ID,
+    SUCCESS,
     TIMED_OUT,
-    Case,
-    NodeUnderFire,
+    WHOLE_COMMAND,
+    Vanish,
     aborted,
+    client_hello,
     data_set,
     event_of,
     gone,
     new_instance,
     new_uid,
+    noise,
+    rows,
+    store_rq,
 )
-
-SUCCESS = 0x0000
-OUT_OF_RESOURCES = 0xA700
-DOES_NOT_MATCH = 0xA900
-CANNOT_UNDERSTAND = 0xC000
-REFUSALS = {DOES_NOT_MATCH, CANNOT_UNDERSTAND}
-
-LAST = PdvHeader.LAST
-COMMAND = PdvHeader.COMMAND
-WHOLE_COMMAND = COMMAND | LAST
-FOUR_GIB = 0xFFFFFFFF
-MIB = 1 << 20
-ESCAPE = "../../../escape"
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeUnderFire]:
-    running = NodeUnderFire(tmp_path_factory.mktemp("hostile"))
-    running.start()
-    yield running
-    assert running.stop() == 0
-
-
-def rows(table: Mapping[str, object]) -> pytest.MarkDecorator:
-    """Return one test for each row of a table, called by the row's name."""
-    return pytest.mark.parametrize("row", table.values(), ids=table.keys())
-
-
-def noise(seed: int, size: int = 500) -> bytes:
-    """Return random bytes that do not begin with the type of a PDU."""
-    return b"\xd0" + random.Random(seed).randbytes(size)
-
-
-def client_hello() -> bytes:
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client = context.wrap_bio(incoming, outgoing, server_hostname="node")
-    with suppress(ssl.SSLWantReadError):
-        client.do_handshake()
-    return outgoing.read()
-
-
-def store_rq(uid: str, **fields: int) -> bytes:
-    """Return the P-DATA-TF of a whole C-STORE-RQ."""
-    return p_data(pdv(STORE_ID, WHOLE_COMMAND, c_store_rq(SECONDARY_CAPTURE, uid, **fields)))
-
+from tests.protocol.hostile import (
+    ASSOCIATIONS_MAX,
+    CONNECTIONS_MAX,
+    IDLE_TIMEOUT_S,
+    LINGER_S,
+    NEGOTIATION_TIMEOUT_S,
+    READ_TIMEOUT_S,
+    Case,
+    NodeUnderFire,
+)
 
 # ------------------------------------------------------------ at the door
 
@@ -252,7 +216,7 @@ def test_an_abort_instead_of_a_request_is_an_abort(node: NodeUnderFire) -> None:
     with node.case(ABORTED) as case:
         peer = case.connect()
         peer.send(abort())
-        gone(peer)
+        assert isinstance(peer.receive(AT_ONCE_S), Closed)  # PS3.8 9.2.3, AA-2
 
 
 # ------------------------------------------------------------ silence
@@ -263,14 +227,14 @@ def test_who_says_nothing_is_sent_away(node: NodeUnderFire) -> None:
         gone(case.connect(), NEGOTIATION_TIMEOUT_S + AT_ONCE_S)
 
 
-@pytest.mark.parametrize("size", [1, 5, 6, 100])
-def test_who_falls_silent_inside_of_his_request_is_sent_away(
-    node: NodeUnderFire, size: int
-) -> None:
-    with node.case(TIMED_OUT) as case:
-        peer = case.connect()
-        peer.send(associate_rq(CONTEXTS, called=AE_TITLE)[:size])
-        gone(peer, NEGOTIATION_TIMEOUT_S + AT_ONCE_S)
+def test_who_falls_silent_inside_of_his_request_is_sent_away(node: NodeUnderFire) -> None:
+    sizes = [1, 5, 6, 100]
+    with node.case(*[TIMED_OUT] * len(sizes)) as case:
+        peers = [case.connect() for _ in sizes]
+        for peer, size in zip(peers, sizes, strict=True):
+            peer.send(associate_rq(CONTEXTS, called=AE_TITLE)[:size])
+        for peer in peers:
+            gone(peer, NEGOTIATION_TIMEOUT_S + AT_ONCE_S)
 
 
 def test_who_drips_his_request_byte_by_byte_is_sent_away(node: NodeUnderFire) -> None:
@@ -290,15 +254,15 @@ def test_who_drips_his_request_byte_by_byte_is_sent_away(node: NodeUnderFire) ->
         assert time.monotonic() - began < NEGOTIATION_TIMEOUT_S + AT_ONCE_S
 
 
-@pytest.mark.parametrize("size", [3, 6, 11, 500])
-def test_who_stalls_inside_of_a_data_pdu_is_aborted(node: NodeUnderFire, size: int) -> None:
-    uid = new_uid()
-    with node.case(TIMED_OUT) as case:
-        peer = case.associate()
-        peer.send(store_rq(uid))
-        peer.send(p_data(pdv(STORE_ID, LAST, bytes(1000)))[:size])
-        aborted(peer, READ_TIMEOUT_S + AT_ONCE_S)
-    assert not node.is_kept(uid)
+def test_who_stalls_inside_of_a_data_pdu_is_aborted(node: NodeUnderFire) -> None:
+    sizes = {new_uid(): size for size in (3, 6, 11, 500)}
+    with node.case(*[TIMED_OUT] * len(sizes)) as case:
+        peers = [case.associate() for _ in sizes]
+        for peer, (uid, size) in zip(peers, sizes.items(), strict=True):
+            peer.send(store_rq(uid) + p_data(pdv(STORE_ID, LAST, bytes(1000)))[:size])
+        for peer in peers:
+            aborted(peer, READ_TIMEOUT_S + AT_ONCE_S)
+    assert not any(node.is_kept(uid) for uid in sizes)
 
 
 def test_who_stalls_between_the_pdus_of_an_instance_is_aborted(node: NodeUnderFire) -> None:
@@ -319,25 +283,21 @@ def test_an_idle_association_is_aborted(node: NodeUnderFire) -> None:
         assert time.monotonic() - began > IDLE_TIMEOUT_S / 2
 
 
-def test_after_an_abort_the_node_closes_even_if_the_peer_does_not(node: NodeUnderFire) -> None:
-    with node.case(BROKEN) as case:
+def test_after_the_end_the_node_closes_even_if_the_peer_does_not(node: NodeUnderFire) -> None:
+    with node.case(BROKEN, REJECTED) as case:
+        released, broken, rejected = case.associate(), case.associate(), case.connect()
+        assert released.release() == Released()
+        broken.send(pdu(0x09))
+        assert isinstance(rejected.associate(CONTEXTS, called="OTHER"), Rejected)
+        for peer in (released, broken, rejected):
+            peer.read_until_closed(LINGER_S + AT_ONCE_S)
+
+
+def test_after_the_peers_abort_the_node_closes_at_once(node: NodeUnderFire) -> None:
+    with node.case(ABORTED) as case:
         peer = case.associate()
-        peer.send(pdu(0x09))
-        peer.read_until_closed(NEGOTIATION_TIMEOUT_S + AT_ONCE_S)
-
-
-def test_after_a_rejection_the_node_closes_even_if_the_peer_does_not(node: NodeUnderFire) -> None:
-    with node.case(REJECTED) as case:
-        peer = case.connect()
-        assert isinstance(peer.associate(CONTEXTS, called="OTHER"), Rejected)
-        peer.read_until_closed(NEGOTIATION_TIMEOUT_S + AT_ONCE_S)
-
-
-def test_after_a_release_the_node_closes_even_if_the_peer_does_not(node: NodeUnderFire) -> None:
-    with node.case() as case:
-        peer = case.associate()
-        assert peer.release() == Released()
-        peer.read_until_closed(NEGOTIATION_TIMEOUT_S + AT_ONCE_S)
+        peer.send(abort())
+        assert isinstance(peer.receive(AT_ONCE_S), Closed)  # PS3.8 9.2.3, AA-3
 
 
 # ------------------------------------------------------------ inside of an association
@@ -429,6 +389,17 @@ def stays_small(node: NodeUnderFire, peer: ScriptedPeer, head: bytes, piece: byt
     return max(grown) < 4 * MIB
 
 
+def test_who_reads_no_answers_is_not_read_from_for_ever(node: NodeUnderFire) -> None:
+    with node.case() as case:
+        case.some_of = frozenset({LOST, TIMED_OUT})
+        peer = case.connect(timeout_s=2.0, receive_buffer_bytes=4096)
+        assert isinstance(peer.associate(CONTEXTS, called=AE_TITLE), Accepted)
+        before = node.memory_bytes()
+        echoes = p_data(pdv(ECHO_ID, WHOLE_COMMAND, c_echo_rq())) * 1000
+        peer.flood(echoes for _ in range(24 * MIB // len(echoes)))
+        assert node.memory_bytes() - before < 8 * MIB
+
+
 def test_a_command_that_nobody_knows_is_refused_or_aborted(node: NodeUnderFire) -> None:
     unknown = command_set(
         [(0x0002, ui(VERIFICATION)), (0x0100, us(0x0777)), (0x0110, us(1)), (0x0800, us(0x0101))]
@@ -485,303 +456,6 @@ def test_a_release_inside_of_a_data_set_keeps_nothing(node: NodeUnderFire) -> No
     assert not node.is_kept(uid)
 
 
-# ------------------------------------------------------------ instances that are not what they say
-
-Message = Callable[[str], tuple[bytes, bytes]]
-"""The command and the data set for a SOP Instance UID."""
-
-
-def store(
-    uid: str | bytes, sent: bytes, sop_class_uid: str = SECONDARY_CAPTURE
-) -> tuple[bytes, bytes]:
-    return c_store_rq(sop_class_uid, uid), sent
-
-
-def cut(sent: bytes, tag: bytes, beyond: int) -> bytes:
-    """Return a data set that ends so many bytes after an element begins."""
-    return sent[: sent.index(tag) + beyond]
-
-
-SOP_INSTANCE_UID, STUDY_INSTANCE_UID = b"\x08\0\x18\0", b"\x20\0\x0d\0"
-PIXEL_DATA = b"\xe0\x7f\x10\0"
-
-NOT_KEPT: dict[str, tuple[Message, set[int]]] = {
-    "no bytes at all": (lambda uid: store(uid, b""), {CANNOT_UNDERSTAND}),
-    "random bytes": (lambda uid: store(uid, noise(5)), {CANNOT_UNDERSTAND}),
-    "an end inside of the SOP Instance UID": (
-        lambda uid: store(uid, cut(data_set(uid), SOP_INSTANCE_UID, 20)),
-        {CANNOT_UNDERSTAND},
-    ),
-    "an end before the Study Instance UID": (
-        lambda uid: store(uid, cut(data_set(uid), STUDY_INSTANCE_UID, 3)),
-        {CANNOT_UNDERSTAND},
-    ),
-    "another SOP Instance UID than the command": (
-        lambda uid: store(uid, data_set(new_uid())),
-        REFUSALS,
-    ),
-    "another SOP Class than the command": (
-        lambda uid: store(uid, data_set(uid, sop_class_uid=CT_IMAGE)),
-        REFUSALS,
-    ),
-    "another SOP Class than the presentation context": (
-        lambda uid: store(uid, data_set(uid, sop_class_uid=CT_IMAGE), CT_IMAGE),
-        {DOES_NOT_MATCH, CANNOT_UNDERSTAND, 0x0122},
-    ),
-    "a path for a SOP Instance UID": (lambda _: store(ESCAPE, data_set(ESCAPE)), REFUSALS),
-    "a path for the command's SOP Instance UID": (
-        lambda uid: store(ESCAPE, data_set(uid)),
-        REFUSALS,
-    ),
-    "a path for the data set's SOP Instance UID": (
-        lambda uid: store(uid, data_set(ESCAPE)),
-        REFUSALS,
-    ),
-    "a path for a Study Instance UID": (
-        lambda uid: store(uid, data_set(uid, study_instance_uid=ESCAPE)),
-        REFUSALS,
-    ),
-    "a path for a Series Instance UID": (
-        lambda uid: store(uid, data_set(uid, series_instance_uid=ESCAPE)),
-        REFUSALS,
-    ),
-    "a line break in a SOP Instance UID": (
-        lambda uid: store(uid + "\n1", data_set(uid + "\n1")),
-        REFUSALS,
-    ),
-    "a NUL inside of a SOP Instance UID": (
-        lambda uid: store(uid + "\0.1", data_set(uid + "\0.1")),
-        REFUSALS,
-    ),
-    "an empty SOP Instance UID": (lambda _: store(b"", data_set(b"")), REFUSALS),
-    "a SOP Instance UID of 66 characters": (
-        lambda _: store("1." + "2" * 64, data_set("1." + "2" * 64)),
-        REFUSALS,
-    ),
-}
-
-
-@rows(NOT_KEPT)
-def test_an_instance_that_cannot_be_filed_is_refused(
-    node: NodeUnderFire, row: tuple[Message, set[int]]
-) -> None:
-    message, statuses = row
-    uid = new_uid()
-    with node.case(REFUSED) as case:
-        peer = case.associate()
-        peer.send_message(STORE_ID, *message(uid))
-        assert peer.receive_status() in statuses
-        assert peer.echo(ECHO_ID) == SUCCESS
-        assert peer.release() == Released()
-    assert not node.is_kept(uid)
-    assert [path for path in node.outermost.rglob("*") if "escape" in path.name] == []
-
-
-KEPT: dict[str, Message] = {
-    "UIDs padded with NUL": lambda uid: store(uid, data_set(uid)),
-    "UIDs of odd length in the command": lambda uid: store(uid.encode(), data_set(uid)),
-    "UIDs of odd length in the data set": lambda uid: store(uid, data_set(uid.encode())),
-    "UIDs padded with a space in the command": lambda uid: store(
-        uid.encode() + b" ", data_set(uid)
-    ),
-    "UIDs padded with a space in the data set": lambda uid: store(
-        uid, data_set(uid.encode() + b" ")
-    ),
-    "an end inside of the pixel data": lambda uid: store(
-        uid, cut(data_set(uid, pixel_bytes=1000), PIXEL_DATA, 700)
-    ),
-    "an end inside of the header of the pixel data": lambda uid: store(
-        uid, cut(data_set(uid), PIXEL_DATA, 5)
-    ),
-    "six megabytes": lambda uid: store(uid, data_set(uid, pixel_bytes=6 * MIB)),
-}
-
-
-@rows(KEPT)
-def test_an_instance_that_can_be_filed_is_kept_as_it_came(
-    node: NodeUnderFire, row: Message
-) -> None:
-    uid = new_uid()
-    command, sent = row(uid)
-    with node.case() as case:
-        peer = case.associate()
-        peer.send_message(STORE_ID, command, sent)
-        assert peer.receive_status() == SUCCESS
-        assert peer.release() == Released()
-    node.wait_kept(uid, sent)
-
-
-# ------------------------------------------------------------ odd but right
-
-Pdus = Callable[[bytes, bytes], bytes]
-"""The bytes that carry a command and a data set."""
-
-
-def pdus_of(command: bytes, sent: bytes, size: int, *, together: bool = False) -> bytes:
-    """Return PDVs of `size` bytes, each in a P-DATA-TF of its own or a thousand in one."""
-    pdvs = list(fragments(STORE_ID, command, size, command=True))
-    pdvs += fragments(STORE_ID, sent, size)
-    count = 1000 if together else 1
-    return b"".join(p_data(*pdvs[at : at + count]) for at in range(0, len(pdvs), count))
-
-
-CUTS: dict[str, Pdus] = {
-    "PDVs of one byte": lambda command, sent: pdus_of(command, sent, 1),
-    "PDVs of one byte, a thousand in a PDU": lambda command, sent: pdus_of(
-        command, sent, 1, together=True
-    ),
-    "PDVs of seven bytes": lambda command, sent: pdus_of(command, sent, 7),
-    "command and data set in one PDU": lambda command, sent: p_data(
-        pdv(STORE_ID, WHOLE_COMMAND, command), pdv(STORE_ID, LAST, sent)
-    ),
-    "an empty PDV at the end": lambda command, sent: p_data(
-        pdv(STORE_ID, COMMAND, command),
-        pdv(STORE_ID, WHOLE_COMMAND, b""),
-        pdv(STORE_ID, 0, sent),
-        pdv(STORE_ID, LAST, b""),
-    ),
-    "empty PDVs in between": lambda command, sent: p_data(
-        pdv(STORE_ID, COMMAND, b""),
-        pdv(STORE_ID, WHOLE_COMMAND, command),
-        pdv(STORE_ID, 0, b""),
-        pdv(STORE_ID, LAST, sent),
-    ),
-}
-
-
-@rows(CUTS)
-def test_a_store_succeeds_however_it_is_cut(node: NodeUnderFire, row: Pdus) -> None:
-    uid, sent = new_instance(pixel_bytes=2000)
-    with node.case() as case:
-        peer = case.associate()
-        peer.send(row(c_store_rq(SECONDARY_CAPTURE, uid), sent))
-        assert peer.receive_status() == SUCCESS
-        assert peer.release() == Released()
-    node.wait_kept(uid, sent)
-
-
-def test_a_store_succeeds_with_every_byte_in_a_packet_of_its_own(node: NodeUnderFire) -> None:
-    uid, sent = new_instance(pixel_bytes=500)
-    with node.case() as case:
-        peer = case.connect()
-        peer.send(associate_rq(CONTEXTS, called=AE_TITLE), piece_bytes=1)
-        assert isinstance(peer.receive(), Accepted)
-        peer.send(store_rq(uid), piece_bytes=1)
-        peer.send(p_data(pdv(STORE_ID, LAST, sent)), piece_bytes=1)
-        assert peer.receive_status() == SUCCESS
-        peer.send(release_rq(), piece_bytes=1)
-        assert peer.receive() == Released()
-    node.wait_kept(uid, sent)
-
-
-def test_a_pdu_exactly_as_long_as_announced_is_taken(node: NodeUnderFire) -> None:
-    with node.case() as case:
-        peer = case.connect()
-        accepted = peer.associate(CONTEXTS, called=AE_TITLE)
-        assert isinstance(accepted, Accepted)
-        assert accepted.pdu_bytes_max
-        uid = new_uid()
-        pixel_bytes = accepted.pdu_bytes_max - 6 - len(data_set(uid, pixel_bytes=8)) + 8
-        sent = data_set(uid, pixel_bytes=pixel_bytes)
-        assert len(sent) == accepted.pdu_bytes_max - 6
-        peer.send(store_rq(uid) + p_data(pdv(STORE_ID, LAST, sent)))
-        assert peer.receive_status() == SUCCESS
-        assert peer.release() == Released()
-    node.wait_kept(uid, sent)
-
-
-def test_a_store_and_the_release_after_it_may_come_before_the_answer_is_read(
-    node: NodeUnderFire,
-) -> None:
-    uid, sent = new_instance()
-    with node.case() as case:
-        peer = case.associate()
-        peer.send(store_rq(uid) + p_data(pdv(STORE_ID, LAST, sent)) + release_rq())
-        assert peer.receive_status() == SUCCESS
-        assert peer.receive() == Released()
-    node.wait_kept(uid, sent)
-
-
-# ------------------------------------------------------------ gone in the middle
-
-
-def half_a_store(peer: ScriptedPeer, uid: str) -> None:
-    sent = data_set(uid, pixel_bytes=100_000)
-    peer.send(store_rq(uid) + p_data(pdv(STORE_ID, 0, sent[:50_000])))
-
-
-def abort_inside_of_a_pdu(peer: ScriptedPeer) -> None:
-    peer.send(p_data(length=20_000))
-    peer.abort()
-
-
-def reset_inside_of_a_pdu(peer: ScriptedPeer) -> None:
-    peer.send(p_data(pdv(STORE_ID, 0, bytes(9), length=19_996), length=20_000))
-    peer.reset()
-
-
-def half_close(peer: ScriptedPeer) -> None:
-    peer.half_close()
-    gone(peer)
-
-
-Vanish = Callable[[ScriptedPeer], None]
-VANISHINGS: dict[str, tuple[str, Vanish]] = {
-    "by A-ABORT": (ABORTED, ScriptedPeer.abort),
-    "by RST": (LOST, ScriptedPeer.reset),
-    "by FIN": (LOST, ScriptedPeer.close),
-    "by FIN, still listening": (LOST, half_close),
-    # those ten bytes are data to the node, and then there is nothing more
-    "by A-ABORT inside of a PDU": (LOST, abort_inside_of_a_pdu),
-    "by RST inside of a PDU": (LOST, reset_inside_of_a_pdu),
-}
-
-
-@rows(VANISHINGS)
-def test_who_vanishes_inside_of_an_instance_leaves_nothing(
-    node: NodeUnderFire, row: tuple[str, Vanish]
-) -> None:
-    event, vanish = row
-    uid = new_uid()
-    with node.case(event) as case:
-        peer = case.associate()
-        half_a_store(peer, uid)
-        vanish(peer)
-    assert not node.is_kept(uid)
-
-
-@pytest.mark.parametrize("vanish", [ScriptedPeer.close, ScriptedPeer.reset], ids=["FIN", "RST"])
-def test_an_instance_whose_answer_nobody_reads_is_kept(node: NodeUnderFire, vanish: Vanish) -> None:
-    uid, sent = new_instance()
-    with node.case(LOST) as case:
-        peer = case.associate()
-        peer.send(store_rq(uid) + p_data(pdv(STORE_ID, LAST, sent)))
-        node.wait_kept(uid, sent)
-        vanish(peer)
-    node.wait_kept(uid, sent)
-
-
-def test_an_instance_is_kept_though_its_sender_closed_right_behind_it(node: NodeUnderFire) -> None:
-    uid, sent = new_instance()
-    with node.case(LOST) as case:
-        peer = case.associate()
-        peer.send(store_rq(uid) + p_data(pdv(STORE_ID, LAST, sent)))
-        peer.close()
-    node.wait_kept(uid, sent)
-
-
-def test_an_instance_with_a_reset_right_behind_it_is_whole_or_not_there(
-    node: NodeUnderFire,
-) -> None:
-    uid, sent = new_instance()
-    with node.case(LOST) as case:
-        peer = case.associate()
-        peer.send(store_rq(uid) + p_data(pdv(STORE_ID, LAST, sent)))
-        peer.reset()
-    if node.is_kept(uid):
-        node.wait_kept(uid, sent)
-
-
 def test_an_idle_association_that_is_reset_is_lost(node: NodeUnderFire) -> None:
     with node.case(LOST) as case:
         case.associate().reset()
@@ -823,6 +497,14 @@ def test_a_store_beside_200_silent_connections_is_served_at_once(node: NodeUnder
     node.wait_kept(uid, sent)
 
 
+def test_one_connection_too_many_is_closed_and_hinders_nobody_later(node: NodeUnderFire) -> None:
+    with node.case() as case:
+        case.some_of = frozenset({REJECTED, LOST, TIMED_OUT})
+        for _ in range(CONNECTIONS_MAX):
+            case.connect()
+        assert isinstance(case.connect().receive(AT_ONCE_S), Closed)
+
+
 def test_one_association_too_many_may_try_again_later(node: NodeUnderFire) -> None:
     with node.case(REJECTED) as case:
         peers = [case.associate() for _ in range(ASSOCIATIONS_MAX)]
@@ -859,21 +541,3 @@ def test_a_load_balancer_may_echo_again_and_again(node: NodeUnderFire) -> None:
             assert peer.echo() == SUCCESS
             assert peer.release() == Released()
             peer.close()
-
-
-# ------------------------------------------------------------ the disk
-
-
-def test_a_disk_that_is_full_in_the_middle_of_an_instance_is_said_to_the_sender(
-    node: NodeUnderFire,
-) -> None:
-    lost, found = new_instance(pixel_bytes=6 * MIB), new_instance(pixel_bytes=6 * MIB)
-    with node.case() as case:
-        case.maybe = frozenset({REFUSED})  # the row may not find room either
-        with node.full_disk(MIB):
-            peer = case.associate()
-            assert peer.store(STORE_ID, SECONDARY_CAPTURE, *lost) == OUT_OF_RESOURCES
-        assert peer.store(STORE_ID, SECONDARY_CAPTURE, *found) == SUCCESS
-        assert peer.release() == Released()
-    assert not node.is_kept(lost[0])
-    node.wait_kept(*found)

@@ -10,12 +10,8 @@ import pytest
 from pydicom._uid_dict import UID_dictionary
 from pynetdicom import AE, AllStoragePresentationContexts, build_context
 
-from dicom_node.config.settings import Config, NodeSettings, Peer, ReceiveSettings
 from dicom_node.harness.scanner import echo, send
-from dicom_node.ledger.ledger import Ledger
-from dicom_node.receive.scp import Receiver
-from dicom_node.receive.stream import InstanceKeeper
-from dicom_node.store.local import LocalStore
+from tests.door import Door
 
 CONTEXTS_MAX = 128  # PS3.8 9.3.2.2: odd IDs from 1 to 255
 TRANSFER_SYNTAXES = [u for u, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax"]
@@ -23,37 +19,10 @@ STORAGE = [str(context.abstract_syntax) for context in AllStoragePresentationCon
 PRIVATE_SOP_CLASS = "1.2.826.0.1.3680043.9.9999.1"
 
 
-class Door:
-    """A receiver of its own, in this process."""
-
-    def __init__(self, folder: Path, **settings: object) -> None:
-        self.ledger = Ledger(f"sqlite:///{folder / 'ledger.sqlite'}")
-        self.ledger.migrate()
-        receive = {"host": "127.0.0.1", "port": 0, **settings}
-        config = Config(
-            node=NodeSettings(ae_title="DICOM_NODE"),
-            receive=ReceiveSettings.model_validate(receive),
-            peers={"scanner": Peer(ae_title="SCANNER", may_send=True)},
-        )
-        keeper = InstanceKeeper(
-            LocalStore(folder / "store"),
-            self.ledger,
-            lambda: 1000.0,
-            config.receive.free_bytes_min,
-        )
-        self._receiver = Receiver(config, keeper, self.ledger, lambda: 1000.0)
-        self.port = self._receiver.start()
-
-    def close(self) -> None:
-        self._receiver.stop()
-        self.ledger.close()
-
-
 @pytest.fixture
 def door(tmp_path: Path) -> Iterator[Door]:
-    opened = Door(tmp_path, free_bytes_min=0, extra_sop_classes=[PRIVATE_SOP_CLASS])
-    yield opened
-    opened.close()
+    with Door(tmp_path, extra_sop_classes=[PRIVATE_SOP_CLASS]) as door:
+        yield door
 
 
 def batches(items: list[str]) -> Iterator[list[str]]:
@@ -108,12 +77,12 @@ def test_a_private_sop_class_is_accepted_only_where_it_is_configured(door: Door)
 def test_below_the_floor_of_free_space_the_sender_keeps_its_copy(
     tmp_path: Path, data_dir: Path
 ) -> None:
-    door = Door(tmp_path, free_bytes_min=10**18)
     xray = data_dir / "xray" / "dx-nih-00000001_000.dcm"
-    [answer] = send([xray], "127.0.0.1", door.port, called="DICOM_NODE")
-    assert answer.status == 0xA700
-    assert door.ledger.studies.receiving() == []
-    [event] = door.ledger.events.named("REFUSED")
-    assert "free_bytes_min" in event.reason
-    assert echo("127.0.0.1", door.port, called="DICOM_NODE") == 0
-    door.close()
+    with Door(tmp_path, free_bytes_min=10**18) as door:
+        [answer] = send([xray], "127.0.0.1", door.port, called="DICOM_NODE")
+        assert answer.status == 0xA700
+        ledger = door.catch_up()
+        assert ledger.studies.receiving() == []
+        [event] = ledger.events.named("REFUSED")
+        assert "free_bytes_min" in event.reason
+        assert echo("127.0.0.1", door.port, called="DICOM_NODE") == 0

@@ -62,10 +62,10 @@ def encoded(dataset: Dataset, transfer_syntax_uid: str) -> bytes:
     return buffer.getvalue()
 
 
-Outcome = Identity | tuple[int, str, str]
+Outcome = Identity | tuple[int, str, str] | None
 
 
-def outcome(read: Callable[[bytes, str], Identity], sent: Sent) -> Outcome:
+def outcome(read: Callable[[bytes, str], Identity | None], sent: Sent) -> Outcome:
     """Return what is read, or the status, the message and the hint of the refusal."""
     try:
         return read(sent.data_set, sent.transfer_syntax_uid)

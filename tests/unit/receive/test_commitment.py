@@ -189,7 +189,8 @@ def test_nothing_is_decided_while_the_ledger_is_behind(archive: Archive) -> None
     archive.is_caught_up = False
     found = ask(archive, (CT, slice_of(1)))
     assert (found.statuses, found.reports) == ([0], [])
-    assert archive.ledger.commitments.requestors_ready(1000.0) == ["SCANNER"]
+    assert archive.ledger.commitments.requestors_ready(1004.0) == []
+    assert archive.ledger.commitments.requestors_ready(1005.0) == ["SCANNER"]
 
 
 def test_a_store_that_fails_after_the_answer_leaves_the_request_in_the_ledger(
