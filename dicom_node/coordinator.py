@@ -13,7 +13,8 @@ from dicom_node.clock import Clock
 from dicom_node.errors import DicomNodeError
 from dicom_node.executor.port import Executor, Task
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.lifecycle import DeliveryState, JobState
+from dicom_node.lifecycle import CommitmentState, DeliveryState, JobState
+from dicom_node.model import Priority
 from dicom_node.route.router import Router
 
 log = structlog.get_logger()
@@ -23,6 +24,10 @@ DELIVER_LANE = "deliver/"
 """Followed by the destination's name: each has a lane of its own."""
 GONE_LANE = "deliver"
 """For deliveries to destinations that are no longer configured."""
+COMMIT_LANE = "commit/"
+"""Followed by the AE title of who asked for storage commitment: each has a lane of its own."""
+COMMIT_GONE_LANE = "commit"
+"""For reports to those who have no address."""
 
 _LOOK_AGAIN_S = 1.0
 _SWEEP_EVERY_S = 2.0
@@ -42,12 +47,14 @@ class Coordinator:
         executor: Executor,
         destinations: Collection[str],
         clock: Clock,
+        requestors: Collection[str] = (),
     ) -> None:
         self._ledger = ledger
         self._assembler = assembler
         self._router = router
         self._executor = executor
         self._destinations = destinations
+        self._requestors = requestors
         self._clock = clock
         self._hint = threading.Event()
         self._stopping = False
@@ -87,6 +94,8 @@ class Coordinator:
             self._executor.submit(Task(INFER_LANE, job.job_id, job.priority))
         for destination, priority in self._ledger.deliveries.destinations_ready(now):
             self._executor.submit(Task(self._lane(destination), destination, priority))
+        for ae_title in self._ledger.commitments.requestors_ready(now):
+            self._executor.submit(Task(self._commit_lane(ae_title), ae_title, Priority.ROUTINE))
 
     def sweep(self) -> None:
         """Put back what is under way in the ledger and in nobody's hand.
@@ -96,6 +105,7 @@ class Coordinator:
         """
         running = self._ledger.jobs.in_states(JobState.RUNNING)
         sending = self._ledger.deliveries.in_states(DeliveryState.SENDING)
+        reporting = self._ledger.commitments.in_states(CommitmentState.REPORTING)
         in_hand = self._executor.running()
         now = self._clock()
         for job in running:
@@ -107,6 +117,12 @@ class Coordinator:
             if (self._lane(delivery.destination), delivery.destination) not in in_hand:
                 self._ledger.deliveries.interrupt(
                     delivery, "the node stopped while it was sent", now
+                )
+        for commitment in reporting:
+            ae_title = commitment.calling_ae_title
+            if (self._commit_lane(ae_title), ae_title) not in in_hand:
+                self._ledger.commitments.interrupt(
+                    commitment, "the node stopped while it was reporting", now
                 )
 
     def last_sweep(self) -> None:
@@ -131,6 +147,9 @@ class Coordinator:
     def _lane(self, destination: str) -> str:
         """Return the lane of a destination; those that were unconfigured since share one."""
         return DELIVER_LANE + destination if destination in self._destinations else GONE_LANE
+
+    def _commit_lane(self, ae_title: str) -> str:
+        return COMMIT_LANE + ae_title if ae_title in self._requestors else COMMIT_GONE_LANE
 
     def note_failure(self, stage: str, reason: str) -> None:
         """Leave an event, but not one for each second in which the same is wrong."""

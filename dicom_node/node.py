@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -15,32 +14,32 @@ import structlog
 from dicom_node.assemble.assembler import Assembler
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
 from dicom_node.config.settings import Config
-from dicom_node.coordinator import DELIVER_LANE, GONE_LANE, INFER_LANE, Coordinator
+from dicom_node.coordinator import (
+    COMMIT_GONE_LANE,
+    COMMIT_LANE,
+    DELIVER_LANE,
+    GONE_LANE,
+    INFER_LANE,
+    Coordinator,
+)
+from dicom_node.deliver.commitments import CommitmentReporter
 from dicom_node.deliver.deliverer import Deliverer
 from dicom_node.engine_worker import EngineWorker
 from dicom_node.errors import ConfigError, StorageError
-from dicom_node.executor.child import Child, ChildEvents, Message
 from dicom_node.executor.local import Lane, LocalExecutor
 from dicom_node.executor.port import Task
 from dicom_node.infer.manifest import Manifest, list_engines
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import JobState
-from dicom_node.receive.ingest import Ingest, IngestThread, log_names
-from dicom_node.receive.scp import listen
 from dicom_node.receive import certificates
-from dicom_node.receiver import receive
+from dicom_node.receivers import Receivers
 from dicom_node.route.router import EngineLabel, Router
 from dicom_node.route.rules import Rule, load_rules
 from dicom_node.store.local import LocalStore
-from dicom_node.store.replay import LogPlace
 
 log = structlog.get_logger()
 
 _GRACE_S = 20.0
-_PORT_WAIT_S = 5.0
-_PORT_AGAIN_S = 0.25
-_CORES_A_RECEIVER = 4
-_RECEIVERS_MAX = 4
 _DATA_DIR = "let node.data_dir point to a folder that this user may write to"
 
 
@@ -106,6 +105,14 @@ class Node:
         self._lock = _lock_data_dir(config)
         self._ledger = Ledger(config.ledger_url)
         self._deliverer = Deliverer(config, self._ledger, self._store, clock, checkpoint)
+        self._reporter = CommitmentReporter(
+            config,
+            self._ledger,
+            lambda instance: self._store.file(instance.path).exists(),
+            lambda: self._receivers.is_idle(),
+            clock,
+            checkpoint,
+        )
         self._worker = EngineWorker(config, self._ledger, clock, checkpoint)
         self._executor = LocalExecutor(self._lanes())
         self._router = Router(self._ledger, self._store, plan.rules, plan.labels, clock, checkpoint)
@@ -116,19 +123,17 @@ class Node:
             self._executor,
             config.destinations,
             clock,
+            {peer.ae_title for peer in config.destinations.values()},
         )
-        self._checkpoint = checkpoint
-        self._ingest = Ingest(
+        self._receivers = Receivers(
+            config,
             self._store,
             self._ledger,
             clock,
-            config.receive.same_uid_other_bytes,
             self._coordinator.hint,
+            lambda reason: self._coordinator.note_failure("ingest", reason),
             checkpoint,
         )
-        self._ingest_thread = IngestThread(self._ingest, self._ingested, self._ingest_failed)
-        self._listeners: list[socket.socket] = []
-        self._receivers: dict[str, Child] = {}
 
     def start(self) -> None:
         """Start everything; what was open in the ledger goes on.
@@ -139,8 +144,8 @@ class Node:
             If a port cannot be listened on.
         """
         self._ledger.migrate()
-        self._listeners = self._listen()
-        recovered = sum(self._ingest.recover(name) for name in log_names(self._store.root))
+        self._receivers.listen()
+        recovered = self._receivers.recover()
         now = self._clock()
         lost = self._ledger.associations.close_lost(now)
         leftovers = self._store.remove_leftovers()
@@ -157,9 +162,7 @@ class Node:
         self._coordinator.sweep()
         self._worker.start()
         self._executor.run()
-        self._ingest_thread.start()
-        for number in range(receiver_count(self._config)):
-            self._start_receiver(str(number))
+        self._receivers.start()
         self._coordinator.start()
 
     def wait(self, stop: threading.Event) -> None:
@@ -170,11 +173,7 @@ class Node:
     def stop(self) -> None:
         """Stop receiving first, then let what runs come to its end for a while."""
         self._worker.expect_stop()
-        for receiver in self._receivers.values():
-            receiver.stop(_GRACE_S)
-        for listener in self._listeners:
-            listener.close()
-        self._ingest_thread.stop()
+        self._receivers.stop(_GRACE_S)
         self._coordinator.stop()
         self._worker.stop(_GRACE_S)
         self._executor.stop(_GRACE_S)
@@ -188,6 +187,9 @@ class Node:
         lanes[GONE_LANE] = Lane(self._deliver, self._delivery_failed)
         for name in self._config.destinations:
             lanes[DELIVER_LANE + name] = Lane(self._deliver, self._delivery_failed)
+        lanes[COMMIT_GONE_LANE] = Lane(self._report, self._report_failed)
+        for peer in self._config.destinations.values():
+            lanes[COMMIT_LANE + peer.ae_title] = Lane(self._report, self._report_failed)
         return lanes
 
     def _infer(self, task: Task) -> None:
@@ -201,73 +203,16 @@ class Node:
         self._task_failed(task, error)
         self._deliverer.broke(task.key, error)
 
+    def _report(self, task: Task) -> None:
+        self._reporter.turn(task.key)
+
+    def _report_failed(self, task: Task, error: Exception) -> None:
+        self._task_failed(task, error)
+        self._reporter.broke(task.key, error)
+
     def _task_failed(self, task: Task, error: Exception) -> None:
         reason = f"{type(error).__name__} in lane {task.lane}"
         self._ledger.events.record(self._clock(), ("node", task.lane), "TASK_FAILED", reason)
-
-    # ------------------------------------------------------------ receivers
-
-    def _listen(self) -> list[socket.socket]:
-        """Listen for all receivers; wait a little for a predecessor that still has the port."""
-        ports = [self._config.receive.port]
-        if self._config.tls.port is not None:
-            ports.append(self._config.tls.port)
-        give_up_at = time.monotonic() + _PORT_WAIT_S
-        listeners: list[socket.socket] = []
-        while len(listeners) < len(ports):
-            try:
-                listeners.append(listen(self._config.receive.host, ports[len(listeners)]))
-            except ConfigError:
-                if time.monotonic() > give_up_at:
-                    for listener in listeners:
-                        listener.close()
-                    raise
-                time.sleep(_PORT_AGAIN_S)
-        return listeners
-
-    def _start_receiver(self, name: str) -> None:
-        child = Child(
-            f"receiver-{name}" if self._receivers else "receiver",
-            receive,
-            (self._config, name, self._listeners, self._checkpoint),
-            ChildEvents(
-                on_message=lambda message: self._heard(name, message),
-                on_exit=lambda ending: self._receiver_ended(name, ending),
-            ),
-        )
-        self._receivers[name] = child
-        child.start()
-
-    def _heard(self, name: str, message: Message) -> None:
-        if message[0] == "durable":
-            self._ingest_thread.durable(name, message[1])
-        elif message[0] == "listening":
-            log.info("listening", port=message[1], ae_title=self._config.node.ae_title)
-
-    def _ingested(self, name: str, place: LogPlace) -> None:
-        self._receivers[name].send("ingested", place.segment_number, place.offset)
-
-    def _ingest_failed(self, reason: str) -> None:
-        self._coordinator.note_failure("ingest", reason)
-
-    def _receiver_ended(self, name: str, ending: str) -> None:
-        """Read what the receiver left in its log, before it is started again."""
-        now = self._clock()
-        recovered = self._ingest.recover(name)
-        lost = self._ingest.close_lost(name, now)
-        reason = (
-            f"the receiver ended ({ending}); {recovered} records were read from its log, "
-            f"{lost} associations were lost"
-        )
-        self._ledger.events.record(now, ("node", "receiver"), "RESTARTED", reason)
-        self._coordinator.hint()
-
-
-def receiver_count(config: Config) -> int:
-    """Return how many receivers there are: one keeps up with four cores' worth of senders."""
-    if config.receive.receivers != "auto":
-        return config.receive.receivers
-    return min(_RECEIVERS_MAX, max(1, len(os.sched_getaffinity(0)) // _CORES_A_RECEIVER))
 
 
 def _open_store(config: Config, checkpoint: Checkpoint) -> LocalStore:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import count
 
 from pydicom.dataset import Dataset
 
@@ -23,7 +24,7 @@ from dicom_node.receive.scp import Receiver
 from dicom_node.receive.services import standard_services
 from dicom_node.store.local import LocalStore
 from dicom_node.store.record import RecordKind
-from dicom_node.store.replay import LOG_BEGIN, LogPiece, LogPlace
+from dicom_node.store.replay import LogPiece
 
 _TELL_EVERY_S = 0.1
 """So many rows gather for one transaction of the ledger."""
@@ -67,8 +68,10 @@ def receive(
     receiver.start()
     link.send("listening", listeners[0].getsockname()[1])
     while (message := link.receive())[0] != "stop":
-        if message[0] == "ingested":
-            teller.ingested(LogPlace(*message[1:]))
+        if message[0] == "tell":
+            teller.tell(message[1], message[2])
+        elif message[0] == "caught_up":
+            teller.take_answer(message[1])
     receiver.stop()
     teller.stop()
     ledger.close()
@@ -81,7 +84,9 @@ class _Teller:
         self._link = link
         self._changed = threading.Condition()
         self._untold: LogPiece | None = None
-        self._durable = self._ingested = LOG_BEGIN
+        self._told: list[tuple[str, int]] = []
+        self._tokens = count(1)
+        self._answered: set[int] = set()
         self._is_hurried = False
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="teller", daemon=True)
@@ -95,23 +100,37 @@ class _Teller:
         with self._changed:
             first = self._untold is None
             self._untold = piece if self._untold is None else self._untold.then(piece)
-            self._durable = piece.end
             self._is_hurried |= ends
             if first or ends:
                 self._changed.notify_all()
 
-    def ingested(self, place: LogPlace) -> None:
-        """The supervisor says how far the ledger is."""
+    def caught_up(self) -> bool:
+        """Wait until the ledger has all that any receiver has acknowledged until now.
+
+        Returns
+        -------
+        bool
+            False if that did not come true within some seconds.
+        """
+        token = next(self._tokens)
+        self._link.send("catch_up", token)
         with self._changed:
-            self._ingested = place
+            came = self._changed.wait_for(lambda: token in self._answered, _CATCH_UP_S)
+            self._answered.discard(token)
+        return came
+
+    def tell(self, asker: str, token: int) -> None:
+        """Tell everything now, since a receiver waits for it."""
+        with self._changed:
+            self._told.append((asker, token))
+            self._is_hurried = True
             self._changed.notify_all()
 
-    def caught_up(self) -> bool:
-        """Wait until the ledger has all that is durable now; return whether it came to that."""
+    def take_answer(self, token: int) -> None:
+        """The supervisor says that the ledger has it."""
         with self._changed:
-            wanted, self._is_hurried = self._durable, True
+            self._answered.add(token)
             self._changed.notify_all()
-            return self._changed.wait_for(lambda: self._ingested >= wanted, _CATCH_UP_S)
 
     def stop(self) -> None:
         with self._changed:
@@ -122,18 +141,21 @@ class _Teller:
     def _run(self) -> None:
         while not self._stopping:
             with self._changed:
-                self._changed.wait_for(lambda: self._untold is not None or self._stopping)
-            self._tell()
+                self._changed.wait_for(lambda: self._untold or self._told or self._stopping)
+            self._tell_all()
             with self._changed:
                 self._changed.wait_for(lambda: self._is_hurried or self._stopping, _TELL_EVERY_S)
-        self._tell()
+        self._tell_all()
 
-    def _tell(self) -> None:
+    def _tell_all(self) -> None:
         with self._changed:
             piece, self._untold = self._untold, None
+            told, self._told = self._told, []
             self._is_hurried = False
         if piece is not None:
             self._link.send("durable", piece)
+        for asker, token in told:
+            self._link.send("told", asker, token)
 
 
 def _header(store: LocalStore, instance: Instance) -> Dataset:

@@ -35,6 +35,7 @@ from dicom_node.receive.identity import IdentityReader
 from dicom_node.receive.pdu import (
     APPLICATION_CONTEXT_NOT_SUPPORTED,
     LOCAL_LIMIT_EXCEEDED,
+    PDV_HEADER,
     PROTOCOL_VERSION_NOT_SUPPORTED,
     AbortReason,
     AssociateRequest,
@@ -83,6 +84,9 @@ class Line(Protocol):
     def hold(self, wanted: bool) -> None:
         """Stop reading, or go on."""
 
+    def close(self) -> None:
+        """Close at once."""
+
     def finish(self) -> None:
         """Send what is to be sent, then wait a little for the peer to close."""
 
@@ -127,21 +131,20 @@ class Association:
     def requested(self, request: AssociateRequest) -> bool:
         """Negotiate; see `User`."""
         self._calling, self._called = request.calling_ae_title, request.called_ae_title
-        negotiated = self._doorway.negotiator.negotiate(request)
+        if not request.protocol_version & 1:
+            words = "it speaks another protocol version"
+            return self._reject(Refusal(PROTOCOL_VERSION_NOT_SUPPORTED, words))
         caller = self._line.caller(self._calling, self._called)
         refusal = self._doorway.admission.refusal(caller)
-        if not request.protocol_version & 1:
-            refusal = Refusal(PROTOCOL_VERSION_NOT_SUPPORTED, "it speaks another protocol version")
-        elif not negotiated.application_context_fits:
-            refusal = Refusal(
-                APPLICATION_CONTEXT_NOT_SUPPORTED, "it proposes another application context"
-            )
-        if refusal is None:
-            full = self._doorway.enter(self._calling)
-            refusal = None if full is None else Refusal(LOCAL_LIMIT_EXCEEDED, full)
-        if refusal is not None:
-            self._reject(refusal)
-            return False
+        if refusal is not None:  # before its items are read: a stranger may have sent thousands
+            return self._reject(refusal)
+        negotiated = self._doorway.negotiator.negotiate(request)
+        if not negotiated.application_context_fits:
+            words = "it proposes another application context"
+            return self._reject(Refusal(APPLICATION_CONTEXT_NOT_SUPPORTED, words))
+        full = self._doorway.enter(self._calling)
+        if full is not None:
+            return self._reject(Refusal(LOCAL_LIMIT_EXCEEDED, full))
         self._id = uuid.uuid4().hex
         self._is_open = True
         self._contexts = dict(negotiated.contexts)
@@ -155,10 +158,11 @@ class Association:
         )
         return True
 
-    def _reject(self, refusal: Refusal) -> None:
+    def _reject(self, refusal: Refusal) -> bool:
         self._line.send(associate_reject(refusal.rejection))
         self.note("REJECTED", refusal.reason)
         self._line.finish()
+        return False
 
     def release_requested(self) -> None:
         """See `User`; the answers to what was sent before go out first."""
@@ -176,7 +180,7 @@ class Association:
     def aborted(self) -> None:
         """See `User`."""
         self.end(AssociationEnd.ABORTED, "ABORTED", "the peer aborted")
-        self._line.finish()
+        self._line.close()
 
     def end(self, end: AssociationEnd, event: str = "", reason: str = "") -> None:
         """Note the end, once, and let go of what had not come to its end."""
@@ -302,8 +306,14 @@ class Association:
             self._serve(command, bytes(self._data))
         self._data.clear()
 
-    def _answer(self, encoded: bytes) -> None:
-        self._line.send(command_pdu(self._context_id, encoded))
+    def _answer(self, encoded: bytes, context_id: int | None = None) -> None:
+        """Send a response without a data set, in PDUs that the peer takes (PS3.8 D.1)."""
+        context_id = self._context_id if context_id is None else context_id
+        if not self._maximum_length or len(encoded) + PDV_HEADER.size <= self._maximum_length:
+            self._line.send(command_pdu(context_id, encoded))
+            return
+        for pdu in message_pdus(context_id, encoded, b"", self._maximum_length):
+            self._line.send(pdu)
 
     # ------------------------------------------------------------ C-STORE
 
@@ -429,7 +439,7 @@ class Association:
         self.unanswered -= 1
         if self._is_open:
             self._doorway.checkpoint("receive.answering")
-            self._line.send(command_pdu(context_id, store_response(command, status)))
+            self._answer(store_response(command, status), context_id)
             self._go_on_reading()
             self._release_if_answered()
 
@@ -440,8 +450,8 @@ class Association:
         message = "it could not be kept" if error is None else error.message
         sop_instance_uid = command.text(Element.AFFECTED_SOP_INSTANCE_UID)
         self.note_refused(sop_instance_uid, status, message)
-        encoded = response(command, status, fields={Element.ERROR_COMMENT: lo(message)})
-        self._line.send(command_pdu(context_id, encoded))
+        comment: dict[int, bytes] = {Element.ERROR_COMMENT: lo(message)}
+        self._answer(response(command, status, fields=comment), context_id)
 
     def note_refused(self, sop_instance_uid: str, status: int, message: str) -> None:
         log.warning(
@@ -488,7 +498,7 @@ class Association:
             context.transfer_syntax,
             command,
             data_set,
-            lambda: not self._is_open or message_id in self._cancelled,
+            lambda: not self._is_open or self._is_releasing or message_id in self._cancelled,
         )
         self._doorway.serve(
             service,
@@ -503,7 +513,10 @@ class Association:
                 reply.answered(None)
             return
         if isinstance(reply, EventReport):
-            self._report(context_id, reply)
+            if self._is_releasing:  # the requestor waits for our release: it answers no more
+                reply.answered(None)
+            else:
+                self._report(context_id, reply)
             return
         encoded = response(
             command, reply.status, has_data_set=bool(reply.data_set), fields=reply.fields

@@ -16,7 +16,12 @@ from dicom_node.receive.association import Association
 from dicom_node.receive.doorway import Doorway
 from dicom_node.receive.pdu import AbortReason, abort
 from dicom_node.receive.policy import Caller
-from dicom_node.receive.tls import begin_handshake, handshake_failure_in_words, is_gone, peer_certificate
+from dicom_node.receive.tls import (
+    begin_handshake,
+    handshake_failure_in_words,
+    is_gone,
+    peer_certificate,
+)
 from dicom_node.receive.upper_layer import State, UpperLayer
 
 _LINGER_S = 2.0
@@ -29,7 +34,8 @@ _STALL_LONGEST_S = 0.3
 """A sender with Nagle's algorithm on waits within a message for our delayed acknowledgement, 40 ms
 on Linux, 200 ms elsewhere. Who has done so once is acknowledged at once from then on, which the
 system has to be told after each read, and which costs the others a quarter of our time."""
-_UNSENT_BYTES_MAX = 64 << 20
+_UNSENT_BYTES_MAX = 1 << 16
+"""Who does not read our answers is not listened to beyond that."""
 
 _READ = select.EPOLLIN
 _WRITE = select.EPOLLOUT
@@ -72,6 +78,7 @@ class Connection:
         self._opened_at = self._progress_at = time.monotonic()
         self._ended_at: float | None = None
         self._unsent = bytearray()
+        self._sent_at = 0.0
         self._is_held = False
         self._events = _READ
         self._is_closed = False
@@ -93,10 +100,8 @@ class Connection:
             if sent == len(data):
                 return
             data = data[sent:]
+            self._sent_at = time.monotonic()
         self._unsent += data
-        if len(self._unsent) > _UNSENT_BYTES_MAX:
-            self._lost("it does not read what it asked for")
-            return
         self._want()
 
     def hold(self, wanted: bool) -> None:
@@ -121,7 +126,9 @@ class Connection:
             return
         if events & _WRITE:
             self._flush()
-        if events & (_READ | _GONE) and not self._is_closed:
+        if self._is_deaf and events & _GONE:
+            self._lost("the connection broke")
+        elif events & (_READ | _GONE) and not self._is_closed:
             self._read(scratch)
 
     def look_at_clock(self, now: float) -> None:
@@ -129,7 +136,7 @@ class Connection:
         settings = self._doorway.settings
         if self._ended_at is not None:
             if now - self._ended_at > _LINGER_S:
-                self._close()
+                self.close()
         elif self._upper.state is State.AWAITING_REQUEST:
             if now - self._opened_at > settings.negotiation_timeout_s:
                 what = "an association request" if self._has_spoken else "anything"
@@ -137,13 +144,14 @@ class Connection:
                     "TIMED_OUT",
                     f"it did not send {what} within receive.negotiation_timeout_s",
                 )
-                self._close()
-        elif self._is_in_message and not self._is_held:
+                self.close()
+        elif self._unsent and now - self._sent_at > settings.read_timeout_s:
+            self._time_out("it read no answer for receive.read_timeout_s")
+        elif self._is_deaf:
+            return
+        elif self._is_in_message:
             if now - self._progress_at > settings.read_timeout_s:
                 self._time_out("it stopped within a message for receive.read_timeout_s")
-        elif self._unsent:
-            if now - self._progress_at > settings.read_timeout_s:
-                self._time_out("it read no answer for receive.read_timeout_s")
         elif not self._association.unanswered and now - self._progress_at > settings.idle_timeout_s:
             self._time_out("it was silent for receive.idle_timeout_s")
 
@@ -152,7 +160,7 @@ class Connection:
         if self._association.is_open:
             self._association.end(AssociationEnd.ABORTED)
             self._send_now(abort(AbortReason.NOT_SPECIFIED))
-        self._close()
+        self.close()
 
     def turn_away(self, reason: str) -> None:
         """Close before the first word."""
@@ -186,7 +194,7 @@ class Connection:
             self._association.note(
                 "LOST" if is_gone(error) else "REJECTED", handshake_failure_in_words(error)
             )
-            self._close()
+            self.close()
         else:
             self._is_shaking_hands = False
             self._certificate = peer_certificate(self._tls)
@@ -196,7 +204,7 @@ class Connection:
 
     def _read(self, scratch: memoryview) -> None:
         for _ in range(_READS_A_TURN if self._tls is not None else 1):
-            if self._is_held or self._is_closed:
+            if self._is_deaf or self._is_closed:
                 return
             room = self._upper.room() if self._tls is None else None
             try:
@@ -248,6 +256,11 @@ class Connection:
                 self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     @property
+    def _is_deaf(self) -> bool:
+        """Whether nothing is read now: the disk, a service or the peer has to catch up first."""
+        return self._is_held or len(self._unsent) > _UNSENT_BYTES_MAX
+
+    @property
     def _is_in_message(self) -> bool:
         return self._association.is_in_message or not self._upper.is_between_pdus
 
@@ -274,7 +287,7 @@ class Connection:
                 self._association.note("LOST", "it connected and closed without a word")
             else:
                 self._association.note("LOST", "it closed before it had asked for an association")
-        self._close()
+        self.close()
 
     # ------------------------------------------------------------ sending and closing
 
@@ -291,11 +304,11 @@ class Connection:
             sent = self._send_now(self._unsent)
             del self._unsent[:sent]
             if sent:
-                self._progress_at = time.monotonic()
+                self._sent_at = time.monotonic()
         self._want()
 
     def _want(self) -> None:
-        events = 0 if self._is_held else _READ
+        events = 0 if self._is_deaf else _READ
         self._set_events(events | _WRITE if self._unsent else events)
 
     def _set_events(self, events: int) -> None:
@@ -303,7 +316,7 @@ class Connection:
             self._events = events
             self._watch(self.fileno, events)
 
-    def _close(self) -> None:
+    def close(self) -> None:
         if self._is_closed:
             return
         self._is_closed = True

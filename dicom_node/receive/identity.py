@@ -24,6 +24,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import pydicom
 from pydicom.uid import (
@@ -200,14 +201,18 @@ def _walked(data: Buffer, transfer_syntax_uid: str) -> Identity | None:
 
 
 def _inflated(data: Buffer) -> bytes:
-    """Return what a deflated data set begins with (PS3.5 A.5), nothing if it does not inflate."""
+    """Return what a deflated data set begins with (PS3.5 A.5), up to where it is broken."""
     first = bytes(data[:_INFLATED_BYTES])
     if first.startswith((b"\0\0", b"\2\0")):
         return b""  # pydicom takes it for a command set or for File Meta
     try:
         return zlib.decompressobj(-zlib.MAX_WBITS).decompress(first, _INFLATED_BYTES)
-    except zlib.error:
-        return b""
+    except zlib.error:  # and what came before is lost
+        inflate, inflated = zlib.decompressobj(-zlib.MAX_WBITS), bytearray()
+        with suppress(zlib.error):
+            for at in range(len(first)):
+                inflated += inflate.decompress(first[at : at + 1])
+        return bytes(inflated)
 
 
 def _spans(

@@ -105,7 +105,9 @@ class Ingest:
             state = self._state(name)
             state.doubt_below = max(state.numbers(), default=0) + 1
             count = self._read(name, state, None)
-            state.end_of_life()
+            self._checkpoint("replay.recorded")
+            state.end_of_life(self._disk)
+            self._checkpoint("replay.trimmed")
         if count:
             log.info("log_recovered", log=name, records=count)
         return count
@@ -150,11 +152,13 @@ class Ingest:
     ) -> int:
         count = 0
         for rows, place in _batches(name, state.place, records):
+            self._checkpoint("ingest.read")
             arrivals = self._ledger.arrivals.record(
                 rows, name, (place.segment_number, place.offset), self._on_conflict
             )
             self._checkpoint("ingest.recorded")
             state.took(place, rows, arrivals, self._disk)
+            self._checkpoint("ingest.released")
             count += len(rows)
             self._tell(rows, arrivals)
         return count
@@ -198,7 +202,8 @@ class _Log:
     def __init__(self, folder: Path, place: LogPlace) -> None:
         self.folder = folder
         self.place = place
-        self.doubt_below = 0
+        # what lies there before its writer told of anything may be what a dead one left
+        self.doubt_below = max(self.numbers(), default=0) + 1
         self.open: set[str] = set()
         """Associations that began and have not ended, as far as this process has read."""
         # a segment of which we have not seen the begin may hold what was wanted of it before
@@ -224,13 +229,12 @@ class _Log:
             self._leave(disk)
             self._may_be_wanted = False
         self.place = place
-        here = f"/{segment_name(place.segment_number)}@"
+        # of a large instance only the row stands here, and is kept too: the ledger may be lost
         self._may_be_wanted |= any(
-            arrival in (Arrival.NEW, Arrival.REPLACED) and here in instance.path
-            for instance, arrival in arrivals
+            arrival in (Arrival.NEW, Arrival.REPLACED) for _, arrival in arrivals
         )
 
-    def end_of_life(self) -> None:
+    def end_of_life(self, disk: LogDisk) -> None:
         """Give back what the segments have left over: their writer will not come back to them.
 
         The last one stays, if only as a name: the numbers go on from there.
@@ -238,9 +242,9 @@ class _Log:
         for number in self.numbers():
             path = self.folder / segment_name(number)
             if number == self.place.segment_number:
-                trim_segment(path, self.place.offset)
+                trim_segment(path, self.place.offset, disk)
             elif number > self.place.segment_number:  # it was taken, and nothing whole is in it
-                trim_segment(path, 0)
+                trim_segment(path, 0, disk)
 
     def _leave(self, disk: LogDisk) -> None:
         path = self.folder / segment_name(self.place.segment_number)
@@ -255,24 +259,18 @@ class IngestThread:
 
     Parameters
     ----------
-    advanced : callable
-        Told the name of a log and up to where the ledger has it now.
     failed : callable
         Told why the ledger did not take it.
     """
 
-    def __init__(
-        self,
-        ingest: Ingest,
-        advanced: Callable[[str, LogPlace], None],
-        failed: Callable[[str], None],
-    ) -> None:
+    def __init__(self, ingest: Ingest, failed: Callable[[str], None]) -> None:
         self._ingest = ingest
-        self._advanced = advanced
         self._failed = failed
         self._wanted: dict[str, LogPiece] = {}
+        self._waiting: list[Callable[[], object]] = []
         self._changed = threading.Condition()
         self._stopping = False
+        self._at_work = False
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
 
     def start(self) -> None:
@@ -285,6 +283,17 @@ class IngestThread:
             self._wanted[name] = piece if before is None else before.then(piece)
             self._changed.notify_all()
 
+    def when_caught_up(self, call: Callable[[], object]) -> None:
+        """Call once the ledger has everything that was told until now; on this thread."""
+        with self._changed:
+            self._waiting.append(call)
+            self._changed.notify_all()
+
+    def is_idle(self) -> bool:
+        """Return whether the ledger has everything that the receivers spoke of."""
+        with self._changed:
+            return not self._wanted and not self._at_work
+
     def stop(self) -> None:
         """Read what is still to be read, then end."""
         with self._changed:
@@ -296,22 +305,36 @@ class IngestThread:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._wanted or self._stopping)
+                self._at_work = False
+                self._changed.wait_for(lambda: self._wanted or self._waiting or self._stopping)
                 wanted, self._wanted = self._wanted, {}
-                if not wanted:
+                waiting, self._waiting = self._waiting, []
+                self._at_work = bool(wanted)
+                if not wanted and not waiting:
                     return
-            for name, piece in wanted.items():
-                self._advance(name, piece)
+            done = [self._advance(name, piece) for name, piece in wanted.items()]
+            if all(done):
+                for call in waiting:
+                    call()
+            else:
+                self._try_again_later(waiting)
 
-    def _advance(self, name: str, piece: LogPiece) -> None:
+    def _advance(self, name: str, piece: LogPiece) -> bool:
         try:
             self._ingest.advance(name, piece)
-            self._advanced(name, piece.end)
         except DicomNodeError as error:
             log.error("ingest_failed", log=name, reason=error.message)
             self._failed(error.message)
             with self._changed:
-                if not self._stopping:
-                    later = self._wanted.get(name)
-                    self._wanted[name] = piece if later is None else piece.then(later)
-                    self._changed.wait_for(lambda: self._stopping, _AGAIN_AFTER_FAILURE_S)
+                later = self._wanted.get(name)
+                self._wanted[name] = piece if later is None else piece.then(later)
+            return False
+        return True
+
+    def _try_again_later(self, waiting: list[Callable[[], object]]) -> None:
+        with self._changed:
+            if self._stopping:  # the next start reads the log from where the ledger is
+                self._wanted.clear()
+            else:
+                self._waiting = waiting + self._waiting
+                self._changed.wait_for(lambda: self._stopping, _AGAIN_AFTER_FAILURE_S)

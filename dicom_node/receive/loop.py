@@ -32,7 +32,7 @@ _TICK_LONGEST_S = 1.0
 _TICKS_A_TIMEOUT = 4
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _ACCEPT_AGAIN_S = 0.5
-_EXPIRY_EVERY_S = 3600.0
+_EXPIRY_EVERY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,7 @@ class Loop:
             self._expiry_at = now + _EXPIRY_EVERY_S
             for listener in self._listeners.values():
                 if listener.tls is not None:
+                    listener.tls.context()  # takes up new files, or tells what is wrong with them
                     listener.tls.check_expiry(self._doorway.clock())
 
     def _end_all(self) -> None:

@@ -299,4 +299,6 @@ def _uid(value: bytes) -> str:
 
 
 def _title(value: bytes) -> str:
-    return value.strip(b"\0 ").decode("ascii", "replace")
+    """Return an AE title; what may not stand in one (PS3.5 6.2, AE) would spoil rows and logs."""
+    title = value.strip(b"\0 ").decode("ascii", "replace")
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in title)

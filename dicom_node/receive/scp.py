@@ -101,7 +101,11 @@ class Receiver:
         self._large_files = LargeFileWriter(store, disk)
         plain, *secure = listeners
         doors = [Listener(plain)]
-        doors += [Listener(one, TlsDoor(config.tls, clock, self._tls_event)) for one in secure]
+        for one in secure:
+            try:
+                doors.append(Listener(one, TlsDoor(config.tls, clock, self._tls_event)))
+            except ConfigError as error:  # broken since the node's start: plain DICOM goes on
+                self._tls_event("TLS_FAILED", f"no TLS until a restart: {error.message}")
         self._loop = Loop(doors)
         self._doorway = Doorway(
             config,
@@ -148,14 +152,14 @@ class Receiver:
 
     def _written(self, entries: list[Entry]) -> None:
         """Tell the owners of a batch, on the loop's thread; on the log's thread itself."""
-        owned = [entry for entry in entries if entry.owner is not None]
-        if owned:
-            self._loop.call_soon(lambda: _tell(owned))
         end = LogPlace(*self._log.durable)
         heads = tuple(entry.head for entry in entries if entry.error is None)
         if heads:
             self._on_durable(LogPiece(self._told, end, heads))
             self._told = end
+        owned = [entry for entry in entries if entry.owner is not None]
+        if owned:  # after that: who was answered may ask what we hold
+            self._loop.call_soon(lambda: _tell(owned))
 
     def _tls_event(self, name: str, reason: str) -> None:
         log.warning(name.lower(), reason=reason)

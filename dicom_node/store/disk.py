@@ -20,11 +20,15 @@ class LogDisk:
     """The real disk."""
 
     def make_folder(self, folder: Path) -> None:
-        """Make a folder and those above it, each durable in its parent."""
-        missing = [f for f in reversed([folder, *folder.parents]) if not f.exists()]
-        for new in missing:
-            new.mkdir(exist_ok=True)
-            self.sync_folder(new.parent)
+        """Make a folder and those above it, each durable in its parent.
+
+        The folder and its parent are synced where they are there already: whoever made them may
+        have died before they were durable.
+        """
+        above = [f for f in folder.parents if f == folder.parent or not f.exists()]
+        for each in reversed([folder, *above]):
+            each.mkdir(exist_ok=True)
+            self.sync_folder(each.parent)
 
     def create(self, path: Path, size: int) -> int:
         """Make a file with all its room reserved; return its descriptor."""
@@ -75,6 +79,10 @@ class LogDisk:
 
     def truncate(self, fd: int, size: int) -> None:
         os.ftruncate(fd, size)
+
+    def trim(self, path: Path, size: int) -> None:
+        """Cut off the end of a file that nobody writes."""
+        os.truncate(path, size)
 
     def close(self, fd: int) -> None:
         os.close(fd)

@@ -11,6 +11,7 @@ import queue
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from dicom_node.errors import StorageError
@@ -56,9 +57,11 @@ class LargeFile:
         self._store.adopt(self._part, relative)
 
     def drop(self) -> None:
-        """Leave nothing behind."""
-        self._close()
-        self._part.unlink(missing_ok=True)
+        """Leave nothing behind; what stays all the same goes at the next start."""
+        with suppress(OSError):
+            self._close()
+        with suppress(OSError):
+            self._part.unlink(missing_ok=True)
 
     def _close(self) -> None:
         if self._fd >= 0:

@@ -7,16 +7,17 @@ sync and one association alone waits for nobody. A log has a single writer, so a
 before the next one begins.
 
 After a write that failed the segment is left, since a reader stops at the first place where there
-is no record: whatever follows goes to the next segment.
+is no record: whatever follows goes to the next segment. Before that, what the write may have left
+is cut off, since whoever reads behind a writer takes the word of a record's head.
 """
 
 from __future__ import annotations
 
-import errno
 import mmap
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -99,6 +100,7 @@ class ReceiveLog:
         self._number = 0
         self._fd = -1
         self._offset = 0
+        self._is_torn = False
         self._durable = (0, 0)
         self._thread = threading.Thread(target=self._run, name="receive-log", daemon=True)
 
@@ -119,8 +121,7 @@ class ReceiveLog:
         self._queue.put(None)
         if self._thread.is_alive():
             self._thread.join()
-        if self._fd >= 0:
-            self._disk.close(self._fd)
+        self._leave_segment()
 
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:
@@ -151,7 +152,8 @@ class ReceiveLog:
     def _write_some(self, batch: list[Entry], begin: int) -> int:
         """Write the entries from `begin` that go into one segment; return the index after them."""
         try:
-            if self._fd < 0 or self._offset + batch[begin].record_bytes > self._segment_bytes:
+            ends = self._offset + batch[begin].record_bytes
+            if self._fd < 0 or self._is_torn or ends > self._segment_bytes:
                 self._next_segment()
             buffers: list[memoryview] = []
             end, offset = begin, self._offset
@@ -171,7 +173,7 @@ class ReceiveLog:
             return end
         except OSError as error:
             log.error("receive_log_failed", reason=error.strerror, segment=self._number)
-            self._leave_segment()
+            self._is_torn = self._fd >= 0
             for entry in batch[begin:]:
                 entry.error = error
             return len(batch)
@@ -194,16 +196,16 @@ class ReceiveLog:
         return buffers
 
     def _next_segment(self) -> None:
+        if self._is_torn:
+            self._disk.truncate(self._fd, self._offset)
+            self._is_torn = False
         self._leave_segment()
         self._number, self._fd = self._pool.take()
         self._offset = 0
         self._durable = (self._number, 0)
 
     def _leave_segment(self) -> None:
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            try:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with suppress(OSError):  # every write was synced: nothing is left that could fail
                 self._disk.close(fd)
-            except OSError as error:
-                if error.errno != errno.EIO:
-                    raise

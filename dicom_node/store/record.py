@@ -90,14 +90,16 @@ def write_head(
 ) -> None:
     """Write the head of a record whose File Meta is there already.
 
-    Text that does not fit is cut at its end; only the reason of an event is ever so long.
+    Text that does not fit is cut at its end; only the reason of an event is ever so long. A
+    separator in a text, which a stranger may have put into an AE title, becomes a question mark.
 
     Parameters
     ----------
     record : memoryview
         Writable, from the begin of the record to the begin of the data set at least.
     """
-    text = _SEPARATOR.join(texts).encode("utf-8", "replace")[:_TEXT_BYTES_MAX]
+    fields = [text.replace(_SEPARATOR, "?") for text in texts]
+    text = _SEPARATOR.join(fields).encode("utf-8", "replace")[:_TEXT_BYTES_MAX]
     file_meta_checksum = xxhash.xxh3_64_intdigest(record[BLOCK_BYTES:data_offset])
     _FIXED.pack_into(
         record,

@@ -14,7 +14,6 @@ its numbered segments in the order of their numbers, which only grow.
 from __future__ import annotations
 
 import mmap
-import os
 import threading
 import time
 import uuid
@@ -138,7 +137,7 @@ class SegmentPool:
 
     def _free(self) -> list[Path]:
         free = self._folder.glob(f"{_FREE}*{_SUFFIX}")
-        return sorted(path for path in free if path.stat().st_size == self._segment_bytes)
+        return sorted(path for path in free if _size_of(path) == self._segment_bytes)
 
     def _keep_ahead(self) -> None:
         while not self._stopping:
@@ -190,7 +189,15 @@ class SegmentPool:
             self._look_again.wait(_QUIET_S - quiet_s)
 
 
-def trim_segment(path: Path, used_bytes: int) -> None:
+def _size_of(path: Path) -> int | None:
+    """Return a file's size; None if another thread took it since it was seen."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def trim_segment(path: Path, used_bytes: int, disk: LogDisk) -> None:
     """Give the unused end of a segment that nobody will write any more back to the disk."""
     with suppress(OSError):  # it costs room, nothing else
-        os.truncate(path, used_bytes)
+        disk.trim(path, used_bytes)

@@ -30,9 +30,10 @@ _ROUNDS = 5
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    rows = [row for row in ROWS if not options.only or _named(row.name, options.only)]
+    named = [row for row in ROWS if not options.only or _named(row.name, options.only)]
+    rows = [row for row in (_narrowed(row, options.receivers) for row in named) if row.contestants]
     if not rows:
-        print(f"no such row; there are: {', '.join(row.name for row in ROWS)}", file=sys.stderr)
+        print("no such row or receiver; --help lists them", file=sys.stderr)
         return 2
     rounds = options.rounds or (1 if options.quick else _ROUNDS)
     if options.work:
@@ -44,7 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Sender() as sender:
             bench = Workbench(folder, sender, options.quick)
             for row in rows:
-                row = _narrowed(row, options.receivers)
                 runs = _run(bench, row, min(rounds, row.rounds_max))
                 print(table(row, runs), end="\n\n", flush=True)
                 told.append(as_json(row, runs))

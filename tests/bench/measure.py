@@ -148,12 +148,16 @@ class Meter:
         self._stop.set()
         self._thread.join()
         usage = self.usage
-        usage.cpu_s = cpu_s(tree(self._root)) - self._cpu_s
+        usage.cpu_s = self.cpu_so_far_s()
         usage.peak_bytes = max(self._peak, memory_bytes(self._all, "VmHWM"))
         usage.growth_bytes = usage.peak_bytes - self._rest
         highest = memory_bytes(self._ours, "VmHWM")
         usage.receiving_peak_bytes = max(self._receiving_peak, highest)
         usage.receiving_growth_bytes = usage.receiving_peak_bytes - self._receiving_rest
+
+    def cpu_so_far_s(self) -> float:
+        """Return the CPU time since the block began; also after its end."""
+        return cpu_s(tree(self._root)) - self._cpu_s
 
     def _sample(self) -> None:
         while not self._stop.wait(_SAMPLE_EVERY_S):

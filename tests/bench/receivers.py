@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import sqlite3
@@ -210,10 +211,18 @@ class Ours(Receiver):
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that was free a moment ago."""
-    with socket.create_server((HOST, 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    """Return a port of 127.0.0.1 that nobody has.
+
+    It lies below the ports that the system hands out by itself (ip(7), ip_local_port_range): one of
+    those could become the near end of somebody's connection before the receiver listens.
+    """
+    while True:
+        port = random.randrange(20000, 32768)
+        try:
+            socket.create_server((HOST, port)).close()
+        except OSError:
+            continue
+        return port
 
 
 def program(name: str) -> str:

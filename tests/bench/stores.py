@@ -12,7 +12,7 @@ from statistics import quantiles
 
 from tests.bench.association import CALLING, HOST
 from tests.bench.loads import load
-from tests.bench.measure import Meter, Usage
+from tests.bench.measure import Meter, Usage, settle
 from tests.bench.receivers import NotHere, Receiver
 from tests.bench.sender import Sent, StoreJob
 from tests.bench.workbench import Contestant, Measurement, Workbench
@@ -28,7 +28,7 @@ _USAGE = {
     "receiving_peak_mb": "rx MB",
     "receiving_growth_mb": "rx +MB",
 }
-_BEHIND = {"behind_s": "behind s"}
+_BEHIND = {"behind_s": "behind s", "cpu_to_rest_s_gb": "to rest"}
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,11 @@ class Store:
             with Meter(receiver.pid, receiver.receiving) as meter:
                 sent = bench.sender.send(job)
                 measurement.values["behind_s"] = receiver.wait_recorded(sent.instances)
-            if (ending := receiver.ending()) is not None:
-                measurement.notes.append(ending)
+            to_rest_s = _come_to_rest(receiver, meter, measurement)
         measurement.notes += sorted(set(sent.failures))
         _look_for_losses(receiver, count, sent.instances, measurement)
         if sent.instances:
-            _rate(sent, meter.usage, measurement)
+            _rate(sent, meter.usage, to_rest_s, measurement)
         return measurement
 
 
@@ -108,14 +107,13 @@ class Storescu:
                 notes = _run_storescu(program, receiver, parts, contestant.nodelay)
                 seconds = time.perf_counter() - start
                 measurement.values["behind_s"] = receiver.wait_recorded(instances)
-            if (ending := receiver.ending()) is not None:
-                measurement.notes.append(ending)
+            to_rest_s = _come_to_rest(receiver, meter, measurement)
         measurement.notes += notes
         if not notes:
             size_bytes = instances * len(load("ct").data_set)
             sent = Sent(instances=instances, size_bytes=size_bytes, seconds=seconds)
             _look_for_losses(receiver, instances, instances, measurement)
-            _rate(sent, meter.usage, measurement)
+            _rate(sent, meter.usage, to_rest_s, measurement)
         return measurement
 
 
@@ -150,6 +148,14 @@ def _run_storescu(
     return sorted(notes)
 
 
+def _come_to_rest(receiver: Receiver, meter: Meter, measurement: Measurement) -> float:
+    """Wait until it does nothing more; return its CPU time since the load began."""
+    settle(receiver.pid)
+    if (ending := receiver.ending()) is not None:
+        measurement.notes.append(ending)
+    return meter.cpu_so_far_s()
+
+
 def _look_for_losses(
     receiver: Receiver, wanted: int, answered: int, measurement: Measurement
 ) -> None:
@@ -162,12 +168,13 @@ def _look_for_losses(
         measurement.values["lost"] = answered - stored
 
 
-def _rate(sent: Sent, usage: Usage, measurement: Measurement) -> None:
+def _rate(sent: Sent, usage: Usage, to_rest_s: float, measurement: Measurement) -> None:
     gigabytes = sent.size_bytes / 1e9
     measurement.values |= {
         "mb_s": 1000 * gigabytes / sent.seconds,
         "instances_s": sent.instances / sent.seconds,
         "cpu_s_gb": usage.cpu_s / gigabytes,
+        "cpu_to_rest_s_gb": to_rest_s / gigabytes,
         "cpu_ms_instance": 1000 * usage.cpu_s / sent.instances,
         "peak_mb": usage.peak_bytes / 1e6,
         "growth_mb": usage.growth_bytes / 1e6,

@@ -138,7 +138,7 @@ def check(one: Sent) -> Outcome:
     return said
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True)
 @given(pair=sent())
 def test_whatever_pydicom_writes_is_read(pair: tuple[Sent, Identity]) -> None:
     one, identity = pair
@@ -148,7 +148,7 @@ def test_whatever_pydicom_writes_is_read(pair: tuple[Sent, Identity]) -> None:
     assert [outcome(reader.read, one), outcome(reader.read, one)] == [identity, identity]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(pair=sent(), data=st.data())
 def test_the_beginning_says_what_the_whole_says_or_nothing(
     pair: tuple[Sent, Identity], data: st.DataObject
@@ -193,7 +193,7 @@ def test_whatever_byte_of_a_header_is_another_it_is_read_as_pydicom_reads_it(
     check(replace(one, data_set=bytes(broken)))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True)
 @given(pair=sent(), data=st.data())
 def test_a_reader_that_knows_the_layout_reads_a_broken_one_as_if_it_did_not(
     pair: tuple[Sent, Identity], data: st.DataObject
@@ -210,7 +210,7 @@ def test_a_reader_that_knows_the_layout_reads_a_broken_one_as_if_it_did_not(
         assert outcome(reader.read, other) == check(other)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(
     pairs=st.lists(sent(), min_size=1, max_size=4), order=st.lists(st.integers(0, 3), max_size=40)
 )

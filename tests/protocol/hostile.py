@@ -151,12 +151,14 @@ class NodeUnderFire:
             yield case
         finally:
             case.close()
+            # even after a failure, or the next case would be blamed for what this one left
+            self._close_down_to(descriptors)
+            self._wait_for_rows()
         self._answers_an_echo()
         self._noted(case, counts)
+        more = self._close_down_to(descriptors)
+        assert not more, more
         wait_until(lambda: self.threads() <= threads, 5.0, "the end of the new threads")
-        with suppress(AssertionError):  # then say which ones
-            wait_until(lambda: self.descriptors().total() <= descriptors.total(), 5.0)
-        assert self.descriptors().total() <= descriptors.total(), self.descriptors() - descriptors
         wait_until(lambda: self.leftovers() == [], 5.0, "the end of what came half")
         assert self.receiver_pids() == self._pids
         self._is_discreet(self._log()[log:])
@@ -228,15 +230,22 @@ class NodeUnderFire:
             peer.release()
         assert time.monotonic() - began < AT_ONCE_S
 
-    def _noted(self, case: Case, before: Counter[str]) -> None:
-        """The ledger has the events of this case and no others.
+    def _close_down_to(self, before: Counter[str]) -> Counter[str]:
+        """Wait until no more descriptors are open than before; return the new ones if there are."""
+        with suppress(AssertionError):
+            wait_until(lambda: self.descriptors().total() <= before.total(), 5.0)
+        now = self.descriptors()
+        return now - before if now.total() > before.total() else Counter()
 
-        Rows come behind the answers, in order: one that is provoked last shows that all are there.
-        """
+    def _wait_for_rows(self) -> None:
+        """Wait until the ledger has all events: rows come behind the answers, but in order."""
         nobody = f"NOBODY{self._cases}"
         with ScriptedPeer(HOST, self.port, source="127.2.0.1") as peer:
             assert isinstance(peer.associate(called=AE_TITLE, calling=nobody), Rejected)
         wait_until(lambda: any(nobody in event.reason for event in self._named(REJECTED)), 5.0)
+
+    def _noted(self, case: Case, before: Counter[str]) -> None:
+        """The ledger has the events of this case, and `_wait_for_rows`'s, and no others."""
         found = self._event_counts() - before - Counter([REJECTED])
         if case.some_of:
             assert found

@@ -95,7 +95,8 @@ NO_REQUEST = {
         PduType.A_ASSOCIATE_RQ, associate_rq(CONTEXTS, called=AE_TITLE)[6:-10]
     ),
     "a request with an item of 64 KB in it": pdu(
-        PduType.A_ASSOCIATE_RQ, associate_rq([])[6:74] + item(0x10, b"1.2", length=0xFFFF)
+        PduType.A_ASSOCIATE_RQ,
+        associate_rq([], called=AE_TITLE)[6:74] + item(0x10, b"1.2", length=0xFFFF),
     ),
 }
 

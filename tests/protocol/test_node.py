@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dicom_node.harness.archive import Archive
 from dicom_node.harness.scanner import send
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState, JobState, StudyState
+from dicom_node.store.local import LocalStore
 from tests.node_process import NodeProcess, is_done, wait_until
 
 REPORT = "1.2.840.10008.5.1.4.1.1.88.34"  # Comprehensive 3D SR Storage
@@ -214,7 +216,7 @@ def test_storescu_sends_the_chest_ct_and_the_bytes_are_kept_as_they_came(
             for one in running.ledger.studies.instances(study)
             if one.sop_instance_uid == sent.SOPInstanceUID
         ]
-        kept = pydicom.dcmread(running.node.data / row.path)
+        kept = pydicom.dcmread(BytesIO(LocalStore(running.node.data).file(row.path).read_bytes()))
         assert kept.file_meta.TransferSyntaxUID == sent.file_meta.TransferSyntaxUID
         assert kept.PixelData == sent.PixelData
     assert len(running.archive.received()) == 2

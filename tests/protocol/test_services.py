@@ -75,13 +75,9 @@ def report_port() -> int:
 
 
 @pytest.fixture
-def running(tmp_path: Path, free_port: int, report_port: int) -> Iterator[Running]:
-    scanner = {
-        "ae_title": "SCANNER",
-        "may_send": True,
-        "host": "127.0.0.1",
-        "port": report_port,
-    }
+def stopped(tmp_path: Path, free_port: int, report_port: int) -> Iterator[Running]:
+    """Return a node that a test starts itself."""
+    scanner = {"ae_title": "SCANNER", "may_send": True, "host": "127.0.0.1", "port": report_port}
     rules = tmp_path / "rules.yaml"
     rules.write_text("rules: []\n")
     node = NodeProcess(
@@ -89,12 +85,18 @@ def running(tmp_path: Path, free_port: int, report_port: int) -> Iterator[Runnin
         free_port,
         node={"rules_file": str(rules)},
         peers={"scanner": scanner},
-    ).start()
+    )
     ledger = node.ledger()
     yield Running(node, ledger, report_port)
     ledger.close()
     if node.is_running():
         assert node.stop() == 0
+
+
+@pytest.fixture
+def running(stopped: Running) -> Running:
+    stopped.node.start()
+    return stopped
 
 
 @pytest.fixture
@@ -305,6 +307,25 @@ def test_a_commitment_survives_a_node_that_is_killed(running: Running, slices: l
         wait_until(lambda: running.commitment_states() == [CommitmentState.REPORTED])
     assert scu.reports[0].event_type_id == 1
     assert len(scu.reports[0].committed) == SLICES
+
+
+@pytest.mark.parametrize("checkpoint", ["commitment.reporting", "commitment.answered"])
+def test_a_node_that_is_killed_while_it_reports_reports_again(
+    checkpoint: str, stopped: Running, slices: list[Path]
+) -> None:
+    stopped.node.start(kill_at=checkpoint)
+    with CommitmentScu(stopped.report_port) as scu:
+        association = stopped.associate(StorageCommitmentPushModel)
+        assert request_commitment(association, slice_references(1), TRANSACTION) == 0
+        association.release()
+        stopped.node.wait_killed()
+        before = len(scu.reports)
+        assert before == (checkpoint == "commitment.answered")
+        stopped.node.start()
+        scu.wait_for_reports(before + 1)
+        wait_until(lambda: stopped.commitment_states() == [CommitmentState.REPORTED])
+    events = [event.event for event in stopped.ledger.events.of("1")]
+    assert events[-4:] == ["STARTED", "INTERRUPTED", "STARTED", "ACKNOWLEDGED"]
 
 
 def test_a_request_of_no_use_is_refused(running: Running) -> None:

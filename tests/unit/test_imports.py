@@ -27,6 +27,7 @@ LAYERS = (
     ("inference",),
     ("worker",),
     ("receiver", "coordinator", "engine_worker"),
+    ("receivers",),
     ("node",),
     ("cli",),
     ("__main__",),

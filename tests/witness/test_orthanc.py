@@ -133,3 +133,51 @@ def test_what_orthanc_forwards_comes_back_to_it_as_seg_and_sr(
     assert header.StudyInstanceUID == source.StudyInstanceUID
     assert header.FrameOfReferenceUID == source.FrameOfReferenceUID
     assert node.stop() == 0
+
+
+def test_orthanc_asks_what_is_here_and_gets_its_storage_committed(
+    orthanc: Orthanc, ports: list[int], data_dir: Path, tmp_path: Path
+) -> None:
+    pacs = {"ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port}
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("rules: []\n")
+    node = NodeProcess(
+        tmp_path / "node",
+        ports[0],
+        node={"rules_file": str(rules)},
+        peers={"archive": {**pacs, "may_send": True}},
+    ).start()
+    files = sorted((data_dir / "ct-chest-lctsc-011").glob("*.dcm"))[:5]
+    ids = [orthanc.call("/instances", file.read_bytes())["ID"] for file in files]
+    orthanc.call("/modalities/node/store", json.dumps(ids).encode())
+
+    header = pydicom.dcmread(files[0], stop_before_pixels=True)
+    asked = {
+        "Level": "Study",
+        "Query": {
+            "StudyInstanceUID": str(header.StudyInstanceUID),
+            "NumberOfStudyRelatedInstances": "",
+            "PatientID": "",
+        },
+    }
+    query = orthanc.call("/modalities/node/query", json.dumps(asked).encode())
+    [answered] = orthanc.call(f"{query['Path']}/answers?expand&simplify")
+    assert answered["NumberOfStudyRelatedInstances"] == str(len(files))
+    assert answered["PatientID"] == str(header.PatientID)
+
+    def committed(references: list[tuple[str, str]]) -> Any:
+        wanted = [{"SOPClassUID": c, "SOPInstanceUID": i} for c, i in references]
+        body = json.dumps({"DicomInstances": wanted}).encode()
+        begun = orthanc.call("/modalities/node/storage-commitment", body)
+        wait_until(lambda: orthanc.call(begun["Path"])["Status"] != "Pending", 60, "the report")
+        return orthanc.call(begun["Path"])
+
+    headers = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
+    held = [(str(one.SOPClassUID), str(one.SOPInstanceUID)) for one in headers]
+    report = committed(held)
+    assert report["Status"] == "Success"
+    assert {one["SOPInstanceUID"] for one in report["Success"]} == {uid for _, uid in held}
+    report = committed([held[0], (held[1][0], "1.2.3.404")])
+    assert report["Status"] == "Failure"
+    assert [one["SOPInstanceUID"] for one in report["Failures"]] == ["1.2.3.404"]
+    assert node.stop() == 0

@@ -14,11 +14,20 @@ from typing import Any
 
 from dicom_node.config.settings import Config, NodeSettings, Peer, ReceiveSettings
 from dicom_node.errors import ProtocolBroken, StorageError
-from dicom_node.harness.answers import Answer, decode
-from dicom_node.ledger.arrivals import LoggedRow
+from dicom_node.harness.answers import Accepted, Answer, Data, decode, parse_command_set
+from dicom_node.harness.pdu import (
+    VERIFICATION,
+    Context,
+    associate_rq,
+    c_store_rq,
+    fragments,
+    p_data,
+)
+from dicom_node.ledger.arrivals import LoggedRow, NotedEvent
 from dicom_node.ledger.associations import AssociationEnd
 from dicom_node.receive.arriving import BlockPool
 from dicom_node.receive.association import Association
+from dicom_node.receive.command import Element
 from dicom_node.receive.doorway import Doorway, KnownDigest
 from dicom_node.receive.pdu import AbortReason, abort
 from dicom_node.receive.policy import Caller
@@ -29,9 +38,15 @@ from dicom_node.store.disk import LogDisk
 from dicom_node.store.large import LargeFile, LargeFileWriter
 from dicom_node.store.local import LocalStore
 from dicom_node.store.receive_log import Entry
-from dicom_node.store.record import BLOCK_BYTES
+from dicom_node.store.record import BLOCK_BYTES, digest_of, read_head, write_head
+from tests.factories import CT_SERIES, make_instance
+from tests.unit.receive.data_sets import EXPLICIT, encoded
 
 NOW = 1000.0
+CT = "1.2.840.10008.5.1.4.1.1.2"
+STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.1"
+CONTEXTS = [Context(1, VERIFICATION), Context(3, CT), Context(5, STUDY_ROOT)]
+REQUEST = associate_rq(CONTEXTS, called="DICOM_NODE")
 PEERS = {"scanner": Peer(ae_title="SCANNER", may_send=True)}
 
 
@@ -99,9 +114,16 @@ class QuietDoorway(Doorway):
 
 
 class QuietLine:
-    """Keeps what is sent."""
+    """Keeps what is sent.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    read_no_more : callable
+        Told when the last word is said.
+    """
+
+    def __init__(self, read_no_more: Callable[[], None]) -> None:
+        self._read_no_more = read_no_more
         self.address = "127.0.0.1"
         self.over_tls = False
         self.sent = bytearray()
@@ -119,6 +141,10 @@ class QuietLine:
         self.is_held = wanted
 
     def finish(self) -> None:
+        self._read_no_more()
+        self.is_finished = True
+
+    def close(self) -> None:
         self.is_finished = True
 
 
@@ -204,8 +230,27 @@ class Hall:
 
 
 def _kept(entry: Entry) -> Kept:
-    part10 = b"".join(entry.buffers)[BLOCK_BYTES : entry.data_offset + entry.data_bytes]
-    return Kept(row_of(entry.head, "log/0"), part10, part10[entry.data_offset - BLOCK_BYTES :])
+    """Return what the log says of an entry, now and when it is read again."""
+    head = entry.head
+    record = bytearray(b"".join(entry.buffers) or bytes(BLOCK_BYTES))
+    write_head(
+        memoryview(record),
+        head.kind,
+        head.segment_number,
+        head.offset,
+        head.texts,
+        head.data_offset,
+        head.data_bytes,
+        head.digest,
+    )
+    again = read_head(bytes(record[:BLOCK_BYTES]), head.segment_number, head.offset)
+    assert again is not None
+    row = row_of(head, "log/0")
+    assert row_of(again, "log/0") == row
+    end = entry.data_offset + entry.data_bytes
+    data_set = bytes(record[entry.data_offset : end])
+    assert not entry.data_bytes or digest_of(data_set) == entry.digest
+    return Kept(row, bytes(record[BLOCK_BYTES:end]), data_set)
 
 
 class Conversation:
@@ -213,7 +258,7 @@ class Conversation:
 
     def __init__(self, hall: Hall) -> None:
         self.hall = hall
-        self.line = QuietLine()
+        self.line = QuietLine(lambda: self._upper.end())
         self.association = Association(hall.doorway, self.line)
         self._upper = UpperLayer(self.association, hall.config.receive.pdu_bytes_max)
         self._read_bytes = 0
@@ -268,3 +313,58 @@ def pdus_in(sent: bytes) -> Iterator[Answer]:
         assert at + 6 + length <= len(sent)
         yield decode(sent[at], sent[at + 6 : at + 6 + length])
         at += 6 + length
+
+
+# ------------------------------------------------------------ what is fed, and what came of it
+
+
+def established(hall: Hall, request: bytes = REQUEST) -> Conversation:
+    """Return one whose association is accepted."""
+    talk = Conversation(hall)
+    talk.feed(request)
+    [answer] = talk.answers()
+    assert isinstance(answer, Accepted)
+    return talk
+
+
+def message(context_id: int, command: bytes, data_set: bytes | None = None) -> bytes:
+    pdvs = [*fragments(context_id, command, 100_000, command=True)]
+    if data_set is not None:
+        pdvs += fragments(context_id, data_set, 100_000)
+    return b"".join(p_data(one) for one in pdvs)
+
+
+def a_store(number: int = 1, message_id: int = 1, **changes: Any) -> bytes:
+    """Return the C-STORE of an instance; its command has the UIDs that it would have unchanged."""
+    command = c_store_rq(CT, f"{CT_SERIES}.{number}", message_id=message_id)
+    return message(3, command, encoded(make_instance(number=number, **changes), EXPLICIT))
+
+
+def a_large_data_set(size: int = 5 << 20) -> bytes:
+    """Return a data set whose pixels have so many bytes."""
+    header = encoded(make_instance(PixelData=None), EXPLICIT)
+    return header + b"\xe0\x7f\x10\0OW\0\0" + size.to_bytes(4, "little") + bytes(size)
+
+
+def pieces(data: bytes, size: int = 200_000) -> Iterator[bytes]:
+    for begin in range(0, len(data), size):
+        yield data[begin : begin + size]
+
+
+def command_in(answer: Answer) -> dict[int, bytes]:
+    assert isinstance(answer, Data)
+    return parse_command_set(b"".join(pdv.fragment for pdv in answer.pdvs if pdv.header & 1))
+
+
+def statuses(talk: Conversation) -> list[int]:
+    """Return those of the responses since the last look."""
+    return [int.from_bytes(command_in(a)[Element.STATUS], "little") for a in talk.answers()]
+
+
+def reasons(hall: Hall) -> list[str]:
+    return [row.reason for row in hall.rows(NotedEvent)]
+
+
+def is_empty(hall: Hall) -> bool:
+    """Return whether nothing is in memory and nothing half on disk."""
+    return hall.pool.out == 0 and not list(hall.store.incoming.iterdir())

@@ -440,6 +440,25 @@ def test_of_a_deflated_data_set_only_the_beginning_is_inflated() -> None:
         tracemalloc.stop()
 
 
+def test_a_deflated_data_set_that_is_broken_behind_its_uids_is_taken() -> None:
+    plain = HEAD + TAIL + explicit(0x7FE0, 0x10, "OW", bytes(range(256)) * 20)
+    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    begin = deflate.compress(plain) + deflate.flush(zlib.Z_FULL_FLUSH)
+    broken = Sent("", begin + b"\xff\xff" * 20, DEFLATED)
+    assert outcome(identity_by_pydicom, broken) != IDENTITY
+    assert read_identity(broken.data_set, DEFLATED) == IDENTITY
+    assert peek_identity(begin, DEFLATED) == IDENTITY
+
+
+def test_a_deflated_data_set_that_is_broken_ahead_of_its_uids_is_refused() -> None:
+    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    begin = deflate.compress(HEAD + STUDY) + deflate.flush(zlib.Z_FULL_FLUSH)
+    broken = Sent("", begin + b"\xff\xff" * 20, DEFLATED)
+    assert outcome(read_identity, broken) == outcome(identity_by_pydicom, broken)
+    with pytest.raises(InstanceRefused, match="the data set cannot be read: error"):
+        read_identity(broken.data_set, DEFLATED)
+
+
 # ------------------------------------------------------------ of the beginning
 
 

@@ -39,6 +39,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 PDU_HEAD = 6
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 uids = st.lists(st.integers(0, 10**9), min_size=2, max_size=6).map(
     lambda arcs: ".".join(map(str, [1, *arcs]))
@@ -141,7 +142,8 @@ def test_without_a_maximum_length_there_is_no_limit() -> None:
         (b"SCANNER\0\0\0\0\0\0\0\0\0", "SCANNER"),
         (b"CT ROOM 1       ", "CT ROOM 1"),
         (b"                ", ""),
-        (b"\xc4CT             ", "\N{REPLACEMENT CHARACTER}CT"),
+        (b"\xc4CT             ", f"{UNKNOWN}CT"),
+        (b"\x1b[2J CT\x1fX\0Y\x7f    ", f"{UNKNOWN}[2J CT{UNKNOWN}X{UNKNOWN}Y{UNKNOWN}"),
     ],
 )
 def test_an_ae_title_is_read_without_its_padding_and_answered_as_it_came(
