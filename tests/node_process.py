@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from sqlalchemy import func, select
 
 from dicom_node.errors import PeerUnreachable
 from dicom_node.harness.scanner import echo
+from dicom_node.ledger import schema
+from dicom_node.ledger.database import Database
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState, JobState, StudyState
 
@@ -144,6 +147,16 @@ class NodeProcess:
             wait_until(lambda: is_done(ledger, studies), timeout_s, "the end of all work")
         finally:
             ledger.close()
+
+    def associations_ended(self) -> int:
+        """Return how many associations that carried something have ended, by the ledger."""
+        database = Database(self.ledger_url)
+        query = select(func.count()).where(schema.associations.c.closed_at.is_not(None))
+        try:
+            with database.reading() as connection:
+                return int(connection.execute(query).scalar_one())
+        finally:
+            database.close()
 
     def child_pid(self, name: str) -> int:
         """Return the process ID of a child, as its last start was logged."""

@@ -37,8 +37,11 @@ class Running:
     ledger: Ledger
 
     def send(self, files: list[Path]) -> None:
+        """Send, and wait until the ledger has it: rows follow behind the answers."""
+        before = self.node.associations_ended()
         answers = send(files, "127.0.0.1", self.node.port, called="DICOM_NODE")
         assert [answer.status for answer in answers] == [0] * len(files)
+        wait_until(lambda: self.node.associations_ended() > before, 10.0, "the rows")
 
     def wait_done(self, studies: int = 1) -> None:
         wait_until(lambda: is_done(self.ledger, studies), 90, "the end of all work")

@@ -12,6 +12,7 @@ from pynetdicom import AE, AllStoragePresentationContexts, build_context
 
 from dicom_node.harness.scanner import echo, send
 from tests.door import Door
+from tests.node_process import wait_until
 
 CONTEXTS_MAX = 128  # PS3.8 9.3.2.2: odd IDs from 1 to 255
 TRANSFER_SYNTAXES = [u for u, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax"]
@@ -81,8 +82,8 @@ def test_below_the_floor_of_free_space_the_sender_keeps_its_copy(
     with Door(tmp_path, free_bytes_min=10**18) as door:
         [answer] = send([xray], "127.0.0.1", door.port, called="DICOM_NODE")
         assert answer.status == 0xA700
-        ledger = door.catch_up()
-        assert ledger.studies.receiving() == []
-        [event] = ledger.events.named("REFUSED")
+        wait_until(lambda: door.catch_up().events.named("REFUSED") != [], 5.0, "the event")
+        assert door.ledger.studies.receiving() == []
+        [event] = door.ledger.events.named("REFUSED")
         assert "free_bytes_min" in event.reason
         assert echo("127.0.0.1", door.port, called="DICOM_NODE") == 0
