@@ -182,6 +182,15 @@ class NodeProcess:
             return False
 
 
+def node_without_engines(folder: Path, port: int, **sections: Any) -> NodeProcess:
+    """Return a node that only receives."""
+    engines, rules = folder / "engines", folder / "rules.yaml"
+    engines.mkdir(parents=True)
+    rules.write_text(yaml.safe_dump({"rules": []}))
+    paths = {"engines_dir": str(engines), "rules_file": str(rules)}
+    return NodeProcess(folder / "node", port, **{"node": paths, **sections})
+
+
 def is_done(ledger: Ledger, studies: int) -> bool:
     routed = ledger.studies.in_states([StudyState.ROUTED])
     moving = ledger.studies.in_states([StudyState.RECEIVING, StudyState.COMPLETE])

@@ -2,8 +2,8 @@
 
 The first block begins with room for the head of the log's record, then preamble and File Meta, then
 the data set as it comes. An instance of up to `_IN_MEMORY_BLOCKS` blocks becomes one record of the
-receive log. A larger one is handed block by block to a file of its own, and never has more than
-about that many blocks in memory.
+receive log. A larger one is handed block by block to a file of its own, and has about
+`_UNDER_WAY_MAX` blocks in memory at most.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ IMPLEMENTATION_VERSION_NAME = f"DICOM_NODE_{__version__}"[:16]
 
 MEMORY_BLOCK_BYTES = 1 << 20
 _IN_MEMORY_BLOCKS = 4
+_UNDER_WAY_MAX = 8
 _FREE_BLOCKS_MAX = 16
 
 _PREAMBLE = bytes(128) + b"DICM"
@@ -103,7 +104,7 @@ class Arriving:
     @property
     def must_wait(self) -> bool:
         """Whether the disk has to catch up before more may be read."""
-        return self.blocks_under_way >= _IN_MEMORY_BLOCKS
+        return self.blocks_under_way >= _UNDER_WAY_MAX
 
     def room(self) -> memoryview:
         """Return where the next bytes belong: at least one, and no more than the block has left."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import queue
 import threading
 import uuid
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,20 +34,27 @@ class LargeFile:
         self._reserved = 0
         self._written = 0
         self.error: StorageError | None = None
+        self.waiting: deque[tuple[memoryview, int, Callable[[], None]]] = deque()
+        """Blocks that came since the last write; the one thing that the loop's thread adds to."""
 
-    def write(self, block: memoryview, used: int) -> None:
-        """Write the used part of a block; only the last block may be used in part."""
+    def write(self, blocks: Sequence[memoryview], used: int) -> None:
+        """Write blocks with one call; of the last of them `used` bytes, of the others all.
+
+        Only the last block of the file may be used in part.
+        """
+        *whole, last = blocks
         size = whole_blocks(used)
-        block[used:size] = bytes(size - used)
+        last[used:size] = bytes(size - used)
+        before = sum(map(len, whole))
         with translated(self._part):
             if self._fd < 0:
                 self._fd = self._disk.create(self._part, _RESERVE_BYTES)
                 self._reserved = _RESERVE_BYTES
-            if self._written + size > self._reserved:
+            if self._written + before + size > self._reserved:
                 self._disk.reserve(self._fd, self._reserved, _RESERVE_BYTES)
                 self._reserved += _RESERVE_BYTES
-            self._disk.write(self._fd, [block[:size]], self._written)
-        self._written += used
+            self._disk.write(self._fd, [*whole, last[:size]], self._written)
+        self._written += before + used
 
     def finish(self, relative: str) -> None:
         """Make the file durable under its final name."""
@@ -93,16 +101,8 @@ class LargeFileWriter:
         self, file: LargeFile, block: memoryview, used: int, done: Callable[[], None]
     ) -> None:
         """Write a block; `done` is called on this thread when it may be used again."""
-
-        def work() -> None:
-            try:
-                if file.error is None:
-                    file.write(block, used)
-            except StorageError as error:
-                file.error = error
-            done()
-
-        self._queue.put(work)
+        file.waiting.append((block, used, done))
+        self._queue.put(lambda: self._write_waiting(file))
 
     def finish(self, file: LargeFile, relative: str, done: Callable[[], None]) -> None:
         """Make the file durable; `done` is called on this thread, look at `file.error` then."""
@@ -122,6 +122,19 @@ class LargeFileWriter:
     def drop(self, file: LargeFile) -> None:
         """Forget a file whose instance did not come to its end."""
         self._queue.put(file.drop)
+
+    def _write_waiting(self, file: LargeFile) -> None:
+        """Write whatever gathered while the write before was under way."""
+        waiting = [file.waiting.popleft() for _ in range(len(file.waiting))]
+        if not waiting:
+            return  # it went with the one before
+        try:
+            if file.error is None:
+                file.write([block for block, _, _ in waiting], waiting[-1][1])
+        except StorageError as error:
+            file.error = error
+        for _, _, done in waiting:
+            done()
 
     def _run(self) -> None:
         while (work := self._queue.get()) is not None:

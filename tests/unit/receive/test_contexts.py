@@ -236,17 +236,17 @@ def test_more_proposals_than_are_kept_get_the_right_answers_again() -> None:
     assert [negotiator.negotiate(request).items for request in requests] == first
 
 
-def test_large_proposals_are_not_kept() -> None:
+def test_not_all_large_proposals_are_kept() -> None:
     """Strangers must not fill the memory, each with a proposal of his own."""
     syntaxes = [f"1.2.{'9' * 50}.{number}" for number in range(30)]
     filler = [Context(number, CT, syntaxes) for number in range(3, 256, 2)]
     negotiator = a_negotiator()
     tracemalloc.start()
     try:
-        for stranger in range(15):
+        for stranger in range(40):
             encoded = associate_rq([Context(1, f"1.2.{stranger}"), *filler])
             assert len(encoded) > 200_000
             negotiator.negotiate(AssociateRequest.parse(encoded[6:]))
-        assert tracemalloc.get_traced_memory()[0] < 2_000_000
+        assert tracemalloc.get_traced_memory()[0] < 6_000_000
     finally:
         tracemalloc.stop()
