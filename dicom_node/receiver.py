@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 import threading
@@ -61,6 +62,7 @@ def receive(
             time.time,
         ),
         on_durable=teller.durable,
+        on_failure=lambda: os._exit(1),  # the supervisor starts another one
         known_digest=(lambda identity: _known_digest(ledger, identity)) if refuses else None,
         checkpoint=checkpoint,
     )

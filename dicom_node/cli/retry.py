@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
 from dicom_node.cli.console import make_console
+from dicom_node.cli.status import commitment_name
 from dicom_node.config.settings import load_config
 from dicom_node.errors import StudyUnusable
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.lifecycle import DeliveryState, JobState, StudyState
+from dicom_node.lifecycle import CommitmentState, DeliveryState, JobState, StudyState
+
+_COMMITMENT = re.compile(r"c[0-9]{1,18}")
+"""As `status` names them; a job's name is longer."""
 
 
 def retry(config_file: Path, subjects: list[str], all_of_them: bool) -> bool:
@@ -41,12 +46,16 @@ def _bad_ends(ledger: Ledger) -> list[str]:
     studies = [s.study_instance_uid for s in ledger.studies.in_states([StudyState.PARKED])]
     jobs = [job.job_id for job in ledger.jobs.in_states(JobState.PARKED)]
     dead = ledger.deliveries.in_states(DeliveryState.DEAD)
-    return studies + jobs + [str(parcel.delivery.delivery_id) for parcel in dead]
+    deliveries = [str(parcel.delivery.delivery_id) for parcel in dead]
+    commitments = ledger.commitments.in_states(CommitmentState.DEAD)
+    return studies + jobs + deliveries + [commitment_name(one) for one in commitments]
 
 
 def _retry_one(ledger: Ledger, subject: str, now: float) -> bool:
     if subject.isdecimal() and len(subject) < 19:
         return ledger.deliveries.retry(int(subject), now)
+    if _COMMITMENT.fullmatch(subject):
+        return ledger.commitments.retry(int(subject[1:]), now)
     if "." in subject:
         return ledger.studies.retry(subject, now)
     retried = ledger.jobs.retry(subject, now)

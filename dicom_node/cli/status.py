@@ -14,18 +14,21 @@ from rich.table import Table
 from dicom_node.cli.console import make_console, make_table
 from dicom_node.config.settings import load_config
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.lifecycle import DeliveryState, JobState, StudyState
+from dicom_node.lifecycle import CommitmentState, DeliveryState, JobState, StudyState
+from dicom_node.model import Commitment
 
 _REFUSED = ("REJECTED", "REFUSED")
+_CONFLICTS = ("REPLACED", "KEPT_FIRST")
 _REFUSALS_SHOWN = 1000
 _OPEN_STUDIES = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.PARKED)
 _OPEN_JOBS = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
+_OPEN_COMMITMENTS = (CommitmentState.PENDING, CommitmentState.REPORTING, CommitmentState.DEAD)
 _OPEN_DELIVERIES = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.DEAD)
 
 
 @dataclass(frozen=True)
 class OpenItem:
-    """A study, job or delivery that has not come to its end."""
+    """A study, job, delivery or commitment that has not come to its end."""
 
     what: str
     name: str
@@ -46,6 +49,11 @@ class Refusal:
     reason: str
 
 
+def commitment_name(commitment: Commitment) -> str:
+    """Return what an operator calls a commitment: its number, told apart from a delivery's."""
+    return f"c{commitment.commitment_id}"
+
+
 def status(config_file: Path, as_json: bool, refused: bool) -> None:
     """Print what is open; with `refused`, whom and what the door and the engines refused."""
     ledger = Ledger(load_config(config_file).ledger_url)
@@ -54,6 +62,7 @@ def status(config_file: Path, as_json: bool, refused: bool) -> None:
     items = open_items(ledger, time.time())
     refusals = last_refusals(ledger) if as_json or refused else []
     refused_count = ledger.events.count(*_REFUSED) + ledger.jobs.counts().get(JobState.REFUSED, 0)
+    conflicts = ledger.events.count(*_CONFLICTS)
     counts = {
         "jobs": {str(state): n for state, n in ledger.jobs.counts().items()},
         "deliveries": {str(state): n for state, n in ledger.deliveries.counts().items()},
@@ -72,14 +81,17 @@ def status(config_file: Path, as_json: bool, refused: bool) -> None:
             often = f" ({refusal.times} times)" if refusal.times > 1 else ""
             console.print(f"{at} {refusal.what} {refusal.name}{often}: {refusal.reason}")
     else:
-        _print(console, items, counts, refused_count)
+        _print(console, items, counts, refused_count, conflicts)
 
 
 def last_refusals(ledger: Ledger) -> list[Refusal]:
-    """Return the associations, instances and jobs that were refused last, the latest first."""
+    """Return the associations, instances and jobs that were refused last, the latest first.
+
+    Also the instances that came again with other bytes: a person should know of them.
+    """
     refusals = [
         Refusal(event.subject_kind, event.subject, event.at, times, event.reason)
-        for event, times in ledger.events.summed(*_REFUSED, limit=_REFUSALS_SHOWN)
+        for event, times in ledger.events.summed(*_REFUSED, *_CONFLICTS, limit=_REFUSALS_SHOWN)
     ]
     refusals += [
         Refusal("job", job.job_id, job.updated_at, 1, f"{job.engine_name}: {job.reason}")
@@ -93,6 +105,7 @@ def _print(
     items: list[OpenItem],
     counts: dict[str, dict[str, int]],
     refusals: int,
+    conflicts: int,
 ) -> None:
     for name, by_state in counts.items():
         words = ", ".join(f"{n} {state}" for state, n in sorted(by_state.items())) or "none"
@@ -103,6 +116,10 @@ def _print(
         console.print("nothing is open")
     if refusals:
         console.print(f"{refusals} refused at the door or by an engine: see `status --refused`")
+    if conflicts:
+        console.print(
+            f"{conflicts} came again with other bytes under the same UID: see `status --refused`"
+        )
 
 
 def open_items(ledger: Ledger, now: float) -> list[OpenItem]:
@@ -139,6 +156,17 @@ def open_items(ledger: Ledger, now: float) -> list[OpenItem]:
             f"{parcel.result.kind} to {parcel.delivery.destination}: {parcel.delivery.reason}",
         )
         for parcel in ledger.deliveries.in_states(*_OPEN_DELIVERIES)
+    ]
+    items += [
+        OpenItem(
+            "commitment",
+            commitment_name(commitment),
+            commitment.state,
+            "",
+            now - commitment.updated_at,
+            f"report to {commitment.calling_ae_title}: {commitment.reason}",
+        )
+        for commitment in ledger.commitments.in_states(*_OPEN_COMMITMENTS)
     ]
     return items
 

@@ -102,8 +102,20 @@ class Loop:
                 else:
                     connection = self._connections.get(fd)
                     if connection is not None:
-                        connection.ready(event, self._scratch)
+                        self._serve(connection, event)
         self._end_all()
+
+    def close(self) -> None:
+        """Let go of what other threads may have used until they ended."""
+        os.close(self._wake)
+
+    def _serve(self, connection: Connection, event: int) -> None:
+        try:
+            connection.ready(event, self._scratch)
+        except Exception:
+            # our mistake costs this connection, not the others; the sender keeps its copy
+            log.exception("connection_failed", address=connection.address)
+            connection.end_now()
 
     def _woken(self) -> None:
         with suppress(BlockingIOError):
@@ -134,7 +146,6 @@ class Loop:
         for call in list(self._calls):  # the log's last answers: the rows are there already
             call()
         self._epoll.close()
-        os.close(self._wake)
 
     # ------------------------------------------------------------ connections
 

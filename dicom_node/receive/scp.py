@@ -71,6 +71,8 @@ class Receiver:
         Those beside storage and C-ECHO, by abstract syntax.
     on_durable : callable
         Told on the log's thread what has become durable.
+    on_failure : callable
+        Called when the door or the log cannot go on, by a mistake of ours.
     known_digest : callable, optional
         Looks into the ledger, for `receive.same_uid_other_bytes: refuse`.
     """
@@ -84,6 +86,7 @@ class Receiver:
         clock: Clock,
         services: Mapping[str, Service] | None = None,
         on_durable: Callable[[LogPiece], None] = lambda piece: None,
+        on_failure: Callable[[], None] = lambda: None,
         known_digest: KnownDigest | None = None,
         checkpoint: Checkpoint = pass_checkpoint,
         disk: LogDisk | None = None,
@@ -92,12 +95,15 @@ class Receiver:
         disk = disk or LogDisk()
         self._clock = clock
         self._on_durable = on_durable
+        self._on_failure = on_failure
         self._told = LOG_BEGIN
         folder = store.root / log_folder(name)
         self._pool = SegmentPool(
             folder, settings.segment_bytes, settings.segments_ready, disk, checkpoint
         )
-        self._log = ReceiveLog(self._pool, settings.segment_bytes, disk, self._written, checkpoint)
+        self._log = ReceiveLog(
+            self._pool, settings.segment_bytes, disk, self._written, checkpoint, on_failure
+        )
         self._large_files = LargeFileWriter(store, disk)
         plain, *secure = listeners
         doors = [Listener(plain)]
@@ -119,7 +125,6 @@ class Receiver:
             checkpoint,
         )
         self._thread = threading.Thread(target=self._run, name="door", daemon=True)
-        self.failed = threading.Event()
 
     def start(self) -> None:
         """Serve, on threads of its own."""
@@ -136,6 +141,7 @@ class Receiver:
         self._doorway.stop()
         self._log.stop()
         self._pool.stop()
+        self._loop.close()
 
     @property
     def durable(self) -> LogPlace:
@@ -147,8 +153,7 @@ class Receiver:
             self._loop.run(self._doorway)
         except Exception:
             log.exception("door_failed")
-            self.failed.set()
-            raise
+            self._on_failure()
 
     def _written(self, entries: list[Entry]) -> None:
         """Tell the owners of a batch, on the loop's thread; on the log's thread itself."""

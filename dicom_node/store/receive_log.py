@@ -80,6 +80,8 @@ class ReceiveLog:
     done : callable
         Told the entries of each batch, in order, on the log's thread: they are durable, or have
         their `error` set.
+    on_failure : callable
+        Called when the log cannot go on, by a mistake of ours.
     """
 
     def __init__(
@@ -89,12 +91,14 @@ class ReceiveLog:
         disk: LogDisk,
         done: Callable[[list[Entry]], None],
         checkpoint: Checkpoint = pass_checkpoint,
+        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._pool = pool
         self._segment_bytes = segment_bytes
         self._disk = disk
         self._done = done
         self._checkpoint = checkpoint
+        self._on_failure = on_failure
         self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
         self._notes = memoryview(mmap.mmap(-1, _BATCH_ENTRIES_MAX * BLOCK_BYTES))
         self._number = 0
@@ -124,6 +128,13 @@ class ReceiveLog:
         self._leave_segment()
 
     def _run(self) -> None:
+        try:
+            self._take_turns()
+        except Exception:
+            log.exception("receive_log_broken")
+            self._on_failure()
+
+    def _take_turns(self) -> None:
         while (first := self._queue.get()) is not None:
             batch, size = [first], first.record_bytes
             last = False

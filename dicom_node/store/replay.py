@@ -41,6 +41,8 @@ class LogPiece:
 HEADS_TOLD_MAX = 16384
 """Some 10 MB; a ledger that is so far behind reads them from the log."""
 
+_SEARCH_BYTES = 1 << 20
+
 LOG_BEGIN = LogPlace(0, 0)
 
 
@@ -59,7 +61,8 @@ def read_log(
         Up to where the writer says that it is durable; None for a log that has no writer.
     doubt_below : int
         In segments below this number, and wherever there is no writer, every byte of a record is
-        read: one that is not whole was never acknowledged, and ends its segment.
+        read. One that is not whole is passed over: it was never acknowledged, or the disk has lost
+        it since; whatever is whole behind it is not lost with it.
     """
     for number in segment_numbers(folder):
         if number < begin.segment_number or (end is not None and number > end.segment_number):
@@ -74,11 +77,25 @@ def read_log(
             while stop is None or offset < stop:
                 head = read_head(os.pread(fd, BLOCK_BYTES, offset), number, offset)
                 if head is None or (in_doubt and not _is_whole(fd, head)):
-                    break
+                    found = _next_head(fd, number, offset + BLOCK_BYTES) if in_doubt else None
+                    if found is None:
+                        break
+                    offset = found
+                    continue
                 offset += head.record_bytes
                 yield head, LogPlace(number, offset)
         finally:
             os.close(fd)
+
+
+def _next_head(fd: int, number: int, begin: int) -> int | None:
+    """Return where the next record's head lies, None if there is none."""
+    for offset in range(begin, os.fstat(fd).st_size, _SEARCH_BYTES):
+        piece = os.pread(fd, _SEARCH_BYTES, offset)
+        for at in range(0, len(piece), BLOCK_BYTES):
+            if read_head(piece[at : at + BLOCK_BYTES], number, offset + at) is not None:
+                return offset + at
+    return None
 
 
 def _is_whole(fd: int, head: RecordHead) -> bool:

@@ -33,7 +33,7 @@ LOG = "0"
 SEGMENT_BYTES = 16 * BLOCK_BYTES
 STARTS_MAX = 3
 STUDY, SERIES = "1.2.3.1", "1.2.3.1.1"
-FILE_META = bytes(128) + b"DICM" + b"as it may be " * 20
+FILE_META = bytes(128) + b"DICM" + b"as it may be " * 60
 
 
 def data_set_of(number: int) -> bytes:
@@ -174,7 +174,7 @@ class Run:
                 piece = content[begin : begin + BLOCK_BYTES]
                 block = memoryview(mmap.mmap(-1, BLOCK_BYTES))
                 block[: len(piece)] = piece
-                file.write(block, len(piece))
+                file.write([block], len(piece))
             file.finish(path)
         except StorageError:
             file.drop()

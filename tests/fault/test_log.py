@@ -111,13 +111,14 @@ STEPS: tuple[Callable[[Played], object], ...] = (
     lambda played: played.store_large(LARGE[0]),
     Played.advance,
     lambda played: played.store(*REFUSED),
-    lambda played: played.store(*FIRST),  # they are known: some segment holds nothing else,
+    lambda played: played.store(*FIRST),  # they are known: some segment holds nothing else
+    lambda played: played.store_large(LARGE[1]),  # but this, of which only the row stands there
     lambda played: played.store(*FIRST),
-    Played.advance,  # is released,
+    lambda played: played.store(*FIRST),
+    Played.advance,  # those that hold nothing new are released
     lambda played: played.store(14, 15),
     Played.start_again,
     lambda played: played.store(16, 17),  # and used again
-    lambda played: played.store_large(LARGE[1]),
     Played.store_the_rest,
     Played.store_the_rest,
     Played.advance,
@@ -192,7 +193,7 @@ def test_whichever_operation_fails_the_sender_knows_and_what_follows_is_kept(
         assert failing.platter.operations[n - 1].is_failed
         assert failing.kept == KEPT, f"operation {n}"
         found = failing.platter.after_cut(len(failing) + 1, worst)
-        assert recovered(found, None, tmp_path / f"{n}-cut") == KEPT.keys(), f"operation {n}"
+        assert KEPT.keys() <= recovered(found, None, tmp_path / f"{n}-cut"), f"operation {n}"
         shutil.rmtree(tmp_path / str(n))
 
 

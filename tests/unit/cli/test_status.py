@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.lifecycle import DeliveryState, JobState, StudyState
+from dicom_node.lifecycle import CommitmentState, DeliveryState, JobState, StudyState
+from dicom_node.model import ReferencedInstance
 from tests.unit.cli.sites import Site
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import STUDY, a_job, a_result, delivery_of, job_of, study_of
@@ -199,3 +200,48 @@ def test_retrying_nothing_says_what_to_name(busy: Site) -> None:
     result = busy.call("retry")
     assert result.exit_code == 1
     assert "name what `status` shows, or use --all" in result.output
+
+
+# ---------------------------------------------------------------- commitments and conflicts
+
+
+@pytest.fixture
+def asked(site: Site) -> Site:
+    """A node that owes a report, gave up on another, and got an instance with other bytes."""
+    wanted = [ReferencedInstance(rows.CT_IMAGE_STORAGE, "1.2.3")]
+    with site.ledger() as ledger:
+        ledger.commitments.request("1.2.3.77", "SCANNER", wanted, 900.0, 900.0)
+        dead = ledger.commitments.request("1.2.3.78", "SCANNER", wanted, 900.0, 900.0)
+        [started] = ledger.commitments.start([dead], 901.0)
+        assert ledger.commitments.give_up(started, "nobody answers", 902.0)
+        rows.receive(ledger, rows.an_instance(), rows.an_instance(content="other"))
+    return site
+
+
+def test_commitments_that_are_owed_or_dead_are_shown(asked: Site) -> None:
+    shown = json.loads(asked.call("status", "--json").output)["open"]
+    found = {item["name"]: item for item in shown if item["what"] == "commitment"}
+    assert {name: item["state"] for name, item in found.items()} == {"c1": "PENDING", "c2": "DEAD"}
+    assert found["c2"]["reason"] == "report to SCANNER: nobody answers"
+
+
+@pytest.mark.parametrize("subject", ["c2", "--all"])
+def test_a_dead_commitment_is_reported_again(subject: str, asked: Site) -> None:
+    result = asked.call("retry", subject)
+    assert result.exit_code == 0
+    assert "c2 is tried again" in result.output
+    with asked.ledger() as ledger:
+        commitment = ledger.commitments.get(2)
+        assert commitment is not None
+        assert commitment.state is CommitmentState.PENDING
+
+
+@pytest.mark.parametrize("subject", ["c1", "c3"])
+def test_a_commitment_that_is_owed_or_unknown_is_not_tried_again(subject: str, asked: Site) -> None:
+    assert asked.call("retry", subject).exit_code == 1
+
+
+def test_an_instance_that_came_with_other_bytes_is_an_alarm(asked: Site) -> None:
+    assert "1 came again with other bytes under the same UID" in asked.call("status").output
+    refused = asked.call("status", "--refused").output
+    assert f"instance {rows.an_instance().sop_instance_uid}: received again with another" in refused

@@ -75,7 +75,7 @@ class WriterAtOnce(LargeFileWriter):
     def write(
         self, file: LargeFile, block: memoryview, used: int, done: Callable[[], None]
     ) -> None:
-        self._do(file, lambda: file.write(block, used))
+        self._do(file, lambda: file.write([block], used))
         done()
 
     def finish(self, file: LargeFile, relative: str, done: Callable[[], None]) -> None:

@@ -328,12 +328,12 @@ def test_a_large_instance_needs_no_more_blocks_than_a_small_one(place: Place) ->
 def test_it_waits_where_the_disk_does_not_keep_up(tmp_path: Path) -> None:
     place = Place(tmp_path, is_slow=True)
     arriving = place.arriving()
-    data_set = a_data_set(8 * MIB)
-    write(arriving, data_set[: 3 * MIB])
+    data_set = a_data_set(12 * MIB)
+    write(arriving, data_set[: 7 * MIB])
     before = arriving.must_wait
-    write(arriving, data_set[3 * MIB : 4 * MIB + BLOCK_BYTES])
+    write(arriving, data_set[7 * MIB : 8 * MIB + BLOCK_BYTES])
     assert (before, arriving.must_wait) == (False, True)
-    assert arriving.blocks_under_way == 4
+    assert arriving.blocks_under_way == 8
     place.give_back()
     after = arriving.must_wait
     assert (after, arriving.blocks_under_way) == (False, 0)
