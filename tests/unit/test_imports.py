@@ -39,6 +39,7 @@ DOORS = {
     "highdicom": ("encode",),
     "sqlalchemy": ("ledger",),
     "alembic": ("ledger",),
+    "xxhash": ("store", "receive"),
     "onnxruntime": ("infer.runtimes",),
     "typer": ("cli", "harness.demo"),
     "rich": ("cli", "harness.demo"),
