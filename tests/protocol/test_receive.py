@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Iterator
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+import pydicom
 import pytest
 from pydicom._uid_dict import UID_dictionary
 from pynetdicom import AE, AllStoragePresentationContexts, build_context
 
 from dicom_node.harness.scanner import echo, send
+from dicom_node.store.reading import StoredFile
 from tests.door import Door
-from tests.node_process import wait_until
+from tests.factories import STUDY, make_instance, write
+from tests.node_process import ROOT, node_without_engines, wait_until
 
 CONTEXTS_MAX = 128  # PS3.8 9.3.2.2: odd IDs from 1 to 255
 TRANSFER_SYNTAXES = [u for u, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax"]
@@ -87,3 +94,89 @@ def test_below_the_floor_of_free_space_the_sender_keeps_its_copy(
         [event] = door.ledger.events.named("REFUSED")
         assert "free_bytes_min" in event.reason
         assert echo("127.0.0.1", door.port, called="DICOM_NODE") == 0
+
+
+# ------------------------------------------------------------ where instances lie
+
+
+@pytest.fixture
+def of_all_sizes(tmp_path: Path) -> list[Path]:
+    """Return instances of some kilobytes, a megabyte and over 4 MB."""
+    return [
+        write(make_instance(np.full((rows, 1024), rows, np.int16), number=number), tmp_path / name)
+        for number, (rows, name) in enumerate(
+            [(8, "small.dcm"), (512, "medium.dcm"), (3000, "large.dcm")], 1
+        )
+    ]
+
+
+def test_an_instance_can_be_taken_out_by_the_commands_of_the_guide(
+    tmp_path: Path, of_all_sizes: list[Path]
+) -> None:
+    guide = (ROOT / "docs" / "operator.md").read_text()
+    command = "tail -c +$((8392704 + 1)) log/0/0000000007.segment | head -c 527014 > one.dcm"
+    assert f"log/0/0000000007.segment@8392704+527014\n    {command}" in guide
+    with Door(tmp_path / "door") as door:
+        send(of_all_sizes[:2], "127.0.0.1", door.port, called="DICOM_NODE")
+        for instance in door.catch_up().studies.instances(STUDY):
+            segment, offset, size = re.split("[@+]", instance.path)
+            ours = command.replace("log/0/0000000007.segment", segment)
+            ours = ours.replace("8392704", offset).replace("527014", size)
+            subprocess.run(["sh", "-c", ours], cwd=door.store.root, check=True)
+            taken_out = pydicom.dcmread(door.store.root / "one.dcm")
+            assert taken_out.SOPInstanceUID == instance.sop_instance_uid
+            assert taken_out.file_meta.SourceApplicationEntityTitle == "SCANNER"
+
+
+def test_what_is_over_four_megabytes_is_a_file_and_the_rest_lies_in_the_log(
+    tmp_path: Path, of_all_sizes: list[Path]
+) -> None:
+    with Door(tmp_path / "door") as door:
+        send(of_all_sizes, "127.0.0.1", door.port, called="DICOM_NODE")
+        instances = door.catch_up().studies.instances(STUDY)
+        folders = [instance.path.split("/")[0] for instance in instances]
+        assert folders == ["log", "log", "instances"]
+        for file, instance in zip(of_all_sizes, instances, strict=True):
+            kept = door.store.file(instance.path)
+            assert pydicom.dcmread(BytesIO(kept.read_bytes())) == pydicom.dcmread(file)
+            assert len(kept.read_bytes()) == instance.size_bytes
+            assert StoredFile.at(door.store.root, instance.path).exists()
+
+
+def test_a_ledger_that_was_lost_is_made_anew_from_the_logs(
+    tmp_path: Path, of_all_sizes: list[Path], free_port: int
+) -> None:
+    node = node_without_engines(tmp_path / "node", free_port).start()
+    ledger = node.ledger()
+    send(of_all_sizes, "127.0.0.1", free_port, called="DICOM_NODE")
+    wait_until(lambda: len(ledger.studies.instances(STUDY)) == 3, 30, "the rows")
+    before = ledger.studies.instances(STUDY)
+    ledger.close()
+    assert node.stop() == 0
+    for file in node.data.glob("ledger.sqlite*"):
+        file.unlink()
+    node.start()
+    ledger = node.ledger()
+    assert ledger.studies.instances(STUDY) == before
+    ledger.close()
+    assert node.stop() == 0
+
+
+def test_what_is_kept_ready_may_be_deleted_while_the_node_is_stopped(
+    tmp_path: Path, of_all_sizes: list[Path], free_port: int
+) -> None:
+    node = node_without_engines(tmp_path / "node", free_port).start()
+    send(of_all_sizes[:1], "127.0.0.1", free_port, called="DICOM_NODE")
+    assert node.stop() == 0
+    for pattern in ("free-*.segment", "*.part"):
+        for file in (node.data / "log" / "0").glob(pattern):
+            file.unlink()
+    node.start()
+    send(of_all_sizes[1:], "127.0.0.1", free_port, called="DICOM_NODE")
+    ledger = node.ledger()
+    wait_until(lambda: len(ledger.studies.instances(STUDY)) == 3, 30, "the rows")
+    for file, instance in zip(of_all_sizes, ledger.studies.instances(STUDY), strict=True):
+        kept = StoredFile.at(node.data, instance.path)
+        assert pydicom.dcmread(BytesIO(kept.read_bytes())) == pydicom.dcmread(file)
+    ledger.close()
+    assert node.stop() == 0
