@@ -26,11 +26,14 @@ _RESERVE_BYTES = 64 << 20
 class LargeFile:
     """One file in the making; used by the writer's thread alone."""
 
-    def __init__(self, store: LocalStore, disk: LogDisk) -> None:
+    def __init__(
+        self, store: LocalStore, disk: LogDisk, reserve_bytes: int = _RESERVE_BYTES
+    ) -> None:
         self._store = store
         self._disk = disk
         self._part = store.incoming / f"{uuid.uuid4().hex}.part"
         self._fd = -1
+        self._reserve_bytes = reserve_bytes
         self._reserved = 0
         self._written = 0
         self.error: StorageError | None = None
@@ -48,11 +51,11 @@ class LargeFile:
         before = sum(map(len, whole))
         with translated(self._part):
             if self._fd < 0:
-                self._fd = self._disk.create(self._part, _RESERVE_BYTES)
-                self._reserved = _RESERVE_BYTES
+                self._fd = self._disk.create(self._part, self._reserve_bytes)
+                self._reserved = self._reserve_bytes
             if self._written + before + size > self._reserved:
-                self._disk.reserve(self._fd, self._reserved, _RESERVE_BYTES)
-                self._reserved += _RESERVE_BYTES
+                self._disk.reserve(self._fd, self._reserved, self._reserve_bytes)
+                self._reserved += self._reserve_bytes
             self._disk.write(self._fd, [*whole, last[:size]], self._written)
         self._written += before + used
 

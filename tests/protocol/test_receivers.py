@@ -12,7 +12,7 @@ import pytest
 
 from dicom_node.errors import PeerUnreachable
 from dicom_node.harness.answers import Accepted, Closed
-from dicom_node.harness.pdu import Context
+from dicom_node.harness.pdu import Context, associate_rq
 from dicom_node.harness.peer import ScriptedPeer
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.model import Instance
@@ -74,6 +74,7 @@ class Pair:
         """Let only the receiver of this log run."""
         [other] = [self.pid(name) for name in CHILDREN if name != log]
         os.kill(other, signal.SIGSTOP)
+        wait_until(lambda: _is_stopped(other), 10, "the stop")
         try:
             yield
         finally:
@@ -87,9 +88,10 @@ class Pair:
         waiting: list[ScriptedPeer] = []
         with self.only(log):
             while True:
-                peer = ScriptedPeer("127.0.0.1", self.node.port, 1.0).connect()
+                peer = ScriptedPeer("127.0.0.1", self.node.port).connect()
+                peer.send(associate_rq(CONTEXTS, called="DICOM_NODE"))
                 try:
-                    answer = peer.associate(CONTEXTS, called="DICOM_NODE")
+                    answer = peer.receive(1.0)
                 except TimeoutError:
                     waiting.append(peer)
                     assert len(waiting) < 20
@@ -109,6 +111,12 @@ class Pair:
     def stop(self) -> int:
         self.ledger.close()
         return self.node.stop()
+
+
+def _is_stopped(pid: int) -> bool:
+    """Return whether no thread of a process runs any more: a signal takes its time."""
+    states = [stat.read_text() for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(state.rpartition(")")[2].split()[0] == "T" for state in states)
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ class Platter:
         self.operations: list[Operation] = []
         self._fail_at = fail_at
         self._failure = failure
-        self._fails_next: set[Kind] = set()
+        self._fails_next: dict[Kind, Failure] = {}
         old = sorted(path for path in root.rglob("*") if path.is_file())
         self._old = {number: path.read_bytes() for number, path in enumerate(old)}
         self._old_places = dict(enumerate(old))
@@ -124,9 +124,9 @@ class Platter:
     def __len__(self) -> int:
         return len(self.operations)
 
-    def fail_next(self, kind: Kind) -> None:
+    def fail_next(self, kind: Kind, failure: Failure = broken) -> None:
         """Let the next operation of a kind fail."""
-        self._fails_next.add(kind)
+        self._fails_next[kind] = failure
 
     @contextmanager
     def told(self, operation: Operation, in_part: Callable[[], object] = int) -> Iterator[None]:
@@ -138,15 +138,13 @@ class Platter:
             Does what the failure leaves.
         """
         self.operations.append(operation)
+        failure = self._fails_next.pop(operation.kind, None)
         if len(self) == self._fail_at:
+            failure = self._failure
+        if failure is not None:
             operation.is_failed = True
             in_part()
-            raise self._failure()
-        if operation.kind in self._fails_next:
-            self._fails_next.discard(operation.kind)
-            operation.is_failed = True
-            in_part()
-            raise broken()
+            raise failure()
         yield
 
     def new_file(self, path: Path) -> int:
@@ -288,11 +286,10 @@ class NotingLogDisk(LogDisk):
         self._files.clear()
 
     def make_folder(self, folder: Path) -> None:
-        root = self._platter.root
-        for one in reversed([f for f in [folder, *folder.parents] if root in f.parents]):
+        for one in reversed([folder, *folder.parents]):
             if not one.exists():
                 with self._platter.told(Operation(Kind.MAKE_FOLDER, one)):
-                    one.mkdir()
+                    pass
         super().make_folder(folder)
 
     def create(self, path: Path, size: int) -> int:
