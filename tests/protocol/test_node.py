@@ -159,9 +159,13 @@ def test_an_archive_that_is_down_is_shown_with_its_reason_and_served_when_it_is_
     running.archive.stop()
     running.send([xray])
     wait_until(lambda: _postponed(running) == 2, what="two failed attempts")
-    shown = [item for item in running.status()["open"] if item["what"] == "delivery"]
-    assert len(shown) == 2
-    assert all("cannot be reached" in item["reason"] for item in shown)
+
+    def are_shown_with_their_reason() -> bool:
+        # while an attempt is under way, that is what is shown
+        shown = [item for item in running.status()["open"] if item["what"] == "delivery"]
+        return ["cannot be reached" in item["reason"] for item in shown] == [True, True]
+
+    wait_until(are_shown_with_their_reason, what="both with their reason")
     running.archive.start()
     assert running.node.run_cli("retry", "--all").returncode == 0
     running.wait_done()
