@@ -16,12 +16,13 @@ from pathlib import Path
 import structlog
 
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
-from dicom_node.errors import DicomNodeError
+from dicom_node.errors import DicomNodeError, InvariantBroken
 from dicom_node.ledger.arrivals import (
     Arrival,
     AssociationClosed,
     AssociationOpened,
     LoggedRow,
+    NotedEvent,
     OnConflict,
 )
 from dicom_node.ledger.associations import AssociationEnd
@@ -43,6 +44,8 @@ log = structlog.get_logger()
 
 LOGS_FOLDER = "log"
 """Below the store's root; each receiver has a folder of its own in it, named by its number."""
+
+_Batch = list[tuple[LoggedRow, LogPlace]]
 
 _BATCH_ROWS_MAX = 512
 _AGAIN_AFTER_FAILURE_S = 1.0
@@ -123,6 +126,11 @@ class Ingest:
             state.open.clear()
         return len(lost)
 
+    def place(self, name: str) -> LogPlace:
+        """Return up to where the ledger has a log."""
+        with self._reading:
+            return self._state(name).place
+
     def advance(self, name: str, piece: LogPiece) -> int:
         """Take what the writer of a log says is durable; return how many records.
 
@@ -151,17 +159,37 @@ class Ingest:
         self, name: str, state: _Log, records: Iterable[tuple[RecordHead, LogPlace]]
     ) -> int:
         count = 0
-        for rows, place in _batches(name, state.place, records):
+        for batch in _batches(name, state.place, records):
             self._checkpoint("ingest.read")
-            arrivals = self._ledger.arrivals.record(
-                rows, name, (place.segment_number, place.offset), self._on_conflict
-            )
-            self._checkpoint("ingest.recorded")
-            state.took(place, rows, arrivals, self._disk)
-            self._checkpoint("ingest.released")
-            count += len(rows)
-            self._tell(rows, arrivals)
+            try:
+                self._record_batch(name, state, batch)
+            except InvariantBroken:
+                for one in batch:
+                    self._record_alone(name, state, one)
+            count += len(batch)
         return count
+
+    def _record_batch(self, name: str, state: _Log, batch: _Batch) -> None:
+        rows, place = [row for row, _ in batch], batch[-1][1]
+        arrivals = self._ledger.arrivals.record(
+            rows, name, (place.segment_number, place.offset), self._on_conflict
+        )
+        self._checkpoint("ingest.recorded")
+        state.took(place, rows, arrivals, self._disk)
+        self._checkpoint("ingest.released")
+        self._tell(rows, arrivals)
+
+    def _record_alone(self, name: str, state: _Log, one: tuple[LoggedRow, LogPlace]) -> None:
+        """Record one row; one that no database takes may not hold up all that follow."""
+        row, place = one
+        try:
+            self._record_batch(name, state, [one])
+        except InvariantBroken as error:
+            where = f"log {name}, segment {place.segment_number}, before {place.offset}"
+            log.error("record_set_aside", where=where, kind=type(row).__name__)
+            reason = f"{error.message}; it stays in {where}"
+            event = NotedEvent(self._clock(), "node", "ingest", "RECORD_SET_ASIDE", reason)
+            self._record_batch(name, state, [(event, place)])
 
     def _tell(self, rows: list[LoggedRow], arrivals: list[tuple[Instance, Arrival]]) -> None:
         for instance, arrival in arrivals:
@@ -178,18 +206,19 @@ class Ingest:
 
 def _batches(
     name: str, place: LogPlace, records: Iterable[tuple[RecordHead, LogPlace]]
-) -> Iterator[tuple[list[LoggedRow], LogPlace]]:
-    """Yield rows with the place after them; a batch ends with its segment."""
+) -> Iterator[_Batch]:
+    """Yield rows, each with the place after it; a batch ends with its segment."""
     folder = log_folder(name)
-    rows: list[LoggedRow] = []
+    batch: _Batch = []
     for head, after in records:
-        if rows and (len(rows) == _BATCH_ROWS_MAX or after.segment_number != place.segment_number):
-            yield rows, place
-            rows = []
-        rows.append(row_of(head, folder))
+        is_other_segment = after.segment_number != place.segment_number
+        if batch and (len(batch) == _BATCH_ROWS_MAX or is_other_segment):
+            yield batch
+            batch = []
+        batch.append((row_of(head, folder), after))
         place = after
-    if rows:
-        yield rows, place
+    if batch:
+        yield batch
 
 
 def _end(head: RecordHead) -> int:
