@@ -18,7 +18,7 @@ from dicom_node.lifecycle import CommitmentState, DeliveryState, JobState, Study
 from dicom_node.model import Commitment
 
 _REFUSED = ("REJECTED", "REFUSED")
-_CONFLICTS = ("REPLACED", "KEPT_FIRST")
+_DOUBTFUL = ("REPLACED", "KEPT_FIRST", "UNREADABLE")
 _REFUSALS_SHOWN = 1000
 _OPEN_STUDIES = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.PARKED)
 _OPEN_JOBS = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
@@ -62,7 +62,7 @@ def status(config_file: Path, as_json: bool, refused: bool) -> None:
     items = open_items(ledger, time.time())
     refusals = last_refusals(ledger) if as_json or refused else []
     refused_count = ledger.events.count(*_REFUSED) + ledger.jobs.counts().get(JobState.REFUSED, 0)
-    conflicts = ledger.events.count(*_CONFLICTS)
+    doubtful = ledger.events.count(*_DOUBTFUL)
     counts = {
         "jobs": {str(state): n for state, n in ledger.jobs.counts().items()},
         "deliveries": {str(state): n for state, n in ledger.deliveries.counts().items()},
@@ -81,17 +81,18 @@ def status(config_file: Path, as_json: bool, refused: bool) -> None:
             often = f" ({refusal.times} times)" if refusal.times > 1 else ""
             console.print(f"{at} {refusal.what} {refusal.name}{often}: {refusal.reason}")
     else:
-        _print(console, items, counts, refused_count, conflicts)
+        _print(console, items, counts, refused_count, doubtful)
 
 
 def last_refusals(ledger: Ledger) -> list[Refusal]:
     """Return the associations, instances and jobs that were refused last, the latest first.
 
-    Also the instances that came again with other bytes: a person should know of them.
+    Also the instances that are kept, but came again with other bytes or cannot be read: a person
+    should know of them.
     """
     refusals = [
         Refusal(event.subject_kind, event.subject, event.at, times, event.reason)
-        for event, times in ledger.events.summed(*_REFUSED, *_CONFLICTS, limit=_REFUSALS_SHOWN)
+        for event, times in ledger.events.summed(*_REFUSED, *_DOUBTFUL, limit=_REFUSALS_SHOWN)
     ]
     refusals += [
         Refusal("job", job.job_id, job.updated_at, 1, f"{job.engine_name}: {job.reason}")
@@ -105,7 +106,7 @@ def _print(
     items: list[OpenItem],
     counts: dict[str, dict[str, int]],
     refusals: int,
-    conflicts: int,
+    doubtful: int,
 ) -> None:
     for name, by_state in counts.items():
         words = ", ".join(f"{n} {state}" for state, n in sorted(by_state.items())) or "none"
@@ -116,9 +117,10 @@ def _print(
         console.print("nothing is open")
     if refusals:
         console.print(f"{refusals} refused at the door or by an engine: see `status --refused`")
-    if conflicts:
+    if doubtful:
         console.print(
-            f"{conflicts} came again with other bytes under the same UID: see `status --refused`"
+            f"{doubtful} kept, but came again with other bytes or cannot be read: "
+            "see `status --refused`"
         )
 
 

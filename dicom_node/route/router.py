@@ -40,8 +40,8 @@ class SeriesRouting:
     attributes: Attributes
     outcomes: tuple[RuleOutcome, ...]
     orders: tuple[Order, ...]
-    unreadable: int
-    """How many of its instances have a header that cannot be parsed."""
+    unreadable: tuple[str, ...]
+    """The SOP Instance UIDs of those whose header cannot be parsed."""
 
 
 class Router:
@@ -113,12 +113,12 @@ class Router:
     def _examine(
         self, series_instance_uid: str, instances: list[Instance], keywords: Collection[str]
     ) -> SeriesRouting:
-        headers = []
+        headers, unreadable = [], []
         for instance in instances:
             try:
                 headers.append(read_header_of(self._store.file(instance.path), keywords))
             except StudyUnusable:
-                continue
+                unreadable.append(instance.sop_instance_uid)
         attributes: Attributes = {
             **attributes_of(headers),
             "instance_count": (str(len(instances)),),
@@ -131,8 +131,15 @@ class Router:
             attributes,
             outcomes,
             tuple(orders(outcomes)),
-            unreadable=len(instances) - len(headers),
+            unreadable=tuple(unreadable),
         )
+
+    def _mark_unreadable(self, sop_instance_uids: Sequence[str], now: float) -> None:
+        """Leave an event for each instance that is kept, and that nobody will be able to use."""
+        for uid in sop_instance_uids:
+            if not any(event.event == "UNREADABLE" for event in self._ledger.events.of(uid)):
+                reason = "its header cannot be parsed; have the sender send it again"
+                self._ledger.events.record(now, ("instance", uid), "UNREADABLE", reason)
 
     def _record(self, study: Study, routing: Sequence[SeriesRouting]) -> None:
         now = self._clock()
@@ -143,6 +150,7 @@ class Router:
         self._checkpoint("route.decided")
         if self._ledger.jobs.route(study, jobs, reason, now):
             self._checkpoint("route.recorded")
+            self._mark_unreadable([uid for series in routing for uid in series.unreadable], now)
             log.info(
                 "study_routed",
                 study_instance_uid=study.study_instance_uid,
@@ -184,7 +192,7 @@ def job_id(instances: Sequence[Instance], engine_name: str, engine: EngineLabel)
 def routing_reason(routing: Sequence[SeriesRouting]) -> str:
     """Return in one sentence what matched, or why nothing did."""
     matched = [f"{o.rule} -> {o.engine}" for series in routing for o in series.orders]
-    unreadable = sum(series.unreadable for series in routing)
+    unreadable = sum(len(series.unreadable) for series in routing)
     broken = f"; {unreadable} instances cannot be parsed" if unreadable else ""
     if matched:
         return ", ".join(dict.fromkeys(matched)) + broken

@@ -242,6 +242,6 @@ def test_a_commitment_that_is_owed_or_unknown_is_not_tried_again(subject: str, a
 
 
 def test_an_instance_that_came_with_other_bytes_is_an_alarm(asked: Site) -> None:
-    assert "1 came again with other bytes under the same UID" in asked.call("status").output
+    assert "1 kept, but came again with other bytes" in asked.call("status").output
     refused = asked.call("status", "--refused").output
     assert f"instance {rows.an_instance().sop_instance_uid}: received again with another" in refused

@@ -111,6 +111,9 @@ def test_headers_that_cannot_be_parsed_are_counted_and_the_rest_decides(site: Si
     site.router().turn()
     study = rows.study_of(site.ledger, factories.STUDY)
     assert study.reason == "lungs -> ct_lungs; 1 instances cannot be parsed"
+    [marked] = site.ledger.events.named("UNREADABLE")
+    assert marked.subject_kind == "instance"
+    assert marked.reason.startswith("its header cannot be parsed")
 
 
 def test_a_study_of_which_nothing_can_be_parsed_is_routed_to_nothing(site: Site) -> None:
