@@ -26,7 +26,8 @@ from dicom_node.receive.upper_layer import State, UpperLayer
 
 _LINGER_S = 2.0
 """How long we wait for the peer to close after the end (ARTIM, PS3.8 9.1.5)."""
-_READS_A_TURN = 16
+_TLS_RECORD_BYTES = 1 << 14
+_CLOSED = "the peer closed the connection without a release"
 _ROOM_BYTES_MIN = 1 << 14
 _BEHIND_ROOM_BYTES = 1 << 12
 _STALL_SHORTEST_S = 0.03
@@ -80,6 +81,8 @@ class Connection:
         self._unsent = bytearray()
         self._sent_at = 0.0
         self._is_held = False
+        self._was_deaf = False
+        self._scratch: memoryview | None = None
         self._events = _READ
         self._is_closed = False
         self._has_spoken = False
@@ -121,6 +124,7 @@ class Connection:
 
     def ready(self, events: int, scratch: memoryview) -> None:
         """Read or write, as the socket is ready to."""
+        self._scratch = scratch
         if self._is_shaking_hands:
             self._go_on_shaking()
             return
@@ -203,30 +207,55 @@ class Connection:
     # ------------------------------------------------------------ reading
 
     def _read(self, scratch: memoryview) -> None:
-        for _ in range(_READS_A_TURN if self._tls is not None else 1):
-            if self._is_deaf or self._is_closed:
-                return
-            room = self._upper.room() if self._tls is None else None
+        """Read what is there, once: the loop comes again if there is more."""
+        if self._is_deaf or self._is_closed:
+            return
+        if self._tls is not None:
+            self._read_tls(self._tls, scratch)
+            return
+        room = self._upper.room()
+        try:
+            if room is not None and len(room) >= _ROOM_BYTES_MIN:
+                count = self._read_into(room, scratch)
+            else:
+                room, count = None, self._sock.recv_into(scratch)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lost(_broken(error))
+            return
+        if count:
+            self._take(room, scratch, count)
+        else:
+            self._lost(_CLOSED)
+
+    def _read_tls(self, tls: ssl.SSLSocket, scratch: memoryview) -> None:
+        """Read record by record, each of 16 KiB at most, as much as there is room for."""
+        filled, lost = 0, ""
+        while filled + _TLS_RECORD_BYTES <= len(scratch) and not lost:
             try:
-                if room is not None and len(room) >= _ROOM_BYTES_MIN:
-                    count = self._read_into(room, scratch)
-                else:
-                    count = self._sock.recv_into(scratch)
-                    room = None
-            except (BlockingIOError, ssl.SSLWantReadError):
-                return
+                count = tls.recv_into(scratch[filled:])
+            except ssl.SSLWantReadError:
+                break
             except ssl.SSLWantWriteError:
                 self._set_events(_READ | _WRITE)
-                return
+                break
             except OSError as error:
-                self._lost(f"the connection broke: {error.strerror or type(error).__name__}")
-                return
-            if not count:
-                self._lost("the peer closed the connection without a release")
-                return
-            self._take(room, scratch, count)
-        if self._tls is not None and self._tls.pending():
-            # what OpenSSL has decrypted already does not make the socket readable
+                lost = _broken(error)
+                break
+            filled += count
+            lost = "" if count else _CLOSED
+        if filled:
+            self._take(None, scratch, filled)
+        if lost:
+            self._lost(lost)
+        elif tls.pending():
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Look again soon: what OpenSSL has decrypted already does not make the socket readable."""
+        scratch = self._scratch
+        if scratch is not None:
             self._doorway.call_soon(lambda: self._read(scratch))
 
     def _read_into(self, room: memoryview, scratch: memoryview) -> int:
@@ -308,7 +337,11 @@ class Connection:
         self._want()
 
     def _want(self) -> None:
-        events = 0 if self._is_deaf else _READ
+        is_deaf = self._is_deaf
+        if self._tls is not None and self._was_deaf and not is_deaf:
+            self._read_on()
+        self._was_deaf = is_deaf
+        events = 0 if is_deaf else _READ
         self._set_events(events | _WRITE if self._unsent else events)
 
     def _set_events(self, events: int) -> None:
@@ -325,3 +358,7 @@ class Connection:
         self._forget(self.fileno)
         with suppress(OSError):
             self._sock.close()
+
+
+def _broken(error: OSError) -> str:
+    return f"the connection broke: {error.strerror or type(error).__name__}"
