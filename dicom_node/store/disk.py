@@ -8,6 +8,7 @@ synced ones through the page cache do.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ class LogDisk:
         for begin in range(0, len(buffers), _IOVECS_MAX):
             part = buffers[begin : begin + _IOVECS_MAX]
             size = sum(map(len, part))
-            if os.pwritev(fd, part, at) != size:
+            if _pwritev(fd, part, at) != size:
                 raise OSError(errno.EIO, "a write ended early")
             at += size
 
@@ -91,6 +92,18 @@ class LogDisk:
         try:
             return os.open(path, flags | os.O_DIRECT, 0o640)
         except OSError as error:
-            if error.errno != errno.EINVAL:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
                 raise
         return os.open(path, flags, 0o640)
+
+
+def _pwritev(fd: int, buffers: Sequence[memoryview], offset: int) -> int:
+    """Write, and do without direct writes where a file system takes them only to refuse each."""
+    try:
+        return os.pwritev(fd, buffers, offset)
+    except OSError as error:
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP) or not flags & os.O_DIRECT:
+            raise
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~os.O_DIRECT)
+    return os.pwritev(fd, buffers, offset)
