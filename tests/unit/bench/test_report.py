@@ -85,7 +85,8 @@ def test_a_tree_of_processes_is_counted_with_the_children_that_ended() -> None:
         assert found[0] == parent.pid
         assert cpu_s(found) >= 0.2
         assert memory_bytes(found) > memory_bytes(found[:1]) > 1_000_000
-        assert memory_bytes(found, "VmHWM") >= memory_bytes(found)
+        # the kernel keeps both counts roughly, and each for itself
+        assert memory_bytes(found, "VmHWM") >= 0.9 * memory_bytes(found)
         assert threads(found) == 2
         parent.communicate("\n")
     assert tree(parent.pid) == [parent.pid]
