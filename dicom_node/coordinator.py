@@ -12,6 +12,7 @@ from dicom_node.assemble.assembler import Assembler
 from dicom_node.clock import Clock
 from dicom_node.errors import DicomNodeError
 from dicom_node.executor.port import Executor, Task
+from dicom_node.history.keeper import Stopped
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import CommitmentState, DeliveryState, JobState
 from dicom_node.model import Priority
@@ -92,7 +93,8 @@ class Coordinator:
         now = self._clock()
         for job in self._ledger.jobs.ready(now):
             self._executor.submit(Task(INFER_LANE, job.job_id, job.priority))
-        for destination, priority in self._ledger.deliveries.destinations_ready(now):
+        ready = self._ledger.deliveries.destinations_ready(now)
+        for destination, priority in ready + self._ledger.forwards.destinations_ready(now):
             self._executor.submit(Task(self._lane(destination), destination, priority))
         for ae_title in self._ledger.commitments.requestors_ready(now):
             self._executor.submit(Task(self._commit_lane(ae_title), ae_title, Priority.ROUTINE))
@@ -105,6 +107,7 @@ class Coordinator:
         """
         running = self._ledger.jobs.in_states(JobState.RUNNING)
         sending = self._ledger.deliveries.in_states(DeliveryState.SENDING)
+        forwarding = self._ledger.forwards.in_states(DeliveryState.SENDING)
         reporting = self._ledger.commitments.in_states(CommitmentState.REPORTING)
         in_hand = self._executor.running()
         now = self._clock()
@@ -117,6 +120,11 @@ class Coordinator:
             if (self._lane(delivery.destination), delivery.destination) not in in_hand:
                 self._ledger.deliveries.interrupt(
                     delivery, "the node stopped while it was sent", now
+                )
+        for forward in forwarding:
+            if (self._lane(forward.destination), forward.destination) not in in_hand:
+                self._ledger.forwards.interrupt(
+                    forward, "the node stopped while it was forwarded", now
                 )
         for commitment in reporting:
             ae_title = commitment.calling_ae_title
@@ -138,6 +146,8 @@ class Coordinator:
     def _guarded(self, stage: str, take_turn: Callable[[], T]) -> T | None:
         try:
             return take_turn()
+        except Stopped:
+            return None
         except Exception as error:
             log.exception("stage_failed", stage=stage)
             reason = error.message if isinstance(error, DicomNodeError) else type(error).__name__

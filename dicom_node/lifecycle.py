@@ -29,6 +29,8 @@ class StudyEvent(StrEnum):
     COMPLETED = "COMPLETED"
     ROUTED = "ROUTED"
     ROUTING_FAILED = "ROUTING_FAILED"
+    HELD = "HELD"
+    FOUND = "FOUND"
     RETRIED = "RETRIED"
 
 
@@ -94,8 +96,12 @@ STUDY_MOVES: Mapping[tuple[StudyState, StudyEvent], StudyState] = {
     (StudyState.COMPLETE, StudyEvent.ROUTED): StudyState.ROUTED,
     # a rule could not be applied to this study: a person decides
     (StudyState.COMPLETE, StudyEvent.ROUTING_FAILED): StudyState.PARKED,
+    # a rule holds it: a person decides
+    (StudyState.COMPLETE, StudyEvent.HELD): StudyState.PARKED,
     # the person decided
     (StudyState.PARKED, StudyEvent.RETRIED): StudyState.COMPLETE,
+    # an engine has found what a rule waits for
+    (StudyState.ROUTED, StudyEvent.FOUND): StudyState.COMPLETE,
     # routed once more: an engine was replaced, or a person changed the rules
     (StudyState.ROUTED, StudyEvent.RETRIED): StudyState.COMPLETE,
     # a late instance opens the next revision

@@ -56,6 +56,8 @@ class Study:
     revision: int
     reason: str
     updated_at: float
+    released_revision: int = 0
+    """The revision that a person let pass every rule that holds it."""
 
 
 # ---------------------------------------------------------------- what peers asked and announced
@@ -185,6 +187,10 @@ class Job:
     updated_at: float
     summary: str = ""
     """The finding in words, once there is one."""
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    """Of the engine, where the rule sets them."""
+    facts: Attributes = field(default_factory=dict)
+    """The finding as rules may ask for it."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """What each beat of the work took, by name."""
 
@@ -213,6 +219,39 @@ class Delivery:
     delivery_id: int
     sop_instance_uid: str
     destination: str
+    priority: Priority
+    state: DeliveryState
+    attempt: int
+    """Grows with every start and is never reset: it fences late answers."""
+    failures: int
+    """Failed attempts since it was made or retried."""
+    not_before: float
+    reason: str
+    created_at: float
+    tried_since: float
+    """When it was made or retried; giving up counts from here."""
+    updated_at: float
+
+
+@dataclass(frozen=True)
+class InstanceKey:
+    """An instance with the bytes that it had when it was looked at."""
+
+    series_instance_uid: str
+    sop_instance_uid: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class ForwardTask:
+    """The originals of one study on their way to one destination."""
+
+    forward_id: int
+    study_instance_uid: str
+    destination: str
+    profile: str
+    """By which they are coerced or de-identified; empty: as they came."""
+    rule: str
     priority: Priority
     state: DeliveryState
     attempt: int

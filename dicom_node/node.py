@@ -6,6 +6,7 @@ import fcntl
 import os
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO
 
@@ -24,18 +25,25 @@ from dicom_node.coordinator import (
 )
 from dicom_node.deliver.commitments import CommitmentReporter
 from dicom_node.deliver.deliverer import Deliverer
+from dicom_node.deliver.forwarder import Forwarder
 from dicom_node.engine_worker import EngineWorker
 from dicom_node.errors import ConfigError, StorageError
 from dicom_node.executor.local import Lane, LocalExecutor
 from dicom_node.executor.port import Task
+from dicom_node.history.keeper import HeaderKeeper
+from dicom_node.history.keywords import KeepPolicy
 from dicom_node.infer.manifest import Manifest, list_engines
+from dicom_node.infer.parameters import facts_known, parameters_of
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import JobState
 from dicom_node.receive import certificates
 from dicom_node.receivers import Receivers
+from dicom_node.route.gather import Gatherer
 from dicom_node.route.router import EngineLabel, Router
-from dicom_node.route.rules import Rule, load_rules
+from dicom_node.route.rules import RuleSet
+from dicom_node.route.rules_file import EngineWords, Names, ParameterRange, load_rules
 from dicom_node.store.local import LocalStore
+from dicom_node.store.secret import secret_of
 
 log = structlog.get_logger()
 
@@ -49,7 +57,7 @@ class Plan:
 
     config: Config
     engines: dict[str, Manifest]
-    rules: tuple[Rule, ...]
+    rules: RuleSet
 
     @property
     def labels(self) -> dict[str, EngineLabel]:
@@ -58,6 +66,20 @@ class Plan:
             name: EngineLabel(manifest.version, manifest.model_digest)
             for name, manifest in self.engines.items()
         }
+
+    @property
+    def peer_names(self) -> dict[str, str]:
+        """The name in the configuration of each AE title that may send."""
+        return {peer.ae_title: name for name, peer in self.config.peers.items()}
+
+    def keep_policy(self, key: bytes) -> KeepPolicy:
+        """Which header attributes are kept; `key` is that of the hashes."""
+        history = self.config.history
+        return KeepPolicy(
+            self.rules.keywords | frozenset(history.attributes),
+            frozenset(history.clear_attributes),
+            key,
+        )
 
 
 def load_plan(config: Config) -> Plan:
@@ -71,14 +93,34 @@ def load_plan(config: Config) -> Plan:
     if config.tls.port is not None:
         certificates.load(config.tls)
     engines = list_engines(config.node.engines_dir)
-    rules = load_rules(config.node.rules_file, engines, config.destinations)
+    rules = load_rules(config.node.rules_file, names_for_rules(config, engines))
     return Plan(config, engines, rules)
 
 
-def build_router(plan: Plan, ledger: Ledger, clock: Clock = time.time) -> Router:
-    """Return the route stage on its own, for `explain`."""
-    store = LocalStore(plan.config.node.data_dir)
-    return Router(ledger, store, plan.rules, plan.labels, clock)
+def names_for_rules(config: Config, engines: Mapping[str, Manifest]) -> Names:
+    """Return what rules may name."""
+    words = {name: words_of(manifest) for name, manifest in engines.items()}
+    return Names(words, frozenset(config.destinations))
+
+
+def words_of(manifest: Manifest) -> EngineWords:
+    """Return what rules may say of an engine."""
+    parameters = {name: ParameterRange(*limits) for name, limits in parameters_of(manifest).items()}
+    return EngineWords(parameters, facts_known(manifest))
+
+
+def build_router(
+    plan: Plan,
+    ledger: Ledger,
+    store: LocalStore,
+    clock: Clock = time.time,
+    checkpoint: Checkpoint = pass_checkpoint,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Router:
+    """Return the route stage."""
+    keeper = HeaderKeeper(ledger, store, plan.keep_policy(secret_of(store)), stopping)
+    gatherer = Gatherer(ledger, keeper, plan.peer_names)
+    return Router(ledger, gatherer, plan.rules, plan.labels, clock, checkpoint)
 
 
 class Node:
@@ -100,11 +142,13 @@ class Node:
         self._config = config
         self._clock = clock
         self._failed = threading.Event()
+        self._stopping = threading.Event()
         self.failure: ConfigError | None = None
         self._store = _open_store(config, checkpoint)
         self._lock = _lock_data_dir(config)
         self._ledger = Ledger(config.ledger_url)
         self._deliverer = Deliverer(config, self._ledger, self._store, clock, checkpoint)
+        self._forwarder = Forwarder(config, self._ledger, self._store, clock, checkpoint)
         self._reporter = CommitmentReporter(
             config,
             self._ledger,
@@ -115,7 +159,9 @@ class Node:
         )
         self._worker = EngineWorker(config, self._ledger, clock, checkpoint)
         self._executor = LocalExecutor(self._lanes())
-        self._router = Router(self._ledger, self._store, plan.rules, plan.labels, clock, checkpoint)
+        self._router = build_router(
+            plan, self._ledger, self._store, clock, checkpoint, self._stopping.is_set
+        )
         self._coordinator = Coordinator(
             self._ledger,
             Assembler(self._ledger, config.assemble, clock, checkpoint),
@@ -172,6 +218,7 @@ class Node:
 
     def stop(self) -> None:
         """Stop receiving first, then let what runs come to its end for a while."""
+        self._stopping.set()
         self._worker.expect_stop()
         self._receivers.stop(_GRACE_S)
         self._coordinator.stop()
@@ -197,11 +244,16 @@ class Node:
         self._coordinator.hint()
 
     def _deliver(self, task: Task) -> None:
-        self._deliverer.turn(task.key)
+        """Send results first, then originals, a batch at a time."""
+        more = True
+        while more and not self._stopping.is_set():
+            self._deliverer.turn(task.key)
+            more = self._forwarder.turn(task.key)
 
     def _delivery_failed(self, task: Task, error: Exception) -> None:
         self._task_failed(task, error)
         self._deliverer.broke(task.key, error)
+        self._forwarder.broke(task.key, error)
 
     def _report(self, task: Task) -> None:
         self._reporter.turn(task.key)

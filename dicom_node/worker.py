@@ -14,11 +14,12 @@ from dicom_node.encode.results import Encoded
 from dicom_node.errors import DicomNodeError, StorageError, StudyUnusable
 from dicom_node.executor.child import ChildLink
 from dicom_node.infer.engine import Engine, load_engine
+from dicom_node.infer.parameters import facts_of
 from dicom_node.inference import Outcome, infer_and_encode
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.logs import configure_logs
 from dicom_node.model import Job, Result
-from dicom_node.route.router import EngineLabel, job_id
+from dicom_node.route.router import EngineLabel, input_of, job_id
 from dicom_node.store.local import LocalStore, study_folder
 
 log = structlog.get_logger()
@@ -72,15 +73,21 @@ class Worker:
 
     def _attempt(self, job: Job) -> None:
         read_at = time.perf_counter()
-        instances = self._ledger.studies.instances(job.study_instance_uid, job.series_instance_uid)
+        study_uid, series_uid = job.study_instance_uid, job.series_instance_uid
+        keys = input_of(self._ledger, study_uid, series_uid)
         engine = self._engine(job)
         label = EngineLabel(engine.manifest.version, engine.manifest.model_digest)
-        if job_id(instances, job.engine_name, label) != job.job_id:
+        if job_id(study_uid, keys, job.engine_name, label, job.parameters) != job.job_id:
             self._outdated(job, label)
             return
-        files = [self._store.file(instance.path) for instance in instances]
+        wanted = {key.sop_instance_uid for key in keys}
+        files = [
+            self._store.file(instance.path)
+            for instance in self._ledger.studies.instances(study_uid, series_uid)
+            if instance.sop_instance_uid in wanted
+        ]
         outcome = infer_and_encode(
-            engine,
+            engine.with_parameters(job.parameters),
             files,
             job.created_at,
             job.job_id,
@@ -98,7 +105,8 @@ class Worker:
         self, job: Job, outcome: Outcome, results: list[Result], seconds: dict[str, float]
     ) -> None:
         summary = "; ".join((outcome.finding.summary, *outcome.finding.warnings))
-        if self._ledger.jobs.finish(job, results, summary, seconds, self._clock()):
+        facts = facts_of(outcome.finding)
+        if self._ledger.jobs.finish(job, results, summary, seconds, self._clock(), facts):
             self._checkpoint("infer.recorded")
             log.info(
                 "job_done",

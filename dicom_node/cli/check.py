@@ -15,8 +15,9 @@ from dicom_node.deliver.store_scu import Address, echo
 from dicom_node.errors import ConfigError, Mistake, PeerUnreachable
 from dicom_node.infer.manifest import find_engines
 from dicom_node.ledger.ledger import Ledger
+from dicom_node.node import words_of
 from dicom_node.receive.tls import expired
-from dicom_node.route.rules import validate_rules
+from dicom_node.route.rules_file import EngineWords, Names, validate_rules
 
 
 def check(config_file: Path, with_echo: bool) -> bool:
@@ -47,15 +48,18 @@ def find_mistakes(config_file: Path) -> tuple[list[Mistake], Config | None]:
         _check_tls(loaded, config)
     places = _Places.of(loaded, config)
     mistakes: list[Mistake] = []
-    engines: tuple[str, ...] = ()
+    engines: dict[str, EngineWords] = {}
     try:
         found = find_engines(places.engines_dir)
-        engines, mistakes = found.folders, list(found.mistakes)
+        mistakes = list(found.mistakes)
+        # of a folder with mistakes only the name is known
+        engines = dict.fromkeys(found.folders, EngineWords())
+        engines |= {name: words_of(manifest) for name, manifest in found.manifests.items()}
     except ConfigError as error:
         loaded.mistake(("node", "engines_dir"), str(error))
     try:
         rules_file = load_yaml(places.rules_file)
-        validate_rules(rules_file, dict.fromkeys(engines), dict.fromkeys(places.destinations))
+        validate_rules(rules_file, Names(engines, places.destinations))
         mistakes += rules_file.mistakes
     except ConfigError as error:
         mistakes += error.mistakes

@@ -10,14 +10,27 @@ from pathlib import Path
 from rich.console import Console
 
 from dicom_node.cli.console import make_console
-from dicom_node.cli.files import find_series
+from dicom_node.cli.files import find_series, studies_of
+from dicom_node.conditions import Answer
 from dicom_node.config.settings import load_config
 from dicom_node.errors import StudyUnusable
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.model import Attributes, Event
 from dicom_node.node import Plan, build_router, load_plan
-from dicom_node.route.rules import RuleOutcome, orders, try_rules
+from dicom_node.route.decide import decide
+from dicom_node.route.decision import Decision, RuleOutcome
+from dicom_node.route.facts import SeriesFacts, StudyFacts
+from dicom_node.route.rules import Level
+from dicom_node.store.local import LocalStore
 from dicom_node.uid import is_uid
+
+_VERDICTS = {
+    Answer.YES: "matches",
+    Answer.NO: "does not match",
+    Answer.UNKNOWN: "is not decided yet",
+    Answer.ERROR: "cannot be judged",
+}
+_MARKS = {Answer.YES: "+", Answer.NO: "-", Answer.UNKNOWN: "?", Answer.ERROR: "!"}
 
 
 def explain(config_file: Path, subject: str) -> None:
@@ -43,10 +56,8 @@ def explain(config_file: Path, subject: str) -> None:
 
 def _explain_files(console: Console, plan: Plan, source: Path) -> None:
     series, unreadable = find_series(source)
-    for one in series:
-        console.print(f"series {one.series_instance_uid} ({one.title})")
-        outcomes = try_rules(plan.rules, one.attributes)
-        _print_outcomes(console, plan, outcomes, one.attributes)
+    for facts in studies_of(series):
+        print_decision(console, plan, facts, decide(plan.rules, facts))
     for broken in unreadable:
         console.print(f"{broken.path}: {broken.reason}", style="red")
 
@@ -62,13 +73,10 @@ def _explain_study(console: Console, plan: Plan, uid: str) -> None:
         )
     console.print(f"study {study.study_instance_uid}")
     console.print(f"  {study.state}, revision {study.revision}: {study.reason}")
-    router = build_router(plan, ledger, time.time)
+    router = build_router(plan, ledger, LocalStore(plan.config.node.data_dir), time.time)
     asked = {c.keyword for manifest in plan.engines.values() for c in manifest.accepts}
-    for series in router.examine(study.study_instance_uid, asked):
-        console.print(
-            f"series {series.series_instance_uid} ({len(series.instances)} instances)",
-        )
-        _print_outcomes(console, plan, series.outcomes, series.attributes)
+    facts, decision = router.examine(study, asked)
+    print_decision(console, plan, facts, decision)
     for job in ledger.jobs.of_study(study.study_instance_uid):
         what = f"job {job.job_id}: {job.engine_name} {job.engine_version}, {job.state}"
         console.print(f"{what}: {job.summary or job.reason}")
@@ -79,25 +87,80 @@ def _explain_study(console: Console, plan: Plan, uid: str) -> None:
             console.print(
                 f"  delivery {delivery.delivery_id}: {what}, {delivery.state}: {delivery.reason}",
             )
+    for forward in ledger.forwards.of_study(study.study_instance_uid):
+        sent, refused, total = ledger.forwards.progress(forward.forward_id)
+        console.print(
+            f"forward f{forward.forward_id} to {forward.destination} by rule {forward.rule}, "
+            f"{forward.state}: {sent} of {total} sent, {refused} refused; {forward.reason}"
+        )
     console.print("what happened to the study:")
     _print_events(console, ledger.events.of(study.study_instance_uid))
 
 
-def _print_outcomes(
-    console: Console, plan: Plan, outcomes: Sequence[RuleOutcome], attributes: Attributes
+def print_decision(
+    console: Console,
+    plan: Plan,
+    facts: StudyFacts,
+    decision: Decision,
+    every_condition: bool = False,
 ) -> None:
-    for outcome in outcomes:
-        verdict = "matches" if outcome.matches else "does not match"
-        console.print(f"  rule {outcome.rule.name} {verdict}: {outcome.reason}")
-    for order in orders(outcomes):
-        manifest = plan.engines[order.engine]
-        refused = [
-            checked.reason
-            for checked in (condition.check(attributes) for condition in manifest.accepts)
-            if not checked.holds
-        ]
-        verdict = f"would refuse it: {'; '.join(refused)}" if refused else "accepts it"
-        console.print(f"  engine {order.engine} {verdict}")
+    """Print what each rule says of a study, its series and instances, and what follows."""
+    for series in facts.series:
+        count = len(series.instances)
+        console.print(f"series {series.series_instance_uid} ({_title(series)}, {count} instances)")
+        mine = [one for one in decision.outcomes if one.subject == series.series_instance_uid]
+        _print_outcomes(console, mine, every_condition)
+        uids = {one.sop_instance_uid for one in series.instances}
+        _print_instances(console, [one for one in decision.outcomes if one.subject in uids])
+        for order in decision.orders:
+            if order.series_instance_uid == series.series_instance_uid:
+                _print_engine(console, plan, order.engine, series.attributes)
+    of_study = [one for one in decision.outcomes if one.subject == facts.study_instance_uid]
+    if of_study:
+        console.print(f"study {facts.study_instance_uid} as a whole")
+        _print_outcomes(console, of_study, every_condition)
+    console.print(f"what follows: {decision.reason}")
+
+
+def _title(series: SeriesFacts) -> str:
+    attributes = series.attributes
+    words = [*attributes.get("Modality", ()), *attributes.get("SeriesDescription", ())]
+    return " ".join(word for word in words if word) or "without a description"
+
+
+def _print_outcomes(
+    console: Console, outcomes: Sequence[RuleOutcome], every_condition: bool
+) -> None:
+    for one in outcomes:
+        console.print(f"  rule {one.rule.name} {_VERDICTS[one.answer]}: {one.reason}")
+        if every_condition:
+            for answer, reason in one.outcome.leaves():
+                console.print(f"    {_MARKS[answer]} {reason}")
+
+
+def _print_instances(console: Console, outcomes: Sequence[RuleOutcome]) -> None:
+    """Print one line for each rule on instances: of how many it says what."""
+    by_rule: dict[str, list[RuleOutcome]] = {}
+    for one in outcomes:
+        if one.rule.level is Level.INSTANCE:
+            by_rule.setdefault(one.rule.name, []).append(one)
+    for name, of_rule in by_rule.items():
+        matching = sum(one.answer is Answer.YES for one in of_rule)
+        example = next((o for o in of_rule if o.answer is Answer.YES), of_rule[0])
+        console.print(
+            f"  rule {name} matches {matching} of {len(of_rule)} instances: {example.reason}"
+        )
+
+
+def _print_engine(console: Console, plan: Plan, engine: str, attributes: Attributes) -> None:
+    manifest = plan.engines[engine]
+    refused = [
+        checked.reason
+        for checked in (condition.check(attributes) for condition in manifest.accepts)
+        if not checked.holds
+    ]
+    verdict = f"would refuse it: {'; '.join(refused)}" if refused else "accepts it"
+    console.print(f"  engine {engine} {verdict}")
 
 
 def _print_events(console: Console, events: Sequence[Event]) -> None:

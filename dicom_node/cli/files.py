@@ -12,6 +12,8 @@ from pydicom.dataset import Dataset
 from dicom_node.errors import StudyUnusable
 from dicom_node.headers import attributes_of, read_header
 from dicom_node.model import Attributes
+from dicom_node.route.facts import SeriesFacts, StudyFacts
+from dicom_node.route.files import series_of, study_of
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,14 @@ class SeriesFiles:
         if len(self.paths) == 1:
             words.append(self.paths[0].name)
         return " ".join(word for word in words if word) or self.series_instance_uid
+
+
+def studies_of(series: Sequence[SeriesFiles]) -> list[StudyFacts]:
+    """Return the studies of series of files, as the rules see them."""
+    by_study: dict[str, list[SeriesFacts]] = defaultdict(list)
+    for one in series:
+        by_study[one.study_instance_uid].append(series_of(one.series_instance_uid, one.headers))
+    return [study_of(uid, of_one) for uid, of_one in by_study.items()]
 
 
 @dataclass(frozen=True)

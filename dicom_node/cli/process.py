@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,8 @@ from dicom_node.infer.engine import Engine, load_engine
 from dicom_node.inference import infer_and_encode
 from dicom_node.logs import configure_logs
 from dicom_node.node import Plan, load_plan
-from dicom_node.route.rules import orders, try_rules
+from dicom_node.route.decide import decide
+from dicom_node.route.files import series_of, study_of
 
 
 @dataclass(frozen=True)
@@ -63,25 +64,30 @@ def process(config_file: Path, source: Path, out: Path, engine_names: Sequence[s
     with Progress(*columns, console=make_console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=None)
         for series in found:
-            for rule, name in _wanted(plan, series, engine_names, lines):
+            for rule, name, parameters in _wanted(plan, series, engine_names, lines):
                 progress.update(task, description=f"{name} on {series.title}")
                 if name not in engines:
                     engines[name] = load_engine(
                         plan.engines[name].folder, threads=plan.config.infer.threads
                     )
-                lines.append(_run(plan, engines[name], series, rule, out))
+                engine = engines[name].with_parameters(parameters)
+                lines.append(_run(plan, engine, series, rule, out))
     _print(lines, out)
     return not any(line.refused for line in lines)
 
 
 def _wanted(
     plan: Plan, series: SeriesFiles, engine_names: Sequence[str], lines: list[Line]
-) -> list[tuple[str, str]]:
-    """Return (rule, engine) of what is to run; without any, say why in `lines`."""
+) -> list[tuple[str, str, Mapping[str, float]]]:
+    """Return (rule, engine, parameters) of what is to run; without any, say why in `lines`.
+
+    A series is judged on its own, and rules that wait for a finding wait in vain.
+    """
     if engine_names:
-        return [("-", name) for name in engine_names]
-    outcomes = try_rules(plan.rules, series.attributes)
-    wanted = [(order.rule, order.engine) for order in orders(outcomes)]
+        return [("-", name, {}) for name in engine_names]
+    facts = series_of(series.series_instance_uid, series.headers)
+    decision = decide(plan.rules, study_of(series.study_instance_uid, [facts]))
+    wanted = [(order.rule, order.engine, order.parameters) for order in decision.orders]
     if not wanted:
         why = f"no rule matched; dicom-node explain {series.paths[0]} says why"
         lines.append(Line(series.title, "none", "-", why, refused=True))

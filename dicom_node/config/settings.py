@@ -16,6 +16,7 @@ from pydantic import (
     ValidationError,
 )
 
+from dicom_node.conditions.keywords import is_bulk, is_ours, kind_of
 from dicom_node.config.yaml_lines import YamlFile, load_yaml, raise_mistakes
 from dicom_node.errors import InvariantBroken
 from dicom_node.uid import is_ae_title, is_uid
@@ -54,6 +55,12 @@ def _certificate_name(text: str) -> str:
     return name
 
 
+def _keyword(text: str) -> str:
+    if kind_of(text) is None or is_ours(text) or is_bulk(text):
+        raise ValueError("must be the keyword of a DICOM attribute that holds values")
+    return text
+
+
 def _as_written(value: object) -> object:
     return str(value) if isinstance(value, float) else value  # YAML reads 1.2 as a number
 
@@ -64,6 +71,7 @@ CertificateName = Annotated[str, AfterValidator(_certificate_name)]
 Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
 TlsVersion = Annotated[Literal["1.2", "1.3"], BeforeValidator(_as_written)]
 Uid = Annotated[str, AfterValidator(_uid)]
+Keyword = Annotated[str, AfterValidator(_keyword)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -124,6 +132,12 @@ class AssembleSettings(Section):
     quiet_otherwise_s: NotNegative = 60
 
 
+class HistorySettings(Section):
+    keep_days: NotNegative = 30
+    attributes: tuple[Keyword, ...] = ()
+    clear_attributes: tuple[Keyword, ...] = ()
+
+
 class InferSettings(Section):
     threads: Annotated[int, Field(ge=1)] = 2
     job_timeout_s: Positive = 1800
@@ -166,6 +180,7 @@ class Config(Section):
     receive: ReceiveSettings = ReceiveSettings()
     tls: TlsSettings = TlsSettings()
     assemble: AssembleSettings = AssembleSettings()
+    history: HistorySettings = HistorySettings()
     infer: InferSettings = InferSettings()
     deliver: DeliverSettings = DeliverSettings()
     peers: dict[str, Peer] = {}

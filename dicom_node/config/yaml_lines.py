@@ -20,6 +20,7 @@ class YamlFile:
 
     file: Path
     data: Any = None
+    text: str = ""
     lines: dict[KeyPath, int] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
 
@@ -45,8 +46,8 @@ def load_yaml(file: Path) -> YamlFile:
     """
     loaded = YamlFile(file)
     try:
-        text = file.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        loaded.text = file.read_text(encoding="utf-8")
+        root = yaml.compose(loaded.text, Loader=yaml.SafeLoader)
         loaded.data = {} if root is None else _build(root, (), loaded)
     except OSError as error:
         raise ConfigError(

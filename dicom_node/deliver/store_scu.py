@@ -10,6 +10,7 @@ from typing import Self
 from pydicom.uid import UID
 
 from dicom_node.config.settings import Config, Peer
+from dicom_node.deliver.originals import Original
 from dicom_node.errors import InvariantBroken, PeerRefused, PeerUnreachable, ResultLost
 from dicom_node.scu.part10 import Part10File
 from dicom_node.scu.requestor import Requestor
@@ -81,8 +82,15 @@ def send(items: Sequence[Item], address: Address) -> Iterator[PeerRefused | Resu
             yield _store(requestor, item, address)
 
 
+def send_originals(originals: Sequence[Original], address: Address) -> Iterator[PeerRefused | str]:
+    """Send data sets over one association; as `send`."""
+    with _associate(address, [original.context for original in originals]) as requestor:
+        for original in originals:
+            file = Part10File(Path(), 0, original.context, original.sop_instance_uid)
+            yield _outcome(requestor, file, original.data_set, address)
+
+
 def _store(requestor: Requestor, item: Item, address: Address) -> PeerRefused | ResultLost | str:
-    peer = address.called_ae_title
     try:
         file = Part10File.read(item.path)
         content = file.data_set()
@@ -90,8 +98,15 @@ def _store(requestor: Requestor, item: Item, address: Address) -> PeerRefused | 
         return _lost(item, str(error.strerror))
     if file.context != (item.sop_class_uid, item.transfer_syntax_uid):
         return _lost(item, "its head is broken")
+    return _outcome(requestor, file, content, address)
+
+
+def _outcome(
+    requestor: Requestor, file: Part10File, content: bytes, address: Address
+) -> PeerRefused | str:
+    peer = address.called_ae_title
     if not requestor.accepts(file):
-        name = UID(item.sop_class_uid).name
+        name = UID(file.context[0]).name if file.context else "instance without a SOP Class"
         return PeerRefused(
             f"{peer} accepts no {name}",
             status=SOP_CLASS_NOT_SUPPORTED,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from dicom_node.headers import Part10, attributes_of
 from dicom_node.infer import images, segmentation
 from dicom_node.infer.blocks import ImageInput
 from dicom_node.infer.manifest import Manifest, load_manifest
+from dicom_node.infer.parameters import told, with_parameters
 from dicom_node.infer.runtimes.onnxruntime import OnnxRuntime
 from dicom_node.infer.runtimes.port import Runtime
 from dicom_node.infer.series import (
@@ -36,10 +37,19 @@ class Engine:
     manifest : Manifest
     main, locate : Runtime
         The networks that the manifest names.
+    parameters : mapping, optional
+        What a rule sets of it, by the names of `parameters_of`.
     """
 
-    def __init__(self, manifest: Manifest, main: Runtime, locate: Runtime | None = None) -> None:
-        self.manifest = manifest
+    def __init__(
+        self,
+        manifest: Manifest,
+        main: Runtime,
+        locate: Runtime | None = None,
+        parameters: Mapping[str, float] | None = None,
+    ) -> None:
+        self.manifest = with_parameters(manifest, parameters or {})
+        self._told = told(parameters or {})
         self._main = main
         self._locate = locate
         self.identity = EngineIdentity(
@@ -78,6 +88,12 @@ class Engine:
         if self.manifest.image is None:
             return self._segment(source)
         return self._ask_each(source, self.manifest.image)
+
+    def with_parameters(self, parameters: Mapping[str, float]) -> Engine:
+        """Return the same engine with other thresholds; its networks are shared."""
+        if not parameters:
+            return self
+        return Engine(self.manifest, self._main, self._locate, parameters)
 
     def verify(self) -> None:
         """Compare the networks' answers with those of the test vector.
@@ -132,7 +148,7 @@ class Engine:
             engine=self.identity,
             sop_instance_uids=tuple(image.sop_instance_uid for image in volume.images),
             summary=found.summary,
-            warnings=found.warnings + _told(volume.left_out),
+            warnings=found.warnings + _told(volume.left_out) + self._told,
             mask=found.mask,
             segments=found.segments,
         )
@@ -165,7 +181,7 @@ class Engine:
             summary=images.quality_summary(qualities)
             if self.manifest.kind is FindingKind.QUALITY
             else images.classification_summary(classes),
-            warnings=_told(source.left_out + tuple(left_out)),
+            warnings=_told(source.left_out + tuple(left_out)) + self._told,
             classifications=classes,
             qualities=qualities,
         )

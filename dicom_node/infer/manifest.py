@@ -163,8 +163,8 @@ def _validated(loaded: YamlFile) -> Manifest | None:
     written: dict[str, Any] = {**loaded.data}
     if "accepts" in written:
         written["accepts"], mistakes = parse_conditions(written["accepts"])
-        for keyword, message in mistakes:
-            loaded.mistake(("accepts", keyword) if keyword else ("accepts",), message)
+        for path, message in mistakes:
+            loaded.mistake(("accepts", *path), message)
         if any(condition.keyword == "calling_ae_title" for condition in written["accepts"]):
             loaded.mistake(("accepts", "calling_ae_title"), "who sent a series is for rules.yaml")
     if "folder" in written:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from dicom_node.ledger import schema
 from dicom_node.ledger.database import Database
@@ -47,6 +47,17 @@ class Associations:
                 .where(table.c.association_id == association_id, table.c.closed_at.is_(None))
                 .values(closed_at=now, ended=end.value)
             )
+
+    def called(self, study_instance_uid: str) -> dict[str, str]:
+        """Return the AE title by which each association of a study called us, by its ID."""
+        a, link = schema.associations, schema.study_associations
+        query = (
+            select(a.c.association_id, a.c.called_ae_title)
+            .join(link, link.c.association_id == a.c.association_id)
+            .where(link.c.study_instance_uid == study_instance_uid)
+        )
+        with self._database.reading() as connection:
+            return {row.association_id: row.called_ae_title for row in connection.execute(query)}
 
     def close_lost(self, now: float) -> int:
         """Mark every open association as lost: the receiver that held them is gone."""

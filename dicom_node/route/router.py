@@ -1,9 +1,9 @@
-"""The route stage: a complete study becomes jobs, in one transaction."""
+"""The route stage: a complete study becomes jobs and forwards, in one transaction."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -11,14 +11,17 @@ from itertools import chain
 import structlog
 
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
-from dicom_node.conditions import OWN_KEYWORDS
-from dicom_node.errors import StorageError, StudyUnusable
-from dicom_node.headers import attributes_of, read_header_of
+from dicom_node.errors import StorageError
+from dicom_node.history.keeper import Stopped
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.lifecycle import JobState, StudyState
-from dicom_node.model import Attributes, Instance, Job, Study
-from dicom_node.route.rules import Order, Rule, RuleOutcome, orders, try_rules
-from dicom_node.store.local import LocalStore
+from dicom_node.ledger.routing import Plan, PlannedDrop, PlannedForward
+from dicom_node.lifecycle import JobState, StudyEvent, StudyState
+from dicom_node.model import Instance, InstanceKey, Job, Study
+from dicom_node.route.decide import decide, decide_at_once
+from dicom_node.route.decision import Decision, Forward, Order, record_of
+from dicom_node.route.facts import StudyFacts
+from dicom_node.route.gather import Gatherer
+from dicom_node.route.rules import RuleSet
 
 log = structlog.get_logger()
 
@@ -31,50 +34,49 @@ class EngineLabel:
     model_digest: str
 
 
-@dataclass(frozen=True)
-class SeriesRouting:
-    """One series of a study with what the rules said of it."""
-
-    series_instance_uid: str
-    instances: tuple[Instance, ...]
-    attributes: Attributes
-    outcomes: tuple[RuleOutcome, ...]
-    orders: tuple[Order, ...]
-    unreadable: tuple[str, ...]
-    """The SOP Instance UIDs of those whose header cannot be parsed."""
-
-
 class Router:
     """Moves studies from COMPLETE to ROUTED."""
 
     def __init__(
         self,
         ledger: Ledger,
-        store: LocalStore,
-        rules: Sequence[Rule],
+        gatherer: Gatherer,
+        rules: RuleSet,
         engines: Mapping[str, EngineLabel],
         clock: Clock,
         checkpoint: Checkpoint = pass_checkpoint,
     ) -> None:
         self._ledger = ledger
-        self._store = store
+        self._gatherer = gatherer
         self._rules = rules
-        self._keywords = {c.keyword for rule in rules for c in rule.when} - OWN_KEYWORDS.keys()
+        self._rule_set = ""
         self._engines = engines
         self._clock = clock
         self._checkpoint = checkpoint
+        self._considered: dict[str, set[InstanceKey]] = {}
+
+    def replace_rules(self, rules: RuleSet) -> None:
+        """Go by other rules from now on; what is routed keeps those that it was made with."""
+        self._rules = rules
+        self._rule_set = ""
+        self._considered.clear()
 
     def turn(self) -> None:
         """Route every complete study; one that cannot be routed is parked and the rest go on."""
+        now = self._clock()
+        for uid, engine in self._ledger.routing.found():
+            self._ledger.studies.found(uid, f"{engine} has come to its end", now)
         for study in self._ledger.studies.in_states([StudyState.COMPLETE]):
             try:
-                self._record(study, self.examine(study.study_instance_uid))
-            except StorageError:
-                raise  # the disk or the ledger, not this study
+                self._record(study, *self.examine(study))
+            except (StorageError, Stopped):
+                raise  # the disk, the ledger or the end of the day: not this study
             except Exception as error:
                 log.exception("routing_failed", study_instance_uid=study.study_instance_uid)
                 reason = f"it could not be routed: {type(error).__name__}"
                 self._ledger.studies.routing_failed(study, reason, self._clock())
+        if self._rules.forwards_at_once:
+            self._forward_at_once()
 
     def reroute_outdated(self) -> None:
         """Route the studies again whose open jobs were made for an engine that was replaced.
@@ -90,81 +92,83 @@ class Router:
 
     def _job_id_now(self, job: Job) -> str | None:
         """Return what the job would be called today; None if its engine is gone."""
-        instances = self._ledger.studies.instances(job.study_instance_uid, job.series_instance_uid)
         engine = self._engines.get(job.engine_name)
-        return None if engine is None else job_id(instances, job.engine_name, engine)
+        if engine is None:
+            return None
+        keys = input_of(self._ledger, job.study_instance_uid, job.series_instance_uid)
+        return job_id(job.study_instance_uid, keys, job.engine_name, engine, job.parameters)
 
     def examine(
-        self, study_instance_uid: str, more_keywords: Collection[str] = ()
-    ) -> list[SeriesRouting]:
-        """Return what the rules say of each series of a study that lies in the store.
+        self, study: Study, more_keywords: Collection[str] = ()
+    ) -> tuple[StudyFacts, Decision]:
+        """Return the facts of a study that lies in the store, and what the rules make of it.
 
         Parameters
         ----------
         more_keywords : collection of str
-            Attributes to read beside those that the rules ask for.
+            Attributes to gather beside those that the rules ask for.
         """
-        by_series: dict[str, list[Instance]] = defaultdict(list)
-        for instance in self._ledger.studies.instances(study_instance_uid):
-            by_series[instance.series_instance_uid].append(instance)
-        keywords = self._keywords | set(more_keywords) - OWN_KEYWORDS.keys()
-        return [self._examine(uid, of_one, keywords) for uid, of_one in by_series.items()]
+        facts = self._gatherer.study(study, self._rules.keywords | set(more_keywords))
+        return facts, decide(self._rules, facts)
 
-    def _examine(
-        self, series_instance_uid: str, instances: list[Instance], keywords: Collection[str]
-    ) -> SeriesRouting:
-        headers, unreadable = [], []
-        for instance in instances:
-            try:
-                headers.append(read_header_of(self._store.file(instance.path), keywords))
-            except StudyUnusable:
-                unreadable.append(instance.sop_instance_uid)
-        attributes: Attributes = {
-            **attributes_of(headers),
-            "instance_count": (str(len(instances)),),
-            "calling_ae_title": (instances[-1].calling_ae_title,),
-        }
-        outcomes = tuple(try_rules(self._rules, attributes))
-        return SeriesRouting(
-            series_instance_uid,
-            tuple(instances),
-            attributes,
-            outcomes,
-            tuple(orders(outcomes)),
-            unreadable=tuple(unreadable),
+    def _record(self, study: Study, facts: StudyFacts, decision: Decision) -> None:
+        now = self._clock()
+        plan = self._plan(study, facts, decision, now)
+        self._checkpoint("route.decided")
+        if not self._ledger.routing.record(study, plan, now):
+            return
+        self._checkpoint("route.recorded")
+        self._considered.pop(study.study_instance_uid, None)
+        self._mark_unreadable(decision.unreadable, now)
+        log.info(
+            "study_routed",
+            study_instance_uid=study.study_instance_uid,
+            revision=study.revision,
+            jobs=len(plan.jobs),
+            forwards=len(plan.forwards),
+            reason=plan.reason,
         )
 
-    def _mark_unreadable(self, sop_instance_uids: Sequence[str], now: float) -> None:
-        """Leave an event for each instance that is kept, and that nobody will be able to use."""
-        for uid in sop_instance_uids:
-            if not any(event.event == "UNREADABLE" for event in self._ledger.events.of(uid)):
-                reason = "its header cannot be parsed; have the sender send it again"
-                self._ledger.events.record(now, ("instance", uid), "UNREADABLE", reason)
+    def _plan(self, study: Study, facts: StudyFacts, decision: Decision, now: float) -> Plan:
+        if not self._rule_set:
+            self._rule_set = self._ledger.routing.keep_rule_set(self._rules.text, now)
+        dropped = {key.sop_instance_uid for drop in decision.drops for key in drop.instances}
+        left = {
+            series.series_instance_uid: [
+                InstanceKey(series.series_instance_uid, one.sop_instance_uid, one.digest)
+                for one in series.instances
+                if one.sop_instance_uid not in dropped
+            ]
+            for series in facts.series
+        }
+        parked = None
+        if decision.problems:
+            parked = StudyEvent.ROUTING_FAILED
+        elif decision.holds:
+            parked = StudyEvent.HELD
+        return Plan(
+            reason=decision.reason,
+            rule_set=self._rule_set,
+            completeness=facts.completeness,
+            decided=record_of(decision),
+            jobs=tuple(
+                self._job(study, order, left[order.series_instance_uid], now)
+                for order in decision.orders
+            ),
+            forwards=_planned(decision.forwards),
+            drops=tuple(PlannedDrop(d.rule, d.reason, d.instances) for d in decision.drops),
+            notices=tuple(f"rule {n.rule}: {n.text} ({n.subject})" for n in decision.notices),
+            awaited=tuple((w.series_instance_uid, w.engine) for w in decision.waits),
+            parked=parked,
+        )
 
-    def _record(self, study: Study, routing: Sequence[SeriesRouting]) -> None:
-        now = self._clock()
-        jobs = [
-            self._job(study, series, order, now) for series in routing for order in series.orders
-        ]
-        reason = routing_reason(routing)
-        self._checkpoint("route.decided")
-        if self._ledger.jobs.route(study, jobs, reason, now):
-            self._checkpoint("route.recorded")
-            self._mark_unreadable([uid for series in routing for uid in series.unreadable], now)
-            log.info(
-                "study_routed",
-                study_instance_uid=study.study_instance_uid,
-                revision=study.revision,
-                jobs=len(jobs),
-                reason=reason,
-            )
-
-    def _job(self, study: Study, series: SeriesRouting, order: Order, now: float) -> Job:
+    def _job(self, study: Study, order: Order, instances: Sequence[InstanceKey], now: float) -> Job:
         engine = self._engines[order.engine]
+        uid = study.study_instance_uid
         return Job(
-            job_id=job_id(series.instances, order.engine, engine),
-            study_instance_uid=study.study_instance_uid,
-            series_instance_uid=series.series_instance_uid,
+            job_id=job_id(uid, instances, order.engine, engine, order.parameters),
+            study_instance_uid=uid,
+            series_instance_uid=order.series_instance_uid,
             revision=study.revision,
             engine_name=order.engine,
             engine_version=engine.version,
@@ -179,26 +183,65 @@ class Router:
             reason=f"rule {order.rule}: {order.reason}",
             created_at=now,
             updated_at=now,
+            parameters=order.parameters,
         )
 
+    def _mark_unreadable(self, sop_instance_uids: Sequence[str], now: float) -> None:
+        """Leave an event for each instance that is kept, and that nobody will be able to use."""
+        for uid in sop_instance_uids:
+            if not any(event.event == "UNREADABLE" for event in self._ledger.events.of(uid)):
+                reason = "its header cannot be parsed; have the sender send it again"
+                self._ledger.events.record(now, ("instance", uid), "UNREADABLE", reason)
 
-def job_id(instances: Sequence[Instance], engine_name: str, engine: EngineLabel) -> str:
+    def _forward_at_once(self) -> None:
+        """Forward what came of studies that are still arriving; what is chosen stays so."""
+        for study in self._ledger.studies.in_states([StudyState.RECEIVING]):
+            uid = study.study_instance_uid
+            considered = self._considered.setdefault(uid, set())
+            new = [i for i in self._ledger.studies.instances(uid) if _key(i) not in considered]
+            if not new:
+                continue
+            gathered = self._gatherer.instances(uid, new, self._rules.keywords)
+            decision = decide_at_once(
+                self._rules, [(instance.series_instance_uid, facts) for instance, facts in gathered]
+            )
+            now = self._clock()
+            self._ledger.routing.forward_at_once(uid, _planned(decision.forwards), now)
+            considered.update(map(_key, new))
+
+
+def input_of(
+    ledger: Ledger, study_instance_uid: str, series_instance_uid: str
+) -> list[InstanceKey]:
+    """Return the instances of a series that an engine works on: those that no rule drops."""
+    dropped = ledger.routing.dropped(study_instance_uid)
+    return [
+        _key(instance)
+        for instance in ledger.studies.instances(study_instance_uid, series_instance_uid)
+        if (instance.series_instance_uid, instance.sop_instance_uid) not in dropped
+    ]
+
+
+def job_id(
+    study_instance_uid: str,
+    instances: Sequence[InstanceKey],
+    engine_name: str,
+    engine: EngineLabel,
+    parameters: Mapping[str, float] | None = None,
+) -> str:
     """Return the name of the work: the same input and the same engine are the same job."""
-    inputs = sorted((i.study_instance_uid, i.sop_instance_uid, i.digest) for i in instances)
-    parts = chain([engine_name, engine.version, engine.model_digest], chain.from_iterable(inputs))
+    inputs = sorted((study_instance_uid, i.sop_instance_uid, i.digest) for i in instances)
+    parts = [engine_name, engine.version, engine.model_digest, *chain.from_iterable(inputs)]
+    if parameters:
+        parts.append(json.dumps(dict(parameters), sort_keys=True))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
-def routing_reason(routing: Sequence[SeriesRouting]) -> str:
-    """Return in one sentence what matched, or why nothing did."""
-    matched = [f"{o.rule} -> {o.engine}" for series in routing for o in series.orders]
-    unreadable = sum(len(series.unreadable) for series in routing)
-    broken = f"; {unreadable} instances cannot be parsed" if unreadable else ""
-    if matched:
-        return ", ".join(dict.fromkeys(matched)) + broken
-    near = [
-        f"{outcome.rule.name}: {outcome.reason}"
-        for series in routing
-        for outcome in series.outcomes
-    ]
-    return "no rule matched (" + " | ".join(dict.fromkeys(near)) + ")" + broken
+def _planned(forwards: Sequence[Forward]) -> tuple[PlannedForward, ...]:
+    return tuple(
+        PlannedForward(f.destination, f.profile, f.rule, f.priority, f.instances) for f in forwards
+    )
+
+
+def _key(instance: Instance) -> InstanceKey:
+    return InstanceKey(instance.series_instance_uid, instance.sop_instance_uid, instance.digest)

@@ -1,188 +1,109 @@
-"""Rules: which engines run on a series, and where their results go. Pure; read once at start.
+"""Rules as values, and as they are written in rules.yaml; read and checked as a whole.
 
-Every rule is tried on every series of a complete study. All that match apply; if two ask for the
-same engine on the same series, it runs once, for the destinations of both, at the more urgent
-priority, in the name of the first.
+config/rules.yaml and docs/rules.md explain every key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 
-from dicom_node.conditions import Condition, Outcome, parse_conditions
-from dicom_node.config.yaml_lines import KeyPath, YamlFile, load_yaml, raise_mistakes
-from dicom_node.model import Attributes, Priority
+from dicom_node.conditions import All
+from dicom_node.conditions.keywords import FindingKeyword
+from dicom_node.model import Priority
 
-_KEYS = frozenset({"name", "when", "engines", "destinations", "priority"})
+
+class Level(StrEnum):
+    """On what a rule is tried."""
+
+    INSTANCE = "instance"
+    SERIES = "series"
+    STUDY = "study"
+
+
+@dataclass(frozen=True)
+class EngineOrder:
+    """An engine that a rule runs, with the parameters that differ from its own."""
+
+    engine: str
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ForwardOrder:
+    """Where a rule sends the originals."""
+
+    destinations: tuple[str, ...]
+    profile: str = ""
+    """Of `profiles:`, by which they are coerced or de-identified; empty sends them as they came."""
+    at_once: bool = False
+    """Each instance as it comes, not first when the study is complete."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Conditions on a series, and what follows where all of them hold."""
+    """Conditions, and what follows where they hold."""
 
     name: str
-    when: tuple[Condition, ...]
-    engines: tuple[str, ...]
-    destinations: tuple[str, ...]
-    priority: Priority = Priority.ROUTINE
+    when: All = field(default_factory=lambda: All(()))
+    level: Level = Level.SERIES
+    engines: tuple[EngineOrder, ...] = ()
+    destinations: tuple[str, ...] = ()
+    """Of the engines' results."""
+    forward: ForwardOrder | None = None
+    drop: str = ""
+    """The reason why it goes nowhere; empty does not drop."""
+    hold: str = ""
+    """The reason why the study waits for a person."""
+    notify: str = ""
+    stop: bool = False
+    """No engine begins on this series any more."""
+    priority: Priority | None = Priority.ROUTINE
+    """None takes what (0040,1003) Requested Procedure Priority asks for."""
+
+    @property
+    def awaits(self) -> frozenset[str]:
+        """The engines on whose findings it depends."""
+        return frozenset(finding.engine for finding in self.finding_keywords())
+
+    def finding_keywords(self) -> Iterator[FindingKeyword]:
+        for keyword in self.when.keywords():
+            finding = FindingKeyword.of(keyword)
+            if finding is not None:
+                yield finding
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """What it does, in words."""
+        runs = [f"run {order.engine}" for order in self.engines]
+        sends = [f"forward to {name}" for name in self.forward.destinations] if self.forward else []
+        said = {"drop": self.drop, "hold": self.hold, "notify": self.notify, "stop": self.stop}
+        return (*runs, *sends, *(name for name, on in said.items() if on))
 
 
 @dataclass(frozen=True)
-class RuleOutcome:
-    """What a rule said of a series, condition by condition."""
+class RuleSet:
+    """All rules, in their order."""
 
-    rule: Rule
-    outcomes: tuple[Outcome, ...]
-
-    @property
-    def matches(self) -> bool:
-        return all(outcome.holds for outcome in self.outcomes)
+    rules: tuple[Rule, ...] = ()
+    text: str = field(default="", compare=False)
+    """As it was written, for the record."""
 
     @property
-    def reason(self) -> str:
-        """Why it matched, or every condition that did not hold."""
-        relevant = [o.reason for o in self.outcomes if o.holds == self.matches]
-        return "; ".join(relevant) or "it has no conditions"
+    def forwards_at_once(self) -> bool:
+        return any(rule.forward is not None and rule.forward.at_once for rule in self.rules)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(rule.name for rule in self.rules)
 
-@dataclass(frozen=True)
-class Order:
-    """One engine to run on one series."""
+    def at(self, level: Level) -> tuple[Rule, ...]:
+        return tuple(rule for rule in self.rules if rule.level is level)
 
-    rule: str
-    engine: str
-    destinations: tuple[str, ...]
-    priority: Priority
-    reason: str
-
-
-def try_rules(rules: Sequence[Rule], attributes: Attributes) -> list[RuleOutcome]:
-    """Return what each rule says of a series with these attributes."""
-    return [
-        RuleOutcome(rule, tuple(condition.check(attributes) for condition in rule.when))
-        for rule in rules
-    ]
-
-
-def orders(outcomes: Sequence[RuleOutcome]) -> list[Order]:
-    """Return the engines to run, each once."""
-    by_engine: dict[str, Order] = {}
-    for outcome in outcomes:
-        if not outcome.matches:
-            continue
-        rule = outcome.rule
-        for engine in rule.engines:
-            first = by_engine.get(engine)
-            if first is None:
-                by_engine[engine] = Order(
-                    rule.name, engine, rule.destinations, rule.priority, outcome.reason
-                )
-                continue
-            by_engine[engine] = replace(
-                first,
-                destinations=tuple(dict.fromkeys(first.destinations + rule.destinations)),
-                priority=min(first.priority, rule.priority),
-            )
-    return list(by_engine.values())
-
-
-def load_rules(
-    file: Path, engines: Mapping[str, object], destinations: Mapping[str, object]
-) -> tuple[Rule, ...]:
-    """Return the rules of `file`, in their order.
-
-    Parameters
-    ----------
-    engines, destinations : mapping
-        Their names; a rule that names another is a mistake.
-
-    Raises
-    ------
-    ConfigError
-        With every mistake, each with file, line and key.
-    """
-    loaded = load_yaml(file)
-    rules = validate_rules(loaded, engines, destinations)
-    raise_mistakes([loaded])
-    return rules
-
-
-def validate_rules(
-    loaded: YamlFile, engines: Mapping[str, object], destinations: Mapping[str, object]
-) -> tuple[Rule, ...]:
-    """Return the rules without a mistake; the mistakes are noted in `loaded`."""
-    if not isinstance(loaded.data, dict) or not isinstance(loaded.data.get("rules"), list):
-        loaded.mistake((), "must have the key `rules` with a list of rules")
-        return ()
-    for key in loaded.data.keys() - {"rules"}:
-        loaded.mistake((key,), "no such key")
-    seen: set[str] = set()
-    rules = []
-    for i, written in enumerate(loaded.data["rules"]):
-        before = len(loaded.mistakes)
-        rule = _rule(loaded, ("rules", i), written, engines, destinations)
-        if rule is not None and rule.name in seen:
-            loaded.mistake(("rules", i, "name"), f"another rule is called {rule.name}")
-        if rule is not None and len(loaded.mistakes) == before:
-            rules.append(rule)
-            seen.add(rule.name)
-    return tuple(rules)
-
-
-def _rule(
-    loaded: YamlFile,
-    path: KeyPath,
-    written: Any,
-    engines: Mapping[str, object],
-    destinations: Mapping[str, object],
-) -> Rule | None:
-    if not isinstance(written, dict):
-        loaded.mistake(path, "must be a mapping with name, when, engines and destinations")
-        return None
-    for key in written.keys() - _KEYS:
-        loaded.mistake((*path, key), f"no such key; a rule has {', '.join(sorted(_KEYS))}")
-    name = written.get("name")
-    if not isinstance(name, str) or not name:
-        loaded.mistake(path, "needs a name")
-        name = ""
-    if written.get("when") is None:
-        where = (*path, "when") if "when" in written else path
-        loaded.mistake(where, "needs `when`; write `when: {}` for a rule that always matches")
-    when, mistakes = parse_conditions({} if written.get("when") is None else written["when"])
-    for keyword, message in mistakes:
-        loaded.mistake((*path, "when", keyword) if keyword else (*path, "when"), message)
-    priority = str(written.get("priority", "routine")).upper()
-    if priority not in Priority.__members__:
-        allowed = ", ".join(p.name.lower() for p in Priority)
-        loaded.mistake((*path, "priority"), f"must be one of {allowed}")
-        priority = "ROUTINE"
-    return Rule(
-        name=name,
-        when=when,
-        engines=_names(loaded, (*path, "engines"), written, "engine", engines),
-        destinations=_names(loaded, (*path, "destinations"), written, "destination", destinations),
-        priority=Priority[priority],
-    )
-
-
-def _names(
-    loaded: YamlFile,
-    path: KeyPath,
-    written: Mapping[str, Any],
-    what: str,
-    known: Mapping[str, object],
-) -> tuple[str, ...]:
-    names = written.get(str(path[-1]))
-    if isinstance(names, str):
-        names = [names]
-    if not isinstance(names, list) or not names:
-        loaded.mistake(path, f"needs at least one {what}")
-        return ()
-    for i, name in enumerate(names):
-        if not isinstance(name, str) or name not in known:
-            have = ", ".join(sorted(known)) or "none"
-            loaded.mistake((*path, i), f"there is no {what} called {name}; there are: {have}")
-    return tuple(str(name) for name in names)
+    @property
+    def keywords(self) -> frozenset[str]:
+        """What the conditions ask of headers, and what a priority may be read from."""
+        asked = {keyword for rule in self.rules for keyword in rule.when.keywords()}
+        requested = any(rule.priority is None for rule in self.rules)
+        return frozenset(asked | ({"RequestedProcedurePriority"} if requested else set()))

@@ -56,7 +56,7 @@ def test_present_is_the_opposite_of_absent(values: tuple[str, ...]) -> None:
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(value=st.floats(allow_nan=False), bound=st.integers(-1000, 1000))
+@given(value=st.floats(allow_nan=False, allow_infinity=False), bound=st.integers(-1000, 1000))
 def test_a_comparison_compares_numbers(value: float, bound: int) -> None:
     attributes = {"KVP": (repr(value),)}
 

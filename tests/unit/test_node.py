@@ -9,6 +9,7 @@ import pytest
 from dicom_node.config.settings import Config, NodeSettings, Peer
 from dicom_node.errors import ConfigError
 from dicom_node.node import Node, Plan, _lock_data_dir
+from dicom_node.route.rules import RuleSet
 
 
 def config_of(data_dir: Path) -> Config:
@@ -27,5 +28,5 @@ def test_a_data_folder_that_cannot_be_made_is_a_mistake_that_says_what_to_do(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ConfigError, match="cannot be used") as caught:
-        Node(Plan(config_of(tmp_path / "file" / "data"), {}, ()))
+        Node(Plan(config_of(tmp_path / "file" / "data"), {}, RuleSet()))
     assert "node.data_dir" in caught.value.hint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,25 +14,24 @@ import pytest
 from pydicom.dataset import Dataset
 from structlog.testing import capture_logs
 
-from dicom_node.conditions import Condition
 from dicom_node.config.settings import Config, InferSettings, NodeSettings
 from dicom_node.errors import EngineError, EngineUnavailable
 from dicom_node.infer.manifest import load_manifest
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState, JobState
 from dicom_node.model import Job
-from dicom_node.route.router import EngineLabel, Router
-from dicom_node.route.rules import Rule
+from dicom_node.route.router import EngineLabel
 from dicom_node.store.local import LocalStore
 from dicom_node.worker import Worker
 from tests import factories
 from tests.factories import make_xray
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import HandClock
+from tests.unit.route import made
 
 ROOT = Path(__file__).parents[2]
 ENGINE = "cxr_pneumonia"
-RULE = Rule("chest", (Condition("Modality", ("CR",)),), (ENGINE,), ("archive",))
+RULE = made.engine_rule("chest", {"Modality": "CR"}, ENGINE)
 
 
 @dataclass
@@ -71,7 +70,7 @@ class Site:
         self.ledger.studies.completed(evidence, "quiet", 900.0)
         manifest = load_manifest(self.engines_dir / ENGINE)
         labels = {ENGINE: EngineLabel(manifest.version, manifest.model_digest)}
-        Router(self.ledger, self.store, (RULE,), labels, self.clock).turn()
+        made.router(self.ledger, self.store, (RULE,), labels, self.clock).turn()
         [job] = self.ledger.jobs.in_states(JobState.QUEUED)
         return job
 
@@ -85,6 +84,9 @@ class BrokenEngine:
     def __init__(self, error: Exception) -> None:
         self.manifest = load_manifest(ROOT / "engines" / ENGINE)
         self.error = error
+
+    def with_parameters(self, parameters: Mapping[str, float]) -> BrokenEngine:
+        return self
 
     def run(self, paths: Sequence[Path]) -> Any:
         raise self.error

@@ -72,7 +72,7 @@ def test_a_folder_is_explained_series_by_series_and_counts_its_instances(
     write(make_xray(), tmp_path / "study" / "x.dcm")
     (tmp_path / "study" / "notes.txt").write_text("not DICOM", "utf-8")
     output = site.call("explain", tmp_path / "study").output
-    assert f"series {factories.CT_SERIES} (CT Synthetic series)" in output
+    assert f"series {factories.CT_SERIES} (CT Synthetic series, 9 instances)" in output
     assert f"series {factories.XRAY_SERIES} (CR Synthetic series x.dcm)" in output
     assert "instance_count is 9, not >= 10" in output
     assert "notes.txt: " in output
@@ -121,7 +121,7 @@ def test_a_study_tells_its_whole_story_by_its_own_uid_or_an_instances(
     in_order = [
         f"study {factories.STUDY}",
         "ROUTED, revision 1: chest-x-ray -> cxr_pneumonia",
-        f"series {factories.XRAY_SERIES} (1 instances)",
+        f"series {factories.XRAY_SERIES} (CR Synthetic series, 1 instances)",
         "rule chest-x-ray matches",
         "engine cxr_pneumonia accepts it",
         "job job-1: cxr_pneumonia 1.0.0, DONE: pneumonia 0.08",

@@ -11,7 +11,6 @@ import pytest
 from pydicom.dataset import Dataset
 from structlog.testing import capture_logs
 
-from dicom_node.conditions import Condition
 from dicom_node.lifecycle import JobState, StudyState
 from dicom_node.model import Instance, Priority
 from dicom_node.route.router import EngineLabel, Router, job_id
@@ -21,9 +20,11 @@ from tests import factories
 from tests.factories import make_ct_series, make_xray
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import HandClock
+from tests.unit.route import made
+from tests.unit.route.made import engine_rule
 
-LUNGS = Rule("lungs", (Condition("Modality", ("CT",)),), ("ct_lungs",), ("archive",), Priority.HIGH)
-CHEST = Rule("chest", (Condition("Modality", ("CR",)),), ("cxr",), ("archive",), Priority.ROUTINE)
+LUNGS = engine_rule("lungs", {"Modality": "CT"}, "ct_lungs", priority=Priority.HIGH)
+CHEST = engine_rule("chest", {"Modality": "CR"}, "cxr")
 ENGINES = {"ct_lungs": EngineLabel("1.0.0", "a" * 64), "cxr": EngineLabel("2.0.0", "b" * 64)}
 
 
@@ -40,7 +41,7 @@ class Site:
         self.passed: list[str] = []
 
     def router(self, *rules: Rule, engines: Mapping[str, EngineLabel] = ENGINES) -> Router:
-        return Router(
+        return made.router(
             self.ledger, self.store, rules or (LUNGS,), engines, self.clock, self.passed.append
         )
 
@@ -98,7 +99,8 @@ def test_a_study_that_no_rule_matches_is_routed_and_says_why(site: Site) -> None
 
 def test_our_own_keywords_are_known_of_each_series(site: Site) -> None:
     site.complete(make_ct_series(3))
-    [series] = site.router().examine(factories.STUDY)
+    facts, _ = site.router().examine(rows.study_of(site.ledger, factories.STUDY))
+    [series] = facts.series
     assert series.attributes["instance_count"] == ("3",)
     assert series.attributes["calling_ae_title"] == ("SCANNER",)
     assert series.attributes["Modality"] == ("CT",)
@@ -163,7 +165,7 @@ def test_an_instance_that_comes_while_we_decide_leaves_no_job(site: Site) -> Non
         if name == "route.decided":
             site.ledger.studies.instance_stored(site.keep(series[2]))
 
-    router = Router(site.ledger, site.store, (LUNGS,), ENGINES, site.clock, one_arrives)
+    router = made.router(site.ledger, site.store, (LUNGS,), ENGINES, site.clock, one_arrives)
     router.turn()
     assert rows.study_of(site.ledger, factories.STUDY).state is StudyState.RECEIVING
     assert site.ledger.jobs.of_study(factories.STUDY) == []
@@ -171,42 +173,51 @@ def test_an_instance_that_comes_while_we_decide_leaves_no_job(site: Site) -> Non
 
 def test_examining_changes_nothing(site: Site) -> None:
     site.complete(make_ct_series(2))
-    site.router().examine(factories.STUDY)
+    site.router().examine(rows.study_of(site.ledger, factories.STUDY))
     assert rows.study_of(site.ledger, factories.STUDY).state is StudyState.COMPLETE
-    assert site.router().examine("1.2.999") == []
 
 
 # ---------------------------------------------------------------- the name of a job
 
 
+def name_of(
+    instances: Sequence[Instance],
+    engine: str,
+    label: EngineLabel,
+    parameters: Mapping[str, float] | None = None,
+) -> str:
+    return job_id(factories.STUDY, [made.key_of(i) for i in instances], engine, label, parameters)
+
+
 def test_the_same_input_and_the_same_engine_are_the_same_job_in_any_order() -> None:
     instances = [rows.an_instance(number) for number in range(1, 5)]
-    name = job_id(instances, "ct_lungs", ENGINES["ct_lungs"])
+    name = name_of(instances, "ct_lungs", ENGINES["ct_lungs"])
     assert len(name) == 32
-    assert job_id(instances[::-1], "ct_lungs", ENGINES["ct_lungs"]) == name
+    assert name_of(instances[::-1], "ct_lungs", ENGINES["ct_lungs"]) == name
 
 
 def test_whatever_changes_the_answer_makes_another_job() -> None:
     label = ENGINES["ct_lungs"]
     instances = [rows.an_instance(1), rows.an_instance(2)]
     names = {
-        job_id(instances, "ct_lungs", label),
-        job_id(instances, "other", label),
-        job_id(instances, "ct_lungs", EngineLabel("1.0.1", label.model_digest)),
-        job_id(instances, "ct_lungs", EngineLabel(label.version, "c" * 64)),
-        job_id(instances[:1], "ct_lungs", label),
-        job_id([*instances, rows.an_instance(3)], "ct_lungs", label),
-        job_id([instances[0], rows.an_instance(2, content="x")], "ct_lungs", label),
-        job_id([instances[0], rows.an_instance(2, study_instance_uid="1.9")], "ct_lungs", label),
+        name_of(instances, "ct_lungs", label),
+        name_of(instances, "other", label),
+        name_of(instances, "ct_lungs", EngineLabel("1.0.1", label.model_digest)),
+        name_of(instances, "ct_lungs", EngineLabel(label.version, "c" * 64)),
+        name_of(instances[:1], "ct_lungs", label),
+        name_of([*instances, rows.an_instance(3)], "ct_lungs", label),
+        name_of([instances[0], rows.an_instance(2, content="x")], "ct_lungs", label),
+        name_of(instances, "ct_lungs", label, {"threshold": 0.5}),
+        job_id("1.9", [made.key_of(i) for i in instances], "ct_lungs", label),
     }
-    assert len(names) == 8
+    assert len(names) == 9
 
 
 def test_when_and_from_whom_it_came_makes_no_other_job() -> None:
     label = ENGINES["ct_lungs"]
     one = rows.an_instance(1)
     same = rows.an_instance(1, received_at=9.0, calling_ae_title="PACS", association_id="a2")
-    assert job_id([one], "ct_lungs", label) == job_id([same], "ct_lungs", label)
+    assert name_of([one], "ct_lungs", label) == name_of([same], "ct_lungs", label)
 
 
 def test_a_study_whose_engine_was_replaced_is_routed_again_at_the_next_start(site: Site) -> None:

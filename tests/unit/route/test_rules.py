@@ -1,4 +1,4 @@
-"""Rules: what matches, what follows, and every mistake at once."""
+"""rules.yaml: read as it is written, and every mistake at once."""
 
 from __future__ import annotations
 
@@ -6,87 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.conditions import Condition
 from dicom_node.errors import ConfigError
 from dicom_node.infer.manifest import list_engines
 from dicom_node.model import Priority
-from dicom_node.route.rules import Order, Rule, load_rules, orders, try_rules
+from dicom_node.node import words_of
+from dicom_node.route.rules import Rule
+from dicom_node.route.rules_file import EngineWords, Names, load_rules
+from tests.unit.route.made import engine_rule
 
 ROOT = Path(__file__).parents[3]
-CT_CHEST = {"Modality": ("CT",), "BodyPartExamined": ("CHEST",), "instance_count": ("49",)}
-ENGINES = dict.fromkeys(["ct_lungs", "cxr_quality"])
-DESTINATIONS = dict.fromkeys(["archive", "research"])
-
-
-def rule(name: str, *engines: str, to: tuple[str, ...] = ("archive",), **changes: object) -> Rule:
-    when = changes.pop("when", {"Modality": "CT"})
-    assert isinstance(when, dict)
-    priority = changes.pop("priority", Priority.ROUTINE)
-    assert isinstance(priority, Priority)
-    conditions = tuple(Condition(keyword, (test,)) for keyword, test in when.items())
-    return Rule(name, conditions, engines or ("ct_lungs",), to, priority)
-
-
-# ---------------------------------------------------------------- what matches
-
-
-def test_a_rule_matches_where_all_of_its_conditions_hold() -> None:
-    whole = rule("chest", when={"Modality": "CT", "BodyPartExamined": "CHEST"})
-    [outcome] = try_rules([whole], CT_CHEST)
-    assert outcome.matches
-    assert outcome.reason == "Modality is CT; BodyPartExamined is CHEST"
-
-
-def test_a_rule_that_does_not_match_names_every_condition_that_failed_and_no_other() -> None:
-    wanted = {"Modality": "CT", "BodyPartExamined": "HEAD", "instance_count": ">= 60"}
-    [outcome] = try_rules([rule("head", when=wanted)], CT_CHEST)
-    assert not outcome.matches
-    assert outcome.reason == "BodyPartExamined is CHEST, not HEAD; instance_count is 49, not >= 60"
-
-
-def test_a_rule_without_conditions_matches_everything() -> None:
-    [outcome] = try_rules([rule("all", when={})], {})
-    assert outcome.matches
-    assert outcome.reason == "it has no conditions"
-
-
-# ---------------------------------------------------------------- what follows
-
-
-def test_every_rule_that_matches_applies() -> None:
-    rules = [
-        rule("one", "ct_lungs"),
-        rule("two", "cxr_quality", when={"Modality": "CR"}),
-        rule("three", "cxr_quality"),
-    ]
-    assert orders(try_rules(rules, CT_CHEST)) == [
-        Order("one", "ct_lungs", ("archive",), Priority.ROUTINE, "Modality is CT"),
-        Order("three", "cxr_quality", ("archive",), Priority.ROUTINE, "Modality is CT"),
-    ]
-
-
-def test_an_engine_that_two_rules_ask_for_runs_once_for_both() -> None:
-    rules = [
-        rule("night", to=("archive",), priority=Priority.LOW),
-        rule("study", to=("research", "archive"), priority=Priority.STAT, when={}),
-        rule("again", to=("research",)),
-    ]
-    [order] = orders(try_rules(rules, CT_CHEST))
-    assert order.rule == "night"  # in the name of the first
-    assert order.reason == "Modality is CT"
-    assert order.destinations == ("archive", "research")
-    assert order.priority is Priority.STAT  # the more urgent
-
-
-def test_a_rule_that_does_not_match_adds_nothing_to_another_ones_order() -> None:
-    rules = [rule("one"), rule("two", to=("research",), when={"Modality": "MR"})]
-    [order] = orders(try_rules(rules, CT_CHEST))
-    assert order.destinations == ("archive",)
-
-
-def test_several_engines_of_one_rule_keep_their_order() -> None:
-    found = orders(try_rules([rule("both", "cxr_quality", "ct_lungs")], CT_CHEST))
-    assert [order.engine for order in found] == ["cxr_quality", "ct_lungs"]
+NAMES = Names({"ct_lungs": EngineWords(), "cxr_quality": EngineWords()}, ("archive", "research"))
 
 
 # ---------------------------------------------------------------- reading them
@@ -99,7 +28,7 @@ def file(tmp_path: Path) -> Path:
 
 def load(file: Path, text: str) -> tuple[Rule, ...]:
     file.write_text(text, "utf-8")
-    return load_rules(file, ENGINES, DESTINATIONS)
+    return load_rules(file, NAMES).rules
 
 
 def mistakes_in(file: Path, text: str) -> list[tuple[int, str, str]]:
@@ -123,18 +52,14 @@ rules:
     destinations: archive
 """
     assert load(file, text) == (
-        Rule(
+        engine_rule(
             "lungs",
-            (
-                Condition("Modality", ("CT", "PT")),
-                Condition("SliceThickness", ("<= 5",)),
-                Condition("ViewPosition", ("absent",)),
-            ),
-            ("ct_lungs",),
-            ("archive", "research"),
-            Priority.STAT,
+            {"Modality": ["CT", "PT"], "SliceThickness": "<= 5", "ViewPosition": "absent"},
+            "ct_lungs",
+            to=("archive", "research"),
+            priority=Priority.STAT,
         ),
-        Rule("everything", (), ("ct_lungs", "cxr_quality"), ("archive",), Priority.ROUTINE),
+        engine_rule("everything", {}, "ct_lungs", "cxr_quality"),
     )
 
 
@@ -194,7 +119,7 @@ more: 1
     assert messages["rules.0.destinations.0"] == (
         "there is no destination called archiv; there are: archive, research"
     )
-    assert messages["rules.0.priority"] == "must be one of stat, high, routine, low"
+    assert messages["rules.0.priority"] == "must be one of stat, high, routine, low, requested"
     assert messages["rules.1"] == "needs a name"
     assert messages["rules.1.engines"] == "needs at least one engine"
     assert messages["rules.2"] == ("needs `when`; write `when: {}` for a rule that always matches")
@@ -227,12 +152,13 @@ def test_no_rules_are_allowed(file: Path) -> None:
 
 def test_the_rules_of_this_repository_load_with_its_engines() -> None:
     engines = list_engines(ROOT / "engines")
-    rules = load_rules(ROOT / "config" / "rules.yaml", engines, {"archive": None})
-    assert [rule.name for rule in rules] == ["lungs-on-ct", "chest-x-ray", "brain-on-t1-mr"]
-    assert {engine for rule in rules for engine in rule.engines} == set(engines)
+    names = Names({name: words_of(manifest) for name, manifest in engines.items()}, ("archive",))
+    rules = load_rules(ROOT / "config" / "rules.yaml", names)
+    assert rules.names == ("lungs-on-ct", "chest-x-ray", "brain-on-t1-mr")
+    assert {order.engine for rule in rules.rules for order in rule.engines} == set(engines)
 
 
-@pytest.mark.parametrize("engines", ["[{ct_lungs: true}]", "[[ct_lungs]]", "[~]", "[1]"])
+@pytest.mark.parametrize("engines", ["[[ct_lungs]]", "[~]", "[1]"])
 def test_an_engine_that_is_no_name_is_a_mistake(engines: str, file: Path) -> None:
     text = f"rules:\n  - name: one\n    when: {{}}\n    engines: {engines}\n"
     [(line, key, _)] = mistakes_in(file, text + "    destinations: archive\n")

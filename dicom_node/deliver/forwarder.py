@@ -1,0 +1,186 @@
+"""Forwarding: sends the originals that rules chose to one destination, batch by batch.
+
+What the destination has taken is marked after each batch; so after a crash at most one batch goes
+out twice, and a DICOM archive takes the same instance again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import structlog
+
+from dicom_node.backoff import delay_s
+from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
+from dicom_node.config.settings import Config
+from dicom_node.deliver.originals import Change, Original, read_original
+from dicom_node.deliver.store_scu import Address, send_originals
+from dicom_node.errors import (
+    DeliveryError,
+    DicomNodeError,
+    PeerUnreachable,
+    StorageError,
+    StudyUnusable,
+)
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.lifecycle import DeliveryState
+from dicom_node.model import ForwardTask, InstanceKey
+from dicom_node.store.local import LocalStore
+
+log = structlog.get_logger()
+
+_BATCH = 64
+_BATCH_BYTES = 64_000_000
+_FAILURES_MIN = 8
+
+
+class Forwarder:
+    """Moves forwards from PENDING to SENT, or to DEAD.
+
+    Parameters
+    ----------
+    changes : mapping of str to Change
+        What each profile does to an instance before it goes out.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        ledger: Ledger,
+        store: LocalStore,
+        clock: Clock,
+        checkpoint: Checkpoint = pass_checkpoint,
+        changes: Mapping[str, Change] | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._settings = config.deliver
+        self._clock = clock
+        self._checkpoint = checkpoint
+        self._changes = dict(changes or {})
+        self._addresses = {
+            name: Address.of(peer, config) for name, peer in config.destinations.items()
+        }
+
+    def turn(self, destination: str) -> bool:
+        """Send a batch of the most urgent forward to `destination`; return whether more may be due.
+
+        One batch at a time, so that a more urgent result or forward comes next.
+        """
+        now = self._clock()
+        for ready in self._ledger.forwards.ready(destination, now):
+            forward = self._ledger.forwards.start(ready, now)
+            if forward is None:
+                return True
+            try:
+                return self._attempt(forward)
+            except DeliveryError as error:
+                self._postpone(forward, error)
+                return not isinstance(error, PeerUnreachable)
+        return False
+
+    def broke(self, destination: str, error: Exception) -> None:
+        """Postpone what was in hand for `destination` when a turn ended by an error of ours."""
+        own = PeerUnreachable(f"our own error: {type(error).__name__}", hint="see the node's log")
+        for forward in self._ledger.forwards.in_states(DeliveryState.SENDING):
+            if forward.destination == destination:
+                self._postpone(forward, own)
+
+    def _attempt(self, forward: ForwardTask) -> bool:
+        address = self._addresses.get(forward.destination)
+        if address is None:
+            raise PeerUnreachable(
+                f"{forward.destination} is no longer configured",
+                hint="add it to `peers:` again, or let the forwards go dead",
+            )
+        batch, refused = self._batch(forward)
+        taken: list[InstanceKey] = []
+        transient: DeliveryError | None = None
+        try:
+            if batch:
+                self._checkpoint("forward.sending")
+                outcomes = send_originals([original for _, original in batch], address)
+                for (key, _), outcome in zip(batch, outcomes, strict=True):
+                    if isinstance(outcome, str):
+                        taken.append(key)
+                    elif outcome.retryable:
+                        transient = outcome
+                    else:
+                        refused.append((key, _in_words(outcome)))
+                self._checkpoint("forward.answered")
+        finally:
+            self._ledger.forwards.sent(forward, taken, refused, self._clock())
+        self._checkpoint("forward.noted")
+        if transient is not None:
+            raise transient
+        self._end(forward)
+        return True
+
+    def _end(self, forward: ForwardTask) -> None:
+        """End an attempt: everything was sent, or the rest goes with the next one."""
+        sent, refused, total = self._ledger.forwards.progress(forward.forward_id)
+        now = self._clock()
+        reason = f"{sent} of {total} instances sent"
+        if not refused and self._ledger.forwards.accepted(forward, reason, now):
+            log.info("forwarded", destination=forward.destination, instances=sent)
+        elif sent + refused < total or not refused:
+            self._ledger.forwards.interrupt(forward, f"{reason}, the rest follows", now)
+        else:
+            reason = f"{reason}, {refused} refused"
+            self._ledger.forwards.give_up(forward, reason, now)
+            log.error("forward_dead", destination=forward.destination, reason=reason)
+
+    def _batch(
+        self, forward: ForwardTask
+    ) -> tuple[list[tuple[InstanceKey, Original]], list[tuple[InstanceKey, str]]]:
+        """Return what goes out next, and what must not go out with the reason."""
+        change = None
+        if forward.profile:
+            change = self._changes.get(forward.profile)
+            if change is None:
+                raise DeliveryError(
+                    f"there is no profile {forward.profile} any more",
+                    hint="add it to the rules file again, or let the forward go dead",
+                )
+        batch: list[tuple[InstanceKey, Original]] = []
+        refused: list[tuple[InstanceKey, str]] = []
+        size = 0
+        for key in self._ledger.forwards.unsent(forward.forward_id, _BATCH):
+            if size > _BATCH_BYTES:
+                break
+            try:
+                original = self._original(forward, key)
+                if change is not None:
+                    original = change(original)
+            except (StudyUnusable, StorageError) as error:
+                refused.append((key, _in_words(error)))
+                continue
+            size += len(original.data_set)
+            batch.append((key, original))
+        return batch, refused
+
+    def _original(self, forward: ForwardTask, key: InstanceKey) -> Original:
+        instance = self._ledger.studies.instance(
+            forward.study_instance_uid, key.series_instance_uid, key.sop_instance_uid
+        )
+        if instance is None or instance.digest != key.digest:
+            raise StudyUnusable("it came again with other bytes since; the rules choose anew")
+        return read_original(self._store, instance)
+
+    def _postpone(self, forward: ForwardTask, error: DeliveryError) -> None:
+        """Try again later; what has been tried for days is given up."""
+        settings, now = self._settings, self._clock()
+        tried_for_s = now - forward.tried_since
+        # a clock that was wrong at boot must not end what was hardly tried
+        if forward.failures >= _FAILURES_MIN and tried_for_s > settings.give_up_after_h * 3600:
+            self._ledger.forwards.give_up(forward, _in_words(error), now)
+            log.error("forward_dead", destination=forward.destination, reason=_in_words(error))
+            return
+        wait_s = delay_s(forward.failures + 1, settings.retry_first_s, settings.retry_longest_s)
+        reason = f"{_in_words(error)}; next attempt after {wait_s:.0f} s"
+        self._ledger.forwards.postpone(forward, reason, now + wait_s, now)
+        log.warning("forward_postponed", destination=forward.destination, reason=reason)
+
+
+def _in_words(error: DicomNodeError) -> str:
+    return f"{error.message}; {error.hint}" if error.hint else error.message

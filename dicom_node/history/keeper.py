@@ -1,0 +1,154 @@
+"""Reads the headers of what was received, once, and keeps what rules and completeness ask for.
+
+Whoever wants the headers of a study asks here: what is kept comes from the ledger, the rest is read
+from the files, in batches, and kept. What identifies the patient is kept as a hash; a rule that
+asks for it has it read from the files each time.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+from dicom_node.errors import StudyUnusable
+from dicom_node.headers import attributes_of, read_header_of
+from dicom_node.history.keywords import KeepPolicy, not_kept, readable
+from dicom_node.ledger.headers import KeptHeader
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.model import Attributes, Instance
+from dicom_node.store.local import LocalStore
+
+_BATCH = 200
+_STUDIES_REMEMBERED = 8
+
+_NOTHING: Attributes = {}
+
+HeadersOfStudy = Mapping[tuple[str, str], KeptHeader]
+"""By Series and SOP Instance UID."""
+
+
+class Stopped(Exception):
+    """The node stops: what was not read yet is read after the next start."""
+
+
+class HeaderKeeper:
+    """Reads and keeps headers.
+
+    Parameters
+    ----------
+    policy : KeepPolicy
+    stopping : callable
+        Asked between batches.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        store: LocalStore,
+        policy: KeepPolicy,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._ledger = ledger
+        self._store = store
+        self.policy = policy
+        self._stopping = stopping
+        self._remembered: OrderedDict[str, dict[tuple[str, str], KeptHeader]] = OrderedDict()
+
+    def of_study(
+        self, study_instance_uid: str, instances: Sequence[Instance] | None = None
+    ) -> HeadersOfStudy:
+        """Return a header of each instance of a study, with what is kept of it.
+
+        Parameters
+        ----------
+        instances : sequence of Instance, optional
+            Those of the study, for who has them already.
+
+        Raises
+        ------
+        Stopped
+            If the node stops meanwhile.
+        """
+        if instances is None:
+            instances = self._ledger.studies.instances(study_instance_uid)
+        known = self._known(study_instance_uid)
+        wanted = self.policy.keywords
+        missing = [
+            instance
+            for instance in instances
+            if (header := known.get(_key(instance))) is None
+            or header.digest != instance.digest
+            or not wanted <= header.keywords
+        ]
+        for begin in range(0, len(missing), _BATCH):
+            if self._stopping():
+                raise Stopped
+            headers = [self._read(instance) for instance in missing[begin : begin + _BATCH]]
+            self._ledger.headers.keep(study_instance_uid, headers, wanted)
+            for header in headers:
+                known[header.series_instance_uid, header.sop_instance_uid] = header
+        return known
+
+    def with_keywords(
+        self, headers: HeadersOfStudy, instances: Iterable[Instance], keywords: Collection[str]
+    ) -> dict[tuple[str, str], Attributes]:
+        """Return what can be read of each header, with these keywords whatever it takes.
+
+        Those that are not kept are read from the files.
+        """
+        lacking = not_kept(keywords, self.policy)
+        attributes: dict[tuple[str, str], Attributes] = {}
+        for instance in instances:
+            key = _key(instance)
+            header = headers[key]
+            attributes[key] = readable(header.attributes)
+            if lacking and not header.unreadable:
+                if self._stopping():
+                    raise Stopped
+                attributes[key] = {**attributes[key], **self._attributes(instance, lacking)}
+        return attributes
+
+    def forget(self, before: float) -> int:
+        """Forget the headers of studies of which nothing came since; return how many."""
+        self._remembered.clear()
+        return self._ledger.headers.forget(before)
+
+    def _known(self, study_instance_uid: str) -> dict[tuple[str, str], KeptHeader]:
+        """Return what is known by now; a few studies stay in memory, since they are asked twice."""
+        known = self._remembered.get(study_instance_uid)
+        if known is None:
+            known = {
+                (series_uid, uid): header
+                for series_uid, of_series in self._ledger.headers.of_study(
+                    study_instance_uid
+                ).items()
+                for uid, header in of_series.items()
+            }
+            self._remembered[study_instance_uid] = known
+            while len(self._remembered) > _STUDIES_REMEMBERED:
+                self._remembered.popitem(last=False)
+        self._remembered.move_to_end(study_instance_uid)
+        return known
+
+    def _read(self, instance: Instance) -> KeptHeader:
+        wanted = self.policy.keywords
+        unreadable, attributes = "", _NOTHING
+        try:
+            attributes = self._attributes(instance, wanted)
+        except StudyUnusable as error:
+            unreadable = error.message
+        return KeptHeader(
+            instance.series_instance_uid,
+            instance.sop_instance_uid,
+            instance.digest,
+            self.policy.kept(attributes),
+            wanted,
+            unreadable,
+        )
+
+    def _attributes(self, instance: Instance, keywords: Collection[str]) -> Attributes:
+        return attributes_of([read_header_of(self._store.file(instance.path), keywords)])
+
+
+def _key(instance: Instance) -> tuple[str, str]:
+    return instance.series_instance_uid, instance.sop_instance_uid

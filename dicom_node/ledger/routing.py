@@ -1,0 +1,277 @@
+"""What the rules made of a study, recorded in one transaction; and what they were."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select
+
+from dicom_node.ledger import schema
+from dicom_node.ledger.database import Database
+from dicom_node.ledger.events import write_event
+from dicom_node.ledger.forwards import plan_forward
+from dicom_node.ledger.jobs import Jobs
+from dicom_node.ledger.studies import Studies
+from dicom_node.lifecycle import JobState, StudyEvent, StudyState
+from dicom_node.model import InstanceKey, Job, Priority, Study
+
+_FOUND = (JobState.DONE, JobState.REFUSED, JobState.PARKED)
+
+
+@dataclass(frozen=True)
+class PlannedForward:
+    """Originals that go to one destination."""
+
+    destination: str
+    profile: str
+    rule: str
+    priority: Priority
+    instances: tuple[InstanceKey, ...]
+
+
+@dataclass(frozen=True)
+class PlannedDrop:
+    """Instances that go nowhere."""
+
+    rule: str
+    reason: str
+    instances: tuple[InstanceKey, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that follows for a study."""
+
+    reason: str
+    rule_set: str
+    """Its digest, from `Routing.keep_rule_set`."""
+    completeness: str
+    decided: Mapping[str, Any]
+    """The decision for the record, as JSON has it."""
+    jobs: tuple[Job, ...] = ()
+    forwards: tuple[PlannedForward, ...] = ()
+    drops: tuple[PlannedDrop, ...] = ()
+    notices: tuple[str, ...] = ()
+    awaited: tuple[tuple[str, str], ...] = ()
+    """(Series Instance UID, engine) of the findings that rules wait for."""
+    parked: StudyEvent | None = None
+    """Why a person has to look at it first; then nothing else is done."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A decision as it was recorded."""
+
+    study_instance_uid: str
+    revision: int
+    rule_set: str
+    completeness: str
+    decided: Mapping[str, Any]
+    decided_at: float
+
+
+class Routing:
+    """The part of the ledger that the router writes."""
+
+    def __init__(self, database: Database, studies: Studies, jobs: Jobs) -> None:
+        self._database = database
+        self._studies = studies
+        self._jobs = jobs
+
+    def keep_rule_set(self, text: str, now: float) -> str:
+        """Remember the text of a rule set; return its name."""
+        rule_set = hashlib.sha256(text.encode()).hexdigest()
+        row = {"rule_set": rule_set, "text": text, "loaded_at": now}
+        with self._database.writing() as connection:
+            self._database.insert_new(connection, schema.rule_sets, row)
+        return rule_set
+
+    def record(self, study: Study, plan: Plan, now: float) -> bool:
+        """Record what the rules made of a complete study.
+
+        A job that exists already has the same input and the same engine: its results stand, and it
+        is not made again. Open jobs of this study that the decision no longer asks for are
+        superseded. What was forwarded stays so.
+
+        Returns
+        -------
+        bool
+            False if the study moved on meanwhile; then nothing was changed.
+        """
+        with self._database.writing() as connection:
+            if plan.parked is not None:
+                if not self._studies.parked(connection, study, plan.parked, plan.reason, now):
+                    return False
+            elif not self._studies.routed(connection, study, plan.reason, now):
+                return False
+            self._note(connection, study, plan, now)
+            if plan.parked is None:
+                self._jobs.order(connection, study, plan.jobs, now)
+                for forward in plan.forwards:
+                    self._forward(connection, study.study_instance_uid, forward, now)
+            return True
+
+    def forward_at_once(
+        self, study_instance_uid: str, forwards: Sequence[PlannedForward], now: float
+    ) -> int:
+        """Forward instances of a study that is still arriving; return how many are new."""
+        if not forwards:
+            return 0
+        with self._database.writing() as connection:
+            return sum(
+                self._forward(connection, study_instance_uid, forward, now) for forward in forwards
+            )
+
+    def dropped(self, study_instance_uid: str) -> dict[tuple[str, str], tuple[str, str]]:
+        """Return rule and reason by (Series, SOP Instance UID) of what was dropped last."""
+        table = schema.drops
+        query = select(table).where(table.c.study_instance_uid == study_instance_uid)
+        with self._database.reading() as connection:
+            return {
+                (row.series_instance_uid, row.sop_instance_uid): (row.rule, row.reason)
+                for row in connection.execute(query)
+            }
+
+    def found(self) -> list[tuple[str, str]]:
+        """Return (study, engine) where a rule waits for a finding that is there by now."""
+        a, j, s = schema.awaited_findings, schema.jobs, schema.studies
+        query = (
+            select(a.c.study_instance_uid, a.c.engine_name)
+            .join(
+                j,
+                (j.c.study_instance_uid == a.c.study_instance_uid)
+                & (j.c.series_instance_uid == a.c.series_instance_uid)
+                & (j.c.engine_name == a.c.engine_name),
+            )
+            .join(s, s.c.study_instance_uid == a.c.study_instance_uid)
+            .where(
+                s.c.state == StudyState.ROUTED.value,
+                j.c.revision == s.c.revision,
+                j.c.state.in_([state.value for state in _FOUND]),
+            )
+            .distinct()
+        )
+        with self._database.reading() as connection:
+            return [(row.study_instance_uid, row.engine_name) for row in connection.execute(query)]
+
+    def decisions(self, study_instance_uid: str) -> list[Decided]:
+        """Return what was decided of a study, the oldest first."""
+        table = schema.decisions
+        return self._read(table.c.study_instance_uid == study_instance_uid)
+
+    def decided_since(self, at: float) -> list[Decided]:
+        """Return what was decided of each study since then; of each the last decision."""
+        last: dict[str, Decided] = {}
+        for decided in self._read(schema.decisions.c.decided_at >= at):
+            last[decided.study_instance_uid] = decided
+        return list(last.values())
+
+    def rule_set(self, name: str) -> str | None:
+        """Return the text of a rule set."""
+        table = schema.rule_sets
+        with self._database.reading() as connection:
+            query = select(table.c.text).where(table.c.rule_set == name)
+            return connection.execute(query).scalars().first()
+
+    def _read(self, condition: Any) -> list[Decided]:
+        table = schema.decisions
+        query = select(table).where(condition).order_by(table.c.decided_at, table.c.decision_number)
+        with self._database.reading() as connection:
+            return [
+                Decided(
+                    row.study_instance_uid,
+                    row.revision,
+                    row.rule_set,
+                    row.completeness,
+                    row.decided,
+                    row.decided_at,
+                )
+                for row in connection.execute(query)
+            ]
+
+    def _note(self, connection: Connection, study: Study, plan: Plan, now: float) -> None:
+        """Write down the decision, its drops, its notices and what it waits for."""
+        uid = study.study_instance_uid
+        table = schema.decisions
+        mine = table.c.study_instance_uid == uid
+        number = connection.execute(
+            select(func.coalesce(func.max(table.c.decision_number), 0) + 1).where(mine)
+        ).scalar_one()
+        connection.execute(
+            insert(table).values(
+                study_instance_uid=uid,
+                decision_number=number,
+                revision=study.revision,
+                rule_set=plan.rule_set,
+                completeness=plan.completeness,
+                decided=dict(plan.decided),
+                decided_at=now,
+            )
+        )
+        self._drop(connection, uid, plan.drops, now)
+        self._notify(connection, uid, plan.notices, now)
+        awaited = schema.awaited_findings
+        connection.execute(delete(awaited).where(awaited.c.study_instance_uid == uid))
+        for series_instance_uid, engine in dict.fromkeys(plan.awaited):
+            row = {
+                "study_instance_uid": uid,
+                "series_instance_uid": series_instance_uid,
+                "engine_name": engine,
+            }
+            connection.execute(insert(awaited).values(row))
+
+    def _drop(
+        self, connection: Connection, uid: str, drops: Sequence[PlannedDrop], now: float
+    ) -> None:
+        table = schema.drops
+        here = table.c.study_instance_uid == uid
+        before = {
+            (row.sop_instance_uid, row.rule)
+            for row in connection.execute(
+                select(table.c.sop_instance_uid, table.c.rule).where(here)
+            )
+        }
+        connection.execute(delete(table).where(here))
+        for drop in drops:
+            rows = [
+                {
+                    "study_instance_uid": uid,
+                    "series_instance_uid": key.series_instance_uid,
+                    "sop_instance_uid": key.sop_instance_uid,
+                    "rule": drop.rule,
+                    "reason": drop.reason,
+                    "dropped_at": now,
+                }
+                for key in drop.instances
+            ]
+            if rows:
+                connection.execute(insert(table), rows)
+            new = [k for k in drop.instances if (k.sop_instance_uid, drop.rule) not in before]
+            if new:
+                reason = f"{len(new)} instances by rule {drop.rule}: {drop.reason}"
+                write_event(connection, now, ("study", uid), "DROPPED", reason)
+
+    def _notify(self, connection: Connection, uid: str, notices: Sequence[str], now: float) -> None:
+        """Tell what has not been told of this study before."""
+        table = schema.events
+        query = select(table.c.reason).where(table.c.subject == uid, table.c.event == "NOTICE")
+        told = set(connection.execute(query).scalars())
+        for notice in dict.fromkeys(notices):
+            if notice not in told:
+                write_event(connection, now, ("study", uid), "NOTICE", notice)
+
+    def _forward(
+        self, connection: Connection, uid: str, forward: PlannedForward, now: float
+    ) -> int:
+        return plan_forward(
+            connection,
+            uid,
+            (forward.destination, forward.profile),
+            forward.rule,
+            forward.priority,
+            forward.instances,
+            now,
+        )

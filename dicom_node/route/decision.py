@@ -1,0 +1,166 @@
+"""What the rules decided of a study: frozen values, each with the rule and its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dicom_node.conditions import Answer, Outcome
+from dicom_node.model import InstanceKey, Priority
+from dicom_node.route.rules import Level, Rule
+
+
+@dataclass(frozen=True)
+class RuleOutcome:
+    """What a rule said of a study, a series or an instance."""
+
+    rule: Rule
+    subject: str
+    """The UID of what it was tried on."""
+    outcome: Outcome
+
+    @property
+    def answer(self) -> Answer:
+        return self.outcome.answer
+
+    @property
+    def reason(self) -> str:
+        """Why it matched, or every condition that did not hold."""
+        return self.outcome.reason or "it has no conditions"
+
+
+@dataclass(frozen=True)
+class Order:
+    """One engine to run on one series."""
+
+    series_instance_uid: str
+    engine: str
+    parameters: Mapping[str, float]
+    destinations: tuple[str, ...]
+    priority: Priority
+    rule: str
+    """The first rule that asks for it."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Originals to send to one destination."""
+
+    destination: str
+    profile: str
+    priority: Priority
+    rule: str
+    instances: tuple[InstanceKey, ...]
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What goes nowhere."""
+
+    rule: str
+    reason: str
+    level: Level
+    instances: tuple[InstanceKey, ...]
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What a rule says of a study or one of its series: held, to be told, or not to be judged."""
+
+    rule: str
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Wait:
+    """An engine whose finding a rule waits for."""
+
+    series_instance_uid: str
+    engine: str
+    rule: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Everything that follows for a study, and what each rule said."""
+
+    outcomes: tuple[RuleOutcome, ...] = ()
+    orders: tuple[Order, ...] = ()
+    forwards: tuple[Forward, ...] = ()
+    drops: tuple[Drop, ...] = ()
+    holds: tuple[Remark, ...] = ()
+    notices: tuple[Remark, ...] = ()
+    stops: tuple[Remark, ...] = ()
+    waits: tuple[Wait, ...] = ()
+    problems: tuple[Remark, ...] = ()
+    unreadable: tuple[str, ...] = field(default=())
+    """The SOP Instance UIDs of those whose header cannot be parsed."""
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether a person has to look at it before anything is done."""
+        return bool(self.problems or self.holds)
+
+    @property
+    def reason(self) -> str:
+        """In one sentence what follows, or why nothing does."""
+        parts = [f"{p.rule} cannot be judged: {p.text}" for p in self.problems]
+        parts += [f"held by {hold.rule}: {hold.text}" for hold in self.holds]
+        if not self.is_parked:
+            parts += [f"{order.rule} -> {order.engine}" for order in self.orders]
+            parts += [f"{forward.rule} -> {forward.destination}" for forward in self.forwards]
+            parts += [f"{stop.rule}: no engine begins any more" for stop in self.stops]
+            parts += [f"{wait.rule} waits for {wait.engine}" for wait in self.waits]
+        parts += [f"dropped by {d.rule}: {len(d.instances)} instances" for d in self.drops]
+        if not parts:
+            near = [f"{one.rule.name}: {one.reason}" for one in self.outcomes]
+            parts = ["no rule matched (" + " | ".join(dict.fromkeys(near)) + ")"]
+        said = ", ".join(dict.fromkeys(parts))
+        if self.unreadable:
+            said += f"; {len(self.unreadable)} instances cannot be parsed"
+        return said
+
+
+def record_of(decision: Decision) -> dict[str, Any]:
+    """Return a decision as the ledger keeps it, and as two of them are compared."""
+    return {
+        "orders": [
+            {
+                "series": order.series_instance_uid,
+                "engine": order.engine,
+                "parameters": dict(order.parameters),
+                "destinations": list(order.destinations),
+                "priority": order.priority.name.lower(),
+                "rule": order.rule,
+            }
+            for order in decision.orders
+        ],
+        "forwards": [
+            {
+                "destination": forward.destination,
+                "profile": forward.profile,
+                "priority": forward.priority.name.lower(),
+                "rule": forward.rule,
+                "instances": len(forward.instances),
+            }
+            for forward in decision.forwards
+        ],
+        "drops": [{"rule": drop.rule, "instances": len(drop.instances)} for drop in decision.drops],
+        **{
+            name: [{"rule": remark.rule, "subject": remark.subject} for remark in remarks]
+            for name, remarks in (
+                ("holds", decision.holds),
+                ("notices", decision.notices),
+                ("stops", decision.stops),
+                ("problems", decision.problems),
+            )
+        },
+        "waits": [
+            {"series": wait.series_instance_uid, "engine": wait.engine, "rule": wait.rule}
+            for wait in decision.waits
+        ],
+        "matched": sorted({one.rule.name for one in decision.outcomes if one.answer is Answer.YES}),
+    }

@@ -1,0 +1,86 @@
+"""From the ledger to the facts that rules are asked of."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+
+from dicom_node.history.keeper import HeaderKeeper
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.lifecycle import JobState
+from dicom_node.model import Attributes, Instance, Study
+from dicom_node.route.facts import InstanceFacts, SeriesFacts, StudyFacts
+
+_ENDS = {JobState.DONE: "done", JobState.REFUSED: "refused", JobState.PARKED: "parked"}
+
+
+class Gatherer:
+    """Puts together what is known of a study.
+
+    Parameters
+    ----------
+    peers : mapping
+        From the AE title of a sender to its name in the configuration.
+    """
+
+    def __init__(self, ledger: Ledger, keeper: HeaderKeeper, peers: Mapping[str, str]) -> None:
+        self._ledger = ledger
+        self._keeper = keeper
+        self._peers = peers
+
+    def study(self, study: Study, keywords: Collection[str]) -> StudyFacts:
+        """Return the facts of a study, with everything that conditions on `keywords` may ask.
+
+        Raises
+        ------
+        Stopped
+            If the node stops meanwhile.
+        """
+        uid = study.study_instance_uid
+        instances = self._ledger.studies.instances(uid)
+        by_series: dict[str, list[InstanceFacts]] = defaultdict(list)
+        for instance, facts in self.instances(uid, instances, keywords):
+            by_series[instance.series_instance_uid].append(facts)
+        findings = self._findings(study)
+        return StudyFacts(
+            study_instance_uid=uid,
+            series=tuple(
+                SeriesFacts(series_uid, tuple(of_one), findings.get(series_uid, {}))
+                for series_uid, of_one in sorted(by_series.items())
+            ),
+            revision=study.revision,
+            completeness=self._ledger.studies.completeness(uid),
+            released=study.released_revision == study.revision,
+        )
+
+    def instances(
+        self, study_instance_uid: str, instances: list[Instance], keywords: Collection[str]
+    ) -> list[tuple[Instance, InstanceFacts]]:
+        """Return the facts of some instances of a study."""
+        headers = self._keeper.of_study(study_instance_uid, instances)
+        attributes = self._keeper.with_keywords(headers, instances, keywords)
+        called = self._ledger.associations.called(study_instance_uid)
+        gathered = []
+        for instance in instances:
+            key = (instance.series_instance_uid, instance.sop_instance_uid)
+            facts = InstanceFacts(
+                sop_instance_uid=instance.sop_instance_uid,
+                digest=instance.digest,
+                header=attributes[key],
+                calling_ae_title=instance.calling_ae_title,
+                called_ae_title=called.get(instance.association_id, ""),
+                peer=self._peers.get(instance.calling_ae_title, ""),
+                received_at=instance.received_at,
+                unreadable=bool(headers[key].unreadable),
+            )
+            gathered.append((instance, facts))
+        return gathered
+
+    def _findings(self, study: Study) -> Mapping[str, Mapping[str, Attributes]]:
+        """Return by series and engine what was found on this revision."""
+        found: dict[str, dict[str, Attributes]] = defaultdict(dict)
+        for job in self._ledger.jobs.of_study(study.study_instance_uid):
+            if job.revision == study.revision and job.state in _ENDS:
+                facts = {**job.facts, "outcome": (_ENDS[job.state],)}
+                found[job.series_instance_uid][job.engine_name] = facts
+        return found
