@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable, Collection
 from typing import TypeVar
@@ -33,6 +34,7 @@ COMMIT_GONE_LANE = "commit"
 _LOOK_AGAIN_S = 1.0
 _SWEEP_EVERY_S = 2.0
 _NOTE_AGAIN_S = 3600.0
+_KEEP_HOUSE_EVERY_S = 3600.0
 
 T = TypeVar("T")
 
@@ -49,6 +51,7 @@ class Coordinator:
         destinations: Collection[str],
         clock: Clock,
         requestors: Collection[str] = (),
+        housekeeping: Callable[[], None] = lambda: None,
     ) -> None:
         self._ledger = ledger
         self._assembler = assembler
@@ -60,6 +63,9 @@ class Coordinator:
         self._hint = threading.Event()
         self._stopping = False
         self._swept_at = 0.0
+        self._housekeeping = housekeeping
+        self._kept_house_at = 0.0
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._noted: dict[str, tuple[str, float]] = {}
         self._thread = threading.Thread(target=self._run, name="coordinator", daemon=True)
 
@@ -75,14 +81,24 @@ class Coordinator:
         """Something may have changed: look now rather than at the next turn."""
         self._hint.set()
 
+    def between_turns(self, call: Callable[[], None]) -> None:
+        """Have something done before the next turn, on the coordinator's own thread."""
+        self._calls.put(call)
+        self.hint()
+
     def turn(self) -> float:
         """Do what is to be done now; return how many seconds may pass until the next turn."""
+        while not self._calls.empty():
+            self._guarded("reload", self._calls.get())
         look_again_at = self._guarded("assemble", self._assembler.turn)
         self._guarded("route", self._router.turn)
         now = self._clock()
         if not 0 <= now - self._swept_at < _SWEEP_EVERY_S:  # a clock may be set back
             self._guarded("sweep", self.sweep)
             self._swept_at = now
+        if not 0 <= now - self._kept_house_at < _KEEP_HOUSE_EVERY_S:
+            self._guarded("housekeeping", self._housekeeping)
+            self._kept_house_at = now
         self._guarded("submit", self.submit)
         if look_again_at is None:
             return _LOOK_AGAIN_S

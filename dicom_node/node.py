@@ -38,6 +38,7 @@ from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import JobState
 from dicom_node.receive import certificates
 from dicom_node.receivers import Receivers
+from dicom_node.reloading import require_reloadable
 from dicom_node.route.gather import Gatherer
 from dicom_node.route.router import EngineLabel, Router
 from dicom_node.route.rules import RuleSet
@@ -47,7 +48,11 @@ from dicom_node.store.secret import secret_of
 
 log = structlog.get_logger()
 
+RELOADED, RELOAD_REFUSED = "RELOADED", "RELOAD_REFUSED"
+"""The events that tell whether a changed configuration was taken up."""
+
 _GRACE_S = 20.0
+_SECONDS_A_DAY = 86_400.0
 _DATA_DIR = "let node.data_dir point to a folder that this user may write to"
 
 
@@ -72,11 +77,16 @@ class Plan:
         """The name in the configuration of each AE title that may send."""
         return {peer.ae_title: name for name, peer in self.config.peers.items()}
 
-    def keep_policy(self, key: bytes) -> KeepPolicy:
+    @property
+    def names(self) -> Names:
+        """What rules may name."""
+        return names_for_rules(self.config, self.engines)
+
+    def keep_policy(self, key: bytes, more: frozenset[str] = frozenset()) -> KeepPolicy:
         """Which header attributes are kept; `key` is that of the hashes."""
         history = self.config.history
         return KeepPolicy(
-            self.rules.keywords | frozenset(history.attributes),
+            self.rules.keywords | frozenset(history.attributes) | more,
             frozenset(history.clear_attributes),
             key,
         )
@@ -109,18 +119,17 @@ def words_of(manifest: Manifest) -> EngineWords:
     return EngineWords(parameters, facts_known(manifest))
 
 
-def build_router(
-    plan: Plan,
-    ledger: Ledger,
-    store: LocalStore,
-    clock: Clock = time.time,
-    checkpoint: Checkpoint = pass_checkpoint,
-    stopping: Callable[[], bool] = lambda: False,
-) -> Router:
-    """Return the route stage."""
-    keeper = HeaderKeeper(ledger, store, plan.keep_policy(secret_of(store)), stopping)
-    gatherer = Gatherer(ledger, keeper, plan.peer_names)
-    return Router(ledger, gatherer, plan.rules, plan.labels, clock, checkpoint)
+def build_router(plan: Plan, ledger: Ledger, clock: Clock = time.time) -> Router:
+    """Return the route stage on its own, for `explain`."""
+    gatherer = build_gatherer(plan, ledger, plan.rules.keywords)
+    return Router(ledger, gatherer, plan.rules, plan.labels, clock)
+
+
+def build_gatherer(plan: Plan, ledger: Ledger, keywords: frozenset[str]) -> Gatherer:
+    """Return what gathers the facts of studies, for who asks rules without routing."""
+    store = LocalStore(plan.config.node.data_dir)
+    policy = plan.keep_policy(secret_of(store), keywords)
+    return Gatherer(ledger, HeaderKeeper(ledger, store, policy), plan.peer_names)
 
 
 class Node:
@@ -133,13 +142,20 @@ class Node:
     checkpoint : Checkpoint
         Told at every boundary where a crash would matter; must be picklable, since it goes to the
         child processes too.
+    read_plan : callable, optional
+        Reads the configuration anew, for `reload`.
     """
 
     def __init__(
-        self, plan: Plan, clock: Clock = time.time, checkpoint: Checkpoint = pass_checkpoint
+        self,
+        plan: Plan,
+        clock: Clock = time.time,
+        checkpoint: Checkpoint = pass_checkpoint,
+        read_plan: Callable[[], Plan] | None = None,
     ) -> None:
         config = plan.config
         self._config = config
+        self._read_plan = read_plan
         self._clock = clock
         self._failed = threading.Event()
         self._stopping = threading.Event()
@@ -159,17 +175,22 @@ class Node:
         )
         self._worker = EngineWorker(config, self._ledger, clock, checkpoint)
         self._executor = LocalExecutor(self._lanes())
-        self._router = build_router(
-            plan, self._ledger, self._store, clock, checkpoint, self._stopping.is_set
+        self._secret = secret_of(self._store)
+        self._keeper = HeaderKeeper(
+            self._ledger, self._store, plan.keep_policy(self._secret), self._stopping.is_set
         )
+        gatherer = Gatherer(self._ledger, self._keeper, plan.peer_names)
+        self._router = Router(self._ledger, gatherer, plan.rules, plan.labels, clock, checkpoint)
+        self._assembler = Assembler(self._ledger, config.assemble, clock, checkpoint)
         self._coordinator = Coordinator(
             self._ledger,
-            Assembler(self._ledger, config.assemble, clock, checkpoint),
+            self._assembler,
             self._router,
             self._executor,
             config.destinations,
             clock,
             {peer.ae_title for peer in config.destinations.values()},
+            housekeeping=self._forget_headers,
         )
         self._receivers = Receivers(
             config,
@@ -211,10 +232,47 @@ class Node:
         self._receivers.start()
         self._coordinator.start()
 
-    def wait(self, stop: threading.Event) -> None:
-        """Return when `stop` is set, or when the node cannot go on (see `failure`)."""
+    def wait(self, stop: threading.Event, hung_up: threading.Event | None = None) -> None:
+        """Return when `stop` is set, or when the node cannot go on (see `failure`).
+
+        Reloads whenever `hung_up` is set.
+        """
         while not stop.wait(0.2) and not self._failed.is_set():
-            continue
+            if hung_up is not None and hung_up.is_set():
+                hung_up.clear()
+                self.reload()
+
+    def reload(self) -> None:
+        """Read configuration and rules anew, and go by them if there is no mistake in them.
+
+        What is routed keeps the rules that it was routed with. The answer is an event.
+        """
+        if self._read_plan is None:
+            return
+        subject = ("node", self._config.node.ae_title)
+        try:
+            plan = self._read_plan()
+            require_reloadable(self._config, plan.config)
+        except ConfigError as error:
+            reason = f"{error}; the old configuration goes on"
+            self._ledger.events.record(self._clock(), subject, RELOAD_REFUSED, reason)
+            log.error("reload_refused", reason=reason)
+            return
+        self._coordinator.between_turns(lambda: self._take_up(plan))
+
+    def _take_up(self, plan: Plan) -> None:
+        self._config = plan.config
+        self._assembler.replace_policy(plan.config.assemble)
+        self._keeper.policy = plan.keep_policy(self._secret)
+        self._router.replace_rules(plan.rules)
+        reason = f"{len(plan.rules.rules)} rules: {', '.join(plan.rules.names) or 'none'}"
+        subject = ("node", plan.config.node.ae_title)
+        self._ledger.events.record(self._clock(), subject, RELOADED, reason)
+        log.info("reloaded", rules=len(plan.rules.rules))
+
+    def _forget_headers(self) -> None:
+        keep_s = max(1.0, self._config.history.keep_days) * _SECONDS_A_DAY
+        self._keeper.forget(self._clock() - keep_s)
 
     def stop(self) -> None:
         """Stop receiving first, then let what runs come to its end for a while."""
@@ -279,7 +337,7 @@ def _lock_data_dir(config: Config) -> IO[str]:
     """Take the folder for this process; two nodes on one ledger would do everything twice."""
     folder = config.node.data_dir
     try:
-        lock = (folder / "node.lock").open("w")
+        lock = (folder / "node.lock").open("a")
     except OSError as error:
         raise ConfigError(f"{folder} cannot be used: {error.strerror}", hint=_DATA_DIR) from error
     try:
@@ -290,4 +348,7 @@ def _lock_data_dir(config: Config) -> IO[str]:
             f"another node already works in {folder}",
             hint="stop it first, or give this one its own node.data_dir",
         ) from error
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
     return lock

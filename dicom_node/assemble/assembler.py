@@ -27,6 +27,10 @@ class Assembler:
         self._clock = clock
         self._checkpoint = checkpoint
 
+    def replace_policy(self, policy: AssembleSettings) -> None:
+        """Go by another policy from now on."""
+        self._policy = policy
+
     def turn(self) -> float | None:
         """Judge every arriving study; return when to look again, None if nothing is arriving."""
         waits = []

@@ -14,7 +14,9 @@ from dicom_node.cli import bench_disk as bench_disk_command
 from dicom_node.cli import check as check_command
 from dicom_node.cli import explain as explain_command
 from dicom_node.cli import process as process_command
+from dicom_node.cli import reload as reload_command
 from dicom_node.cli import retry as retry_command
+from dicom_node.cli import rules as rules_command
 from dicom_node.cli import serve as serve_command
 from dicom_node.cli import status as status_command
 from dicom_node.cli.console import make_console
@@ -27,6 +29,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+
+rules_app = typer.Typer(help="Look into rules: lint, explain, replay.", no_args_is_help=True)
+app.add_typer(rules_app, name="rules")
 
 EXIT_REFUSED = 1
 EXIT_MISTAKE = 2
@@ -98,6 +103,14 @@ def explain(
 
 
 @app.command()
+def reload(config: ConfigFile = _DEFAULT_CONFIG) -> None:
+    """Have the running node take up changed rules; a mistake leaves the old ones in force."""
+    with _plain_errors():
+        if not reload_command.reload(config):
+            raise typer.Exit(EXIT_REFUSED)
+
+
+@app.command()
 def process(
     source: Annotated[Path, typer.Argument(help="A DICOM file or a folder of them.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the results go, as *.dcm.")],
@@ -162,3 +175,38 @@ def bench_disk(
     with _plain_errors():
         if not bench_disk_command.bench_disk(folder, json, step_s):
             raise typer.Exit(EXIT_REFUSED)
+
+
+@rules_app.command("lint")
+def rules_lint(config: ConfigFile = _DEFAULT_CONFIG) -> None:
+    """Find rules that never match, are shadowed, repeat others, or contradict them."""
+    with _plain_errors():
+        if not rules_command.lint(config):
+            raise typer.Exit(EXIT_REFUSED)
+
+
+@rules_app.command("explain")
+def rules_explain(
+    subject: Annotated[
+        str, typer.Argument(help="A DICOM file, a folder, or the UID of a study or an instance.")
+    ],
+    config: ConfigFile = _DEFAULT_CONFIG,
+) -> None:
+    """Show each condition of each rule with the value that it meets."""
+    with _plain_errors():
+        explain_command.explain(config, subject, every_condition=True)
+
+
+@rules_app.command("replay")
+def rules_replay(
+    new: Annotated[
+        Path | None,
+        typer.Option("--rules", help="A rules file to try in place of the configuration's."),
+    ] = None,
+    since: Annotated[str, typer.Option(help="How far back: 30d, 12h, 90m.")] = "30d",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    config: ConfigFile = _DEFAULT_CONFIG,
+) -> None:
+    """Say what rules would have done of late, against those in force: gained, lost, load."""
+    with _plain_errors():
+        rules_command.replay(config, new, since, json)

@@ -15,13 +15,12 @@ from dicom_node.conditions import Answer
 from dicom_node.config.settings import load_config
 from dicom_node.errors import StudyUnusable
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.model import Attributes, Event
+from dicom_node.model import Attributes, Event, Study
 from dicom_node.node import Plan, build_router, load_plan
 from dicom_node.route.decide import decide
 from dicom_node.route.decision import Decision, RuleOutcome
 from dicom_node.route.facts import SeriesFacts, StudyFacts
 from dicom_node.route.rules import Level
-from dicom_node.store.local import LocalStore
 from dicom_node.uid import is_uid
 
 _VERDICTS = {
@@ -33,8 +32,13 @@ _VERDICTS = {
 _MARKS = {Answer.YES: "+", Answer.NO: "-", Answer.UNKNOWN: "?", Answer.ERROR: "!"}
 
 
-def explain(config_file: Path, subject: str) -> None:
+def explain(config_file: Path, subject: str, every_condition: bool = False) -> None:
     """Print what the rules say of a file, a folder, or a study in the ledger.
+
+    Parameters
+    ----------
+    every_condition : bool
+        Print each condition with its value, and nothing else of a study.
 
     Raises
     ------
@@ -44,9 +48,9 @@ def explain(config_file: Path, subject: str) -> None:
     console = make_console(wraps=False)
     plan = load_plan(load_config(config_file))
     if Path(subject).exists():
-        _explain_files(console, plan, Path(subject))
+        _explain_files(console, plan, Path(subject), every_condition)
     elif is_uid(subject):
-        _explain_study(console, plan, subject)
+        _explain_study(console, plan, subject, every_condition)
     else:
         raise StudyUnusable(
             f"{subject} is no file, no folder and no UID",
@@ -54,15 +58,15 @@ def explain(config_file: Path, subject: str) -> None:
         )
 
 
-def _explain_files(console: Console, plan: Plan, source: Path) -> None:
+def _explain_files(console: Console, plan: Plan, source: Path, every_condition: bool) -> None:
     series, unreadable = find_series(source)
     for facts in studies_of(series):
-        print_decision(console, plan, facts, decide(plan.rules, facts))
+        print_decision(console, plan, facts, decide(plan.rules, facts), every_condition)
     for broken in unreadable:
         console.print(f"{broken.path}: {broken.reason}", style="red")
 
 
-def _explain_study(console: Console, plan: Plan, uid: str) -> None:
+def _explain_study(console: Console, plan: Plan, uid: str, every_condition: bool) -> None:
     ledger = Ledger(plan.config.ledger_url)
     ledger.require_current()
     study_uid = uid if ledger.studies.get(uid) else ledger.studies.study_of_instance(uid)
@@ -73,10 +77,16 @@ def _explain_study(console: Console, plan: Plan, uid: str) -> None:
         )
     console.print(f"study {study.study_instance_uid}")
     console.print(f"  {study.state}, revision {study.revision}: {study.reason}")
-    router = build_router(plan, ledger, LocalStore(plan.config.node.data_dir), time.time)
+    router = build_router(plan, ledger, time.time)
     asked = {c.keyword for manifest in plan.engines.values() for c in manifest.accepts}
     facts, decision = router.examine(study, asked)
-    print_decision(console, plan, facts, decision)
+    print_decision(console, plan, facts, decision, every_condition)
+    if not every_condition:
+        _tell_story(console, ledger, study)
+
+
+def _tell_story(console: Console, ledger: Ledger, study: Study) -> None:
+    """Print what was done for a study, and what happened to it."""
     for job in ledger.jobs.of_study(study.study_instance_uid):
         what = f"job {job.job_id}: {job.engine_name} {job.engine_version}, {job.state}"
         console.print(f"{what}: {job.summary or job.reason}")

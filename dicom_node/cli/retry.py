@@ -7,13 +7,14 @@ import time
 from pathlib import Path
 
 from dicom_node.cli.console import make_console
-from dicom_node.cli.status import commitment_name
+from dicom_node.cli.status import commitment_name, forward_name
 from dicom_node.config.settings import load_config
 from dicom_node.errors import StudyUnusable
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import CommitmentState, DeliveryState, JobState, StudyState
 
 _COMMITMENT = re.compile(r"c[0-9]{1,18}")
+_FORWARD = re.compile(r"f[0-9]{1,18}")
 """As `status` names them; a job's name is longer."""
 
 
@@ -31,8 +32,8 @@ def retry(config_file: Path, subjects: list[str], all_of_them: bool) -> bool:
     now = time.time()
     if all_of_them:
         subjects = [*subjects, *_bad_ends(ledger)]
-        hurried = ledger.deliveries.hurry(now)
-        console.print(f"{hurried} waiting deliveries are tried at once")
+        hurried = ledger.deliveries.hurry(now) + ledger.forwards.hurry(now)
+        console.print(f"{hurried} waiting deliveries and forwards are tried at once")
     elif not subjects:
         raise StudyUnusable("nothing to retry", hint="name what `status` shows, or use --all")
     done = [_retry_one(ledger, subject, now) for subject in subjects]
@@ -43,12 +44,16 @@ def retry(config_file: Path, subjects: list[str], all_of_them: bool) -> bool:
 
 
 def _bad_ends(ledger: Ledger) -> list[str]:
-    studies = [s.study_instance_uid for s in ledger.studies.in_states([StudyState.PARKED])]
+    parked = ledger.studies.in_states([StudyState.PARKED])
+    # what a rule holds waits for a person who looks at that study
+    studies = [s.study_instance_uid for s in parked if not ledger.studies.is_held(s)]
     jobs = [job.job_id for job in ledger.jobs.in_states(JobState.PARKED)]
     dead = ledger.deliveries.in_states(DeliveryState.DEAD)
     deliveries = [str(parcel.delivery.delivery_id) for parcel in dead]
     commitments = ledger.commitments.in_states(CommitmentState.DEAD)
-    return studies + jobs + deliveries + [commitment_name(one) for one in commitments]
+    forwards = ledger.forwards.in_states(DeliveryState.DEAD)
+    named = [*map(commitment_name, commitments), *map(forward_name, forwards)]
+    return studies + jobs + deliveries + named
 
 
 def _retry_one(ledger: Ledger, subject: str, now: float) -> bool:
@@ -56,6 +61,8 @@ def _retry_one(ledger: Ledger, subject: str, now: float) -> bool:
         return ledger.deliveries.retry(int(subject), now)
     if _COMMITMENT.fullmatch(subject):
         return ledger.commitments.retry(int(subject[1:]), now)
+    if _FORWARD.fullmatch(subject):
+        return ledger.forwards.retry(int(subject[1:]), now)
     if "." in subject:
         return ledger.studies.retry(subject, now)
     retried = ledger.jobs.retry(subject, now)

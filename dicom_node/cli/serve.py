@@ -14,7 +14,7 @@ from dicom_node.node import Node, load_plan
 
 
 def serve(config_file: Path, checkpoint: Checkpoint = pass_checkpoint) -> None:
-    """Run the node until SIGTERM or SIGINT.
+    """Run the node until SIGTERM or SIGINT; SIGHUP has it read its rules anew.
 
     Raises
     ------
@@ -24,17 +24,21 @@ def serve(config_file: Path, checkpoint: Checkpoint = pass_checkpoint) -> None:
     config = load_config(config_file)
     configure_logs(config.node.log_level)
     plan = load_plan(config)
-    stop = threading.Event()
+    stop, hung_up = threading.Event(), threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
+    def on_hangup(_number: int, _frame: FrameType | None) -> None:
+        hung_up.set()
+
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    node = Node(plan, checkpoint=checkpoint)
+    signal.signal(signal.SIGHUP, on_hangup)
+    node = Node(plan, checkpoint=checkpoint, read_plan=lambda: load_plan(load_config(config_file)))
     node.start()
     try:
-        node.wait(stop)
+        node.wait(stop, hung_up)
     finally:
         node.stop()
     if node.failure is not None:

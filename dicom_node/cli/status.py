@@ -15,10 +15,10 @@ from dicom_node.cli.console import make_console, make_table
 from dicom_node.config.settings import load_config
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import CommitmentState, DeliveryState, JobState, StudyState
-from dicom_node.model import Commitment
+from dicom_node.model import Commitment, ForwardTask
 
 _REFUSED = ("REJECTED", "REFUSED")
-_DOUBTFUL = ("REPLACED", "KEPT_FIRST", "UNREADABLE")
+_DOUBTFUL = ("REPLACED", "KEPT_FIRST", "UNREADABLE", "NOTICE", "NOT_FORWARDED")
 _REFUSALS_SHOWN = 1000
 _OPEN_STUDIES = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.PARKED)
 _OPEN_JOBS = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
@@ -54,6 +54,11 @@ def commitment_name(commitment: Commitment) -> str:
     return f"c{commitment.commitment_id}"
 
 
+def forward_name(forward: ForwardTask) -> str:
+    """Return what an operator calls a forward: its number, told apart from a delivery's."""
+    return f"f{forward.forward_id}"
+
+
 def status(config_file: Path, as_json: bool, refused: bool) -> None:
     """Print what is open; with `refused`, whom and what the door and the engines refused."""
     ledger = Ledger(load_config(config_file).ledger_url)
@@ -66,6 +71,7 @@ def status(config_file: Path, as_json: bool, refused: bool) -> None:
     counts = {
         "jobs": {str(state): n for state, n in ledger.jobs.counts().items()},
         "deliveries": {str(state): n for state, n in ledger.deliveries.counts().items()},
+        "forwards": {str(state): n for state, n in ledger.forwards.counts().items()},
     }
     ledger.close()
     if as_json:
@@ -87,12 +93,14 @@ def status(config_file: Path, as_json: bool, refused: bool) -> None:
 def last_refusals(ledger: Ledger) -> list[Refusal]:
     """Return the associations, instances and jobs that were refused last, the latest first.
 
-    Also the instances that are kept, but came again with other bytes or cannot be read: a person
-    should know of them.
+    Also what a person should know of: instances that came again with other bytes, cannot be read,
+    were dropped by a rule or not forwarded, and what a rule notes.
     """
     refusals = [
         Refusal(event.subject_kind, event.subject, event.at, times, event.reason)
-        for event, times in ledger.events.summed(*_REFUSED, *_DOUBTFUL, limit=_REFUSALS_SHOWN)
+        for event, times in ledger.events.summed(
+            *_REFUSED, *_DOUBTFUL, "DROPPED", limit=_REFUSALS_SHOWN
+        )
     ]
     refusals += [
         Refusal("job", job.job_id, job.updated_at, 1, f"{job.engine_name}: {job.reason}")
@@ -119,8 +127,8 @@ def _print(
         console.print(f"{refusals} refused at the door or by an engine: see `status --refused`")
     if doubtful:
         console.print(
-            f"{doubtful} kept, but came again with other bytes or cannot be read: "
-            "see `status --refused`"
+            f"{doubtful} to be looked at (other bytes, unreadable, not forwarded, or "
+            "noted by a rule): see `status --refused`"
         )
 
 
@@ -158,6 +166,17 @@ def open_items(ledger: Ledger, now: float) -> list[OpenItem]:
             f"{parcel.result.kind} to {parcel.delivery.destination}: {parcel.delivery.reason}",
         )
         for parcel in ledger.deliveries.in_states(*_OPEN_DELIVERIES)
+    ]
+    items += [
+        OpenItem(
+            "forward",
+            forward_name(forward),
+            forward.state,
+            forward.study_instance_uid,
+            now - forward.updated_at,
+            f"originals to {forward.destination} by rule {forward.rule}: {forward.reason}",
+        )
+        for forward in ledger.forwards.in_states(*_OPEN_DELIVERIES)
     ]
     items += [
         OpenItem(

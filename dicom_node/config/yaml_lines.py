@@ -36,8 +36,13 @@ class YamlFile:
         return self.lines.get(path, 1)
 
 
-def load_yaml(file: Path) -> YamlFile:
+def load_yaml(file: Path, text: str | None = None) -> YamlFile:
     """Return the data of a YAML file with its lines; a repeated key is a mistake.
+
+    Parameters
+    ----------
+    text : str, optional
+        What stands, or once stood, in the file; None reads it.
 
     Raises
     ------
@@ -46,7 +51,7 @@ def load_yaml(file: Path) -> YamlFile:
     """
     loaded = YamlFile(file)
     try:
-        loaded.text = file.read_text(encoding="utf-8")
+        loaded.text = file.read_text(encoding="utf-8") if text is None else text
         root = yaml.compose(loaded.text, Loader=yaml.SafeLoader)
         loaded.data = {} if root is None else _build(root, (), loaded)
     except OSError as error:

@@ -169,11 +169,16 @@ class Routing:
             last[decided.study_instance_uid] = decided
         return list(last.values())
 
-    def rule_set(self, name: str) -> str | None:
-        """Return the text of a rule set."""
-        table = schema.rule_sets
+    def last_rule_set(self) -> str | None:
+        """Return the text of the rules by which a study was routed last; None if none was."""
+        d, r = schema.decisions, schema.rule_sets
+        query = (
+            select(r.c.text)
+            .join(d, d.c.rule_set == r.c.rule_set)
+            .order_by(d.c.decided_at.desc(), d.c.decision_number.desc())
+            .limit(1)
+        )
         with self._database.reading() as connection:
-            query = select(table.c.text).where(table.c.rule_set == name)
             return connection.execute(query).scalars().first()
 
     def _read(self, condition: Any) -> list[Decided]:

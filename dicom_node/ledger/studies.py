@@ -102,6 +102,17 @@ class Studies:
         with self._database.reading() as connection:
             return [_study(row) for row in connection.execute(query)]
 
+    def complete_since(self, at: float) -> list[Study]:
+        """Return the studies of which something came since then, and that are not arriving."""
+        table = schema.studies
+        query = (
+            _studies_query()
+            .where(table.c.last_instance_at >= at, table.c.state != StudyState.RECEIVING.value)
+            .order_by(table.c.last_instance_at)
+        )
+        with self._database.reading() as connection:
+            return [_study(row) for row in connection.execute(query)]
+
     def completeness(self, study_instance_uid: str) -> str:
         """Return the last verdict on a study, in lower case; empty while there is none."""
         del study_instance_uid
@@ -190,6 +201,18 @@ class Studies:
             ) or _MOVES.move(
                 connection, study_instance_uid, StudyState.ROUTED, StudyEvent.RETRIED, reason, now
             )
+
+    def is_held(self, study: Study) -> bool:
+        """Return whether a parked study is one that a rule holds."""
+        table = schema.events
+        query = (
+            select(table.c.event)
+            .where(table.c.subject == study.study_instance_uid, table.c.to_state == study.state)
+            .order_by(table.c.event_id.desc())
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            return connection.execute(query).scalars().first() == StudyEvent.HELD
 
     def found(self, study_instance_uid: str, reason: str, now: float) -> bool:
         """Put a routed study back: a rule waited for what an engine has now found."""

@@ -57,15 +57,15 @@ class Names:
     profiles: Collection[str] = ()
 
 
-def load_rules(file: Path, names: Names) -> RuleSet:
-    """Return the rules of `file`.
+def load_rules(file: Path, names: Names, text: str | None = None) -> RuleSet:
+    """Return the rules of `file`, or those of a text that once stood in it.
 
     Raises
     ------
     ConfigError
         With every mistake, each with file, line and key.
     """
-    loaded = load_yaml(file)
+    loaded = load_yaml(file, text)
     rules = validate_rules(loaded, names)
     raise_mistakes([loaded])
     return rules

@@ -27,7 +27,7 @@ LAYERS = (
     ("inference",),
     ("worker",),
     ("receiver", "coordinator", "engine_worker"),
-    ("receivers",),
+    ("receivers", "reloading"),
     ("node",),
     ("cli",),
     ("__main__",),

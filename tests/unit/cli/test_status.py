@@ -96,7 +96,12 @@ def test_an_idle_node_says_so(site: Site) -> None:
     with site.ledger():
         result = site.call("status")
     assert result.exit_code == 0
-    assert result.output.splitlines() == ["jobs: none", "deliveries: none", "nothing is open"]
+    assert result.output.splitlines() == [
+        "jobs: none",
+        "deliveries: none",
+        "forwards: none",
+        "nothing is open",
+    ]
     assert as_json(site)["open"] == []
 
 
@@ -174,7 +179,7 @@ def test_what_is_unknown_or_under_way_is_said_to_be(subject: str, busy: Site) ->
 def test_all_retries_what_was_given_up_and_hurries_what_waits(busy: Site) -> None:
     result = busy.call("retry", "--all")
     assert result.exit_code == 0
-    assert "1 waiting deliveries are tried at once" in result.output
+    assert "1 waiting deliveries and forwards are tried at once" in result.output
     with busy.ledger() as ledger:
         assert states(ledger) == BEFORE | {
             "study": StudyState.COMPLETE,
@@ -242,6 +247,6 @@ def test_a_commitment_that_is_owed_or_unknown_is_not_tried_again(subject: str, a
 
 
 def test_an_instance_that_came_with_other_bytes_is_an_alarm(asked: Site) -> None:
-    assert "1 kept, but came again with other bytes" in asked.call("status").output
+    assert "1 to be looked at (other bytes" in asked.call("status").output
     refused = asked.call("status", "--refused").output
     assert f"instance {rows.an_instance().sop_instance_uid}: received again with another" in refused
