@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
@@ -113,6 +114,7 @@ def label_word(label: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
 
 
+@cache
 def kind_of(keyword: str) -> Kind | None:
     """Return what the values of a keyword are; None if there is no such keyword."""
     own = OWN_KEYWORDS.get(keyword)
@@ -136,12 +138,14 @@ def is_finding(keyword: str) -> bool:
     return "." in keyword
 
 
+@cache
 def is_bulk(keyword: str) -> bool:
     """Return whether an attribute holds a sequence or bytes."""
     tag = tag_for_keyword(keyword)
     return tag is not None and bool(set(dictionary_VR(tag).split(" or ")) & NO_ATTRIBUTE_VRS)
 
 
+@cache
 def identifies(keyword: str) -> bool:
     """Return whether values of this attribute can identify a patient (PS3.15 Table E.1-1)."""
     tag = tag_for_keyword(keyword)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from dicom_node.errors import StudyUnusable
 from dicom_node.headers import attributes_of, read_header_of
-from dicom_node.history.keywords import KeepPolicy, not_kept, readable
+from dicom_node.history.keywords import KeepPolicy, not_kept, of_headers
 from dicom_node.ledger.headers import KeptHeader
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.model import Attributes, Instance
@@ -92,16 +92,18 @@ class HeaderKeeper:
     def with_keywords(
         self, headers: HeadersOfStudy, instances: Iterable[Instance], keywords: Collection[str]
     ) -> dict[tuple[str, str], Attributes]:
-        """Return what can be read of each header, with these keywords whatever it takes.
+        """Return these attributes of each header, whatever it takes.
 
         Those that are not kept are read from the files.
         """
         lacking = not_kept(keywords, self.policy)
+        kept = of_headers(keywords) - lacking
         attributes: dict[tuple[str, str], Attributes] = {}
         for instance in instances:
             key = _key(instance)
             header = headers[key]
-            attributes[key] = readable(header.attributes)
+            had = header.attributes
+            attributes[key] = {keyword: had[keyword] for keyword in kept if keyword in had}
             if lacking and not header.unreadable:
                 if self._stopping():
                     raise Stopped

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from dicom_node.conditions.keywords import identifies, is_bulk, is_ours
 from dicom_node.model import Attributes
@@ -55,7 +56,7 @@ class KeepPolicy:
     clear: frozenset[str] = frozenset()
     key: bytes = b""
 
-    @property
+    @cached_property
     def keywords(self) -> frozenset[str]:
         """What is looked for in a header."""
         return DEFAULT_KEYWORDS | of_headers(self.more) | self.clear
@@ -74,11 +75,6 @@ class KeepPolicy:
         """Return a keyed hash of a value; case and blanks around it do not matter."""
         text = value.strip().casefold().encode()
         return hmac.new(self.key, text, hashlib.sha256).hexdigest()[:32]
-
-
-def readable(attributes: Attributes) -> Attributes:
-    """Return kept attributes without those that are only hashes."""
-    return {k: values for k, values in attributes.items() if not k.endswith(HASHED)}
 
 
 def of_headers(keywords: Iterable[str]) -> frozenset[str]:

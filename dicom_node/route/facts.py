@@ -113,16 +113,14 @@ def most_common(headers: Sequence[Attributes]) -> Attributes:
 
     A tie goes to what sorts first, so the order of arrival does not matter.
     """
-    counts: dict[str, Counter[tuple[str, ...]]] = {}
-    for header in headers:
-        for keyword, values in header.items():
-            counts.setdefault(keyword, Counter())[values] += 1
+    keywords = dict.fromkeys(keyword for header in headers for keyword in header)
     common: dict[str, tuple[str, ...]] = {}
-    for keyword, seen in counts.items():
-        missing = len(headers) - sum(seen.values())
-        if missing:
-            seen[()] += missing
-        common[keyword] = min(seen, key=lambda values: (-seen[values], values))
+    for keyword in keywords:
+        seen = Counter([header.get(keyword, ()) for header in headers])
+        if len(seen) == 1:
+            [common[keyword]] = seen
+        else:
+            common[keyword] = min(seen, key=lambda values: (-seen[values], values))
     return common
 
 

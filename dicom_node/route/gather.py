@@ -11,6 +11,10 @@ from dicom_node.lifecycle import JobState
 from dicom_node.model import Attributes, Instance, Study
 from dicom_node.route.facts import InstanceFacts, SeriesFacts, StudyFacts
 
+_ALWAYS = frozenset(
+    {"Modality", "SeriesDescription", "ImageOrientationPatient", "ImagePositionPatient"}
+)
+"""For titles and for the keywords of our own, whatever the rules ask."""
 _ENDS = {JobState.DONE: "done", JobState.REFUSED: "refused", JobState.PARKED: "parked"}
 
 
@@ -58,7 +62,7 @@ class Gatherer:
     ) -> list[tuple[Instance, InstanceFacts]]:
         """Return the facts of some instances of a study."""
         headers = self._keeper.of_study(study_instance_uid, instances)
-        attributes = self._keeper.with_keywords(headers, instances, keywords)
+        attributes = self._keeper.with_keywords(headers, instances, _ALWAYS.union(keywords))
         called = self._ledger.associations.called(study_instance_uid)
         gathered = []
         for instance in instances:
