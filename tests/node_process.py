@@ -131,6 +131,11 @@ class NodeProcess:
             self.kill()
             raise
 
+    def hang_up(self) -> None:
+        """SIGHUP: have the node read its rules anew."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
     def stop_group(self) -> int:
         """SIGTERM to every process of the node; return the supervisor's exit code."""
         assert self._process is not None

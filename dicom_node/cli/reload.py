@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import time
 from pathlib import Path
+from typing import IO
 
 from dicom_node.cli.console import make_console
 from dicom_node.config.settings import Config, load_config
@@ -46,14 +48,24 @@ def reload(config_file: Path) -> bool:
 
 def _hang_up(config: Config) -> None:
     """Send SIGHUP to the process that holds the lock of the data folder."""
-    lock = config.node.data_dir / "node.lock"
+    nobody = StudyUnusable(
+        f"no node runs in {config.node.data_dir}", hint="start it: `dicom-node serve`"
+    )
     try:
-        pid = int(lock.read_text("utf-8"))
-        os.kill(pid, signal.SIGHUP)
+        with (config.node.data_dir / "node.lock").open("r+") as lock:
+            if _is_free(lock):  # whoever left its number there is gone; it may be another's now
+                raise nobody
+            os.kill(int(lock.read()), signal.SIGHUP)
     except (OSError, ValueError) as error:
-        raise StudyUnusable(
-            f"no node runs in {config.node.data_dir}", hint="start it: `dicom-node serve`"
-        ) from error
+        raise nobody from error
+
+
+def _is_free(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _answer(ledger: Ledger, seen: int) -> Event | None:
