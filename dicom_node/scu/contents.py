@@ -139,7 +139,7 @@ def contents_of(
             ).matches
         ]
     told = {text_in(match, "SOPClassUID") for match in images} - {""}
-    if not told:
+    if series and not told:
         modalities = {text_in(one, "Modality") for one in series} & _BY_MODALITY.keys()
         usual = {uid for one in modalities or _BY_MODALITY.keys() for uid in _BY_MODALITY[one]}
         return _ordered(usual.union(_ANYWHERE))

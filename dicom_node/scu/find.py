@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -43,9 +43,9 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Found:
-    """What a C-FIND found."""
+    """What a C-FIND found. The matches may name a patient, and are not in its `repr`."""
 
-    matches: tuple[Attributes, ...]
+    matches: tuple[Attributes, ...] = field(repr=False)
     """Each with the values of what was asked for, decoded by the character set that it names."""
     is_complete: bool
     """False if there were more than were wanted, or the caller cancelled."""
