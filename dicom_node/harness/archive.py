@@ -18,12 +18,12 @@ import socket
 import socketserver
 import sys
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import ClassVar, Self, cast
 
 import pydicom
 from pydicom._uid_dict import UID_dictionary
@@ -198,11 +198,16 @@ class Archive:
 
     # ------------------------------------------------------------ what others override
 
+    storage_roles: ClassVar[Mapping[str, bool]] = {}
+    """What SCP/SCU Role Selection is answered (PS3.7 D.3.3.4): nothing, we are the SCP."""
+
     def offer(self, ae: AE) -> None:
         """Add the presentation contexts that are accepted."""
         for context in AllStoragePresentationContexts:
             if context.abstract_syntax not in self._refused:
-                ae.add_supported_context(str(context.abstract_syntax), TRANSFER_SYNTAXES)
+                ae.add_supported_context(
+                    str(context.abstract_syntax), TRANSFER_SYNTAXES, **self.storage_roles
+                )
         ae.add_supported_context(Verification)
 
     def on_accepted(self, event: evt.Event) -> None:

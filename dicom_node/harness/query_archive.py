@@ -12,17 +12,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
-from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_FIND, C_GET, C_MOVE, C_STORE, DimseServiceType
 from pynetdicom.dsutils import decode, encode
 
 from dicom_node.errors import PeerUnreachable, StudyUnusable
-from dicom_node.harness.archive import SUCCESS, TRANSFER_SYNTAXES, Archive, Received
+from dicom_node.harness.archive import SUCCESS, Archive, Received
 from dicom_node.harness.query_matching import UNIQUE_KEYS, Held, matches_of
 from dicom_node.headers import read_header
 from dicom_node.scu.part10 import Part10File
@@ -139,14 +139,11 @@ class QueryArchive(Archive):
 
     # ------------------------------------------------------------ the services
 
+    storage_roles: ClassVar[Mapping[str, bool]] = {"scu_role": True, "scp_role": True}
+    """A C-GET makes us the SCU of what it gets."""
+
     def offer(self, ae: AE) -> None:
         super().offer(ae)
-        for context in AllStoragePresentationContexts:  # a C-GET makes us their SCU
-            if context.abstract_syntax not in self._refused:
-                ae.remove_supported_context(str(context.abstract_syntax))
-                ae.add_supported_context(
-                    str(context.abstract_syntax), TRANSFER_SYNTAXES, scu_role=True, scp_role=True
-                )
         for sop_class_uid in QUERY_RETRIEVE:
             ae.add_supported_context(sop_class_uid, PLAIN_TRANSFER_SYNTAXES)
 

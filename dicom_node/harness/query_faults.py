@@ -19,6 +19,8 @@ from dicom_node.harness.query_matching import COUNTS
 
 OUT_OF_RESOURCES = 0xA700
 
+_LOOK_EVERY_S = 0.02
+
 
 class RefusingQueryArchive(QueryArchive):
     """Answers every C-FIND, C-MOVE and C-GET with `status` and nothing else."""
@@ -32,7 +34,7 @@ class RefusingQueryArchive(QueryArchive):
 
 
 class SlowQueryArchive(QueryArchive):
-    """Holds the answer after the first `after` until `release`.
+    """Holds the answer after the first `after`, until `release` or until it is cancelled.
 
     `asked` is set when the first one waits.
     """
@@ -50,7 +52,12 @@ class SlowQueryArchive(QueryArchive):
     def before_answer(self, inquiry: Inquiry, answered: int) -> None:
         if answered >= self._after:
             self.asked.set()
-            self._released.wait()
+            while not self.hears_cancel(inquiry) and not self._released.wait(_LOOK_EVERY_S):
+                pass
+
+    def hears_cancel(self, inquiry: Inquiry) -> bool:
+        """Return whether nobody waits for the answer any more."""
+        return inquiry.is_over
 
     def stop(self) -> None:
         self._released.set()
@@ -58,10 +65,13 @@ class SlowQueryArchive(QueryArchive):
 
 
 class SilentQueryArchive(SlowQueryArchive):
-    """Is silent after the first `after` answers, until it is stopped."""
+    """Is silent after the first `after` answers, whatever it is sent, until it is stopped."""
 
     def release(self) -> None:
         """There is nothing to release."""
+
+    def hears_cancel(self, inquiry: Inquiry) -> bool:
+        return False
 
 
 class AbortingQueryArchive(QueryArchive):
