@@ -15,8 +15,8 @@ from dicom_node.scu.address import Address
 from dicom_node.scu.find import Level, Query
 from dicom_node.scu.found import text_in
 
-CONTEXTS_MAX = 125
-"""128 less C-ECHO and the two of the C-GET itself."""
+CONTEXTS_MAX = 123
+"""128 less C-ECHO and two each for C-GET and C-FIND."""
 
 _INSTANCES_LOOKED_AT_MAX = 10_000
 _UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")

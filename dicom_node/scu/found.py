@@ -20,7 +20,7 @@ class FoundStudy:
     modalities: tuple[str, ...] = ()
     """(0008,0061) Modalities in Study."""
     body_parts: tuple[str, ...] = ()
-    """(0018,0015) Body Part Examined, where the peer tells it at this level."""
+    """(0018,0015) Body Part Examined of its series, where the peer tells it."""
     series_count: int | None = None
     instance_count: int | None = None
     patient_id: str = field(default="", repr=False)
@@ -36,7 +36,6 @@ class FoundStudy:
             study_time=text_in(match, "StudyTime"),
             study_description=text_in(match, "StudyDescription"),
             modalities=tuple(value for value in match.get("ModalitiesInStudy", ()) if value),
-            body_parts=tuple(value for value in match.get("BodyPartExamined", ()) if value),
             series_count=count_in(match, "NumberOfStudyRelatedSeries"),
             instance_count=count_in(match, "NumberOfStudyRelatedInstances"),
             patient_id=text_in(match, "PatientID"),

@@ -17,6 +17,7 @@ from dicom_node.data_sets import decode, texts_of
 from dicom_node.errors import InstanceRefused, StoreFull, StudyUnusable
 from dicom_node.scu.address import SOP_CLASS_NOT_SUPPORTED, Address
 from dicom_node.scu.contents import Contents, contents_of
+from dicom_node.scu.find import STUDY_ROOT_FIND
 from dicom_node.scu.operation import CANCELLED, SUCCESS, Answer, Operation, contexts_of, never
 from dicom_node.scu.requestor import Arrived, Requestor
 
@@ -111,7 +112,7 @@ def move(
     PeerRefused
         If the peer answers with a failure, such as 0xA801 for an unknown destination.
     """
-    with address.associate(contexts_of(STUDY_ROOT_MOVE)) as requestor:
+    with address.associate(_contexts_of(STUDY_ROOT_MOVE)) as requestor:
         request = C_MOVE()
         request.MoveDestination = destination_ae_title
         operation = Operation(
@@ -158,8 +159,9 @@ def get(
     """
     if contents is None:
         contents = contents_of(address, study_instance_uid, series_instance_uid)
-    contexts = [*contexts_of(STUDY_ROOT_GET), *contents.contexts()]
-    roles = list(dict.fromkeys(sop_class_uid for sop_class_uid, _ in contexts[2:]))
+    storage = contents.contexts()
+    contexts = [*_contexts_of(STUDY_ROOT_GET), *storage]
+    roles = list(dict.fromkeys(sop_class_uid for sop_class_uid, _ in storage))
     with address.associate(contexts, scp_of=roles) as requestor:
         taking = _Taking(requestor, take)
         operation = Operation(
@@ -216,6 +218,11 @@ class _Taking:
             return _OUT_OF_RESOURCES
         self.count += status == SUCCESS or status >> 12 == 0xB
         return status
+
+
+def _contexts_of(sop_class_uid: str) -> list[tuple[str, str]]:
+    """Return what is to be proposed: FIND too, without which some peers refuse the others."""
+    return [*contexts_of(sop_class_uid), *contexts_of(STUDY_ROOT_FIND)]
 
 
 def _followed(

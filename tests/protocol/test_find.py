@@ -280,6 +280,7 @@ def test_the_studies_of_a_patient_are_found_with_what_chooses_among_them(
     [study] = find_priors(address(archive), "SYN-1", study_date="20240101-20240301")
     assert (study.study_instance_uid, study.study_date) == (STUDY, "20240102")
     assert (study.modalities, study.study_description) == (("CT", "MR"), "Synthetic study")
+    assert study.body_parts == ("CHEST", "HEAD")
     assert (study.series_count, study.instance_count) == (2, 8)
     assert find_priors(address(archive), "SYN-1", study_date="-20231231") == []
 
