@@ -137,6 +137,11 @@ class QueryArchive(Archive):
         """Return what a response says of the sub-operations."""
         return counts
 
+    def encoded(self, inquiry: Inquiry, identifier: Dataset) -> bytes:
+        """Return the identifier of a response as it goes out."""
+        syntax = inquiry.transfer_syntax_uid
+        return encode(identifier, syntax.is_implicit_VR, syntax.is_little_endian) or b""
+
     # ------------------------------------------------------------ the services
 
     storage_roles: ClassVar[Mapping[str, bool]] = {"scu_role": True, "scp_role": True}
@@ -268,9 +273,7 @@ class QueryArchive(Archive):
             response.NumberOfFailedSuboperations = told.failed
             response.NumberOfWarningSuboperations = told.warnings
         if match is not None:
-            syntax = inquiry.transfer_syntax_uid
-            encoded = encode(match, syntax.is_implicit_VR, syntax.is_little_endian)
-            response.Identifier = BytesIO(encoded or b"")
+            response.Identifier = BytesIO(self.encoded(inquiry, match))
         inquiry.association.dimse.send_msg(response, inquiry.context_id)
 
     # ------------------------------------------------------------ what it holds

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_node.errors import PeerRefused, PeerUnreachable
+from dicom_node.errors import DeliveryError, PeerRefused, PeerUnreachable
 from dicom_node.harness import faults, query_faults, scanner
 from dicom_node.harness.archive import Archive
 from dicom_node.harness.query_archive import Inquiry, QueryArchive
@@ -208,6 +208,18 @@ def test_a_peer_that_ends_before_its_answer_is_unreachable(
 def test_a_peer_without_an_association_is_unreachable(tmp_path: Path, kind: type[Archive]) -> None:
     with kind(tmp_path) as archive, pytest.raises(PeerUnreachable):
         find(address(archive, 0.5), Level.STUDY, {"StudyInstanceUID": ""})
+
+
+def test_an_answer_that_cannot_be_read_is_an_error(archives: MakeArchive) -> None:
+    class Garbled(QueryArchive):
+        """Says that (0028,0010) Rows has three bytes, and it has two."""
+
+        def encoded(self, inquiry: Inquiry, identifier: Dataset) -> bytes:
+            return super().encoded(inquiry, identifier) + b"\x28\0\x10\0US\x03\0abc"
+
+    with pytest.raises(DeliveryError, match="answers a C-FIND with what cannot be read") as broken:
+        series_of(archives(Garbled))
+    assert not broken.value.retryable
 
 
 def test_the_last_answer_before_an_abort_is_not_lost(archives: MakeArchive) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pydicom
 import pytest
+import xxhash
 from pydicom.uid import ExplicitVRBigEndian
 from pynetdicom import AllStoragePresentationContexts
 
@@ -17,6 +18,7 @@ from dicom_node.harness.archive import Archive
 from dicom_node.harness.query_archive import QueryArchive
 from dicom_node.scu.address import Address
 from dicom_node.scu.contents import Contents, contents_of
+from dicom_node.scu.counting import count_at_sender
 from dicom_node.scu.part10 import Part10File
 from dicom_node.scu.retrieve import ReceivedInstance, RetrieveOutcome, get, move
 from tests.factories import (
@@ -28,6 +30,7 @@ from tests.factories import (
     make_mr_series,
     write_series,
 )
+from tests.node_process import NodeProcess
 
 HOST = "127.0.0.1"
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -209,6 +212,38 @@ def test_a_study_that_the_archive_does_not_have_is_none(archives: MakeArchive) -
     take = Taker()
     assert get(address(archives()), "1.2.3", take) == RetrieveOutcome(status=0, taken=0)
     assert take.taken == []
+
+
+def test_what_is_moved_to_our_node_comes_in_like_anything_else(
+    archives: MakeArchive, files: list[Path], tmp_path: Path, free_port: int
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("rules: []\n")
+    node = NodeProcess(
+        tmp_path / "node",
+        free_port,
+        node={"rules_file": str(rules)},
+        peers={"archive": {"ae_title": "ARCHIVE", "may_send": True}},
+    ).start()
+    archive = archives()
+    archive.destinations["DICOM_NODE"] = (HOST, free_port)
+    assert move(address(archive), STUDY, "DICOM_NODE").completed == len(files)
+    # and the node tells so itself, asked as any sender is
+    own = Address(HOST, free_port, "DICOM_NODE", "ARCHIVE")
+    count = count_at_sender(own, STUDY)
+    assert (count.series_count, count.instance_count, count.is_consistent) == (2, 8, True)
+    ledger = node.ledger()
+    held = {
+        one.sop_instance_uid: one.digest
+        for series in (CT_SERIES, MR_SERIES)
+        for one in ledger.studies.instances(STUDY, series)
+    }
+    ledger.close()
+    assert held == {
+        uid: xxhash.xxh3_128_hexdigest(data_set)
+        for (_, uid, _), data_set in data_sets_of(files).items()
+    }
+    assert node.stop() == 0
 
 
 # ---------------------------------------------------------------- what fails, and what cancels
