@@ -207,8 +207,12 @@ class QueryArchive(Archive):
             with Requestor(
                 host, port, contexts, calling=self.ae_title, called=destination
             ) as requestor:
+                originator = str(inquiry.association.requestor.ae_title), request.MessageID or 0
                 self._retrieve(
-                    inquiry, lambda received: requestor.store(Part10File.read(received.path))
+                    inquiry,
+                    lambda received: requestor.store(
+                        Part10File.read(received.path), move_originator=originator
+                    ),
                 )
         except PeerUnreachable:
             self._respond(inquiry, ALL_FAILED)

@@ -118,13 +118,21 @@ class Requestor:
         """The presentation context ID of each SOP Class UID and Transfer Syntax UID accepted."""
         return self._context_ids
 
-    def store(self, file: Part10File, data_set: bytes | None = None) -> int | None:
+    def store(
+        self,
+        file: Part10File,
+        data_set: bytes | None = None,
+        *,
+        move_originator: tuple[str, int] | None = None,
+    ) -> int | None:
         """Send one file; return the status of the answer, None if there is none.
 
         Parameters
         ----------
         data_set : bytes, optional
             Its bytes, for those who have read them already.
+        move_originator : (str, int), optional
+            AE title and message ID of the C-MOVE that this is a sub-operation of.
         """
         context_id = self._context_ids.get(file.context) if file.context else None
         if file.context is None or context_id is None:
@@ -134,6 +142,9 @@ class Requestor:
         request.AffectedSOPInstanceUID = UID(file.sop_instance_uid)
         request.Priority = 0
         request.DataSet = BytesIO(file.data_set() if data_set is None else data_set)
+        if move_originator is not None:
+            request.MoveOriginatorApplicationEntityTitle = move_originator[0]
+            request.MoveOriginatorMessageID = move_originator[1]
         return self._exchange(request, context_id)
 
     def echo(self) -> int | None:
