@@ -302,6 +302,19 @@ def test_another_patient_id_finds_nothing(archives: MakeArchive, patient_id: str
     assert find_priors(address(archives()), patient_id) == []
 
 
+@pytest.mark.parametrize(
+    ("held", "wanted", "count"),
+    [("HERE", "HERE", 1), ("HERE", "", 1), ("", "HERE", 1), ("HERE", "THERE", 0)],
+)
+def test_another_issuer_is_another_patient(
+    tmp_path: Path, held: str, wanted: str, count: int
+) -> None:
+    file = write(make_instance(IssuerOfPatientID=held), tmp_path / "1.dcm")
+    with QueryArchive(tmp_path / "archive") as archive:
+        scanner.send([file], HOST, archive.port)
+        assert len(find_priors(address(archive), "SYN-1", wanted)) == count
+
+
 @pytest.mark.parametrize("patient_id", ["", " ", "*", "**"])
 def test_an_empty_patient_id_asks_nobody(patient_id: str) -> None:
     assert find_priors(Address(HOST, 1, "NOBODY", "DICOM_NODE"), patient_id) == []
