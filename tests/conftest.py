@@ -15,7 +15,10 @@ from tests.certificates import Certificates, make_certificates
 
 ROOT = Path(__file__).resolve().parent.parent
 
-DCMTK = ("dcmconv", "dcmdump", "dsrdump", "echoscu", "findscu", "storescp", "storescu")
+DCMTK = (
+    *("dcmconv", "dcmdump", "dcmqrscp", "dsrdump"),
+    *("echoscu", "findscu", "storescp", "storescu"),
+)
 POSTGRESQL = ("initdb", "pg_ctl", "postgres", "psql")
 PACKAGES = {
     "Orthanc": "Debian's orthanc",

@@ -2,7 +2,8 @@
 
 Every instance becomes a Part 10 file, `<study>/<series>/<sop instance>.dcm`, whose data set is byte
 for byte what the sender sent. The same instance again is counted; the same UID with other bytes is
-a conflict: the first one stays, and `conflicts()` tells. `faults.py` has archives that misbehave.
+a conflict: the first one stays, and `conflicts()` tells. `faults.py` has archives that misbehave,
+`query_archive.py` one that answers C-FIND, C-MOVE and C-GET.
 
 As a program: `python -m dicom_node.harness.archive --folder F --port 11113 --ae-title ARCHIVE`.
 """
@@ -17,12 +18,12 @@ import socket
 import socketserver
 import sys
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import ClassVar, Self, cast
 
 import pydicom
 from pydicom._uid_dict import UID_dictionary
@@ -115,10 +116,7 @@ class Archive:
         self._ae = ae = AE(self.ae_title)
         ae.maximum_pdu_size = 131072
         ae.maximum_associations = 100
-        for context in AllStoragePresentationContexts:
-            if context.abstract_syntax not in self._refused:
-                ae.add_supported_context(str(context.abstract_syntax), TRANSFER_SYNTAXES)
-        ae.add_supported_context(Verification)
+        self.offer(ae)
         self._server = cast(
             ThreadedAssociationServer,
             ae.make_server(
@@ -126,6 +124,7 @@ class Archive:
                 evt_handlers=[
                     (evt.EVT_CONN_OPEN, send_at_once),
                     (evt.EVT_REQUESTED, self.on_association),
+                    (evt.EVT_ACCEPTED, self.on_accepted),
                     (evt.EVT_C_STORE, self.on_instance),
                 ],
                 server_class=ThreadedAssociationServer,
@@ -197,7 +196,22 @@ class Archive:
         with self._changed:
             return self._changed.wait_for(lambda: enough(tuple(self._received.values())), timeout_s)
 
-    # ------------------------------------------------------------ what faults override
+    # ------------------------------------------------------------ what others override
+
+    storage_roles: ClassVar[Mapping[str, bool]] = {}
+    """What SCP/SCU Role Selection is answered (PS3.7 D.3.3.4): nothing, we are the SCP."""
+
+    def offer(self, ae: AE) -> None:
+        """Add the presentation contexts that are accepted."""
+        for context in AllStoragePresentationContexts:
+            if context.abstract_syntax not in self._refused:
+                ae.add_supported_context(
+                    str(context.abstract_syntax), TRANSFER_SYNTAXES, **self.storage_roles
+                )
+        ae.add_supported_context(Verification)
+
+    def on_accepted(self, event: evt.Event) -> None:
+        """An association is accepted; no message has been taken from it yet."""
 
     def on_association(self, event: evt.Event) -> None:
         """An association is requested; nothing has been answered yet."""

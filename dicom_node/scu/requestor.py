@@ -10,15 +10,21 @@ from __future__ import annotations
 import queue
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pydicom.uid import UID
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_ECHO, C_STORE, N_EVENT_REPORT
+from pynetdicom.dimse_primitives import (
+    C_CANCEL,
+    C_ECHO,
+    C_STORE,
+    N_EVENT_REPORT,
+    DimseServiceType,
+)
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import AssociationSocket
@@ -26,13 +32,22 @@ from pynetdicom.transport import AssociationSocket
 from dicom_node.errors import PeerUnreachable
 from dicom_node.scu.part10 import Part10File
 
-_LOOK_EVERY_S = 0.5
+LOOK_EVERY_S = 0.5
+"""So long one look at what has arrived may take, before the next question is asked."""
 
-_Message = C_STORE | C_ECHO | N_EVENT_REPORT
+
+class Arrived(NamedTuple):
+    """A message of the peer: an answer, or a request of its own."""
+
+    message: DimseServiceType
+    context_id: int
 
 
 class Requestor:
     """One association as its requestor: C-STORE, C-ECHO and N-EVENT-REPORT, one at a time.
+
+    Operations with more than one answer are made of `send`, `receive`, `reply` and `cancel`;
+    `Operation` does it.
 
     Leaving the `with` block releases the association, or aborts it if an exception passes.
 
@@ -61,7 +76,7 @@ class Requestor:
         timeout_s: float = 30.0,
     ) -> None:
         self._timeout_s = timeout_s
-        self._answers: queue.Queue[_Message | None] = queue.Queue()
+        self._arrived: queue.Queue[Arrived | None] = queue.Queue()
         self._message_id = 0
         ae = _RequestorAE(calling)
         ae.acse_timeout = ae.dimse_timeout = ae.connection_timeout = timeout_s
@@ -76,7 +91,7 @@ class Requestor:
             ext_neg=[build_role(uid, scp_role=True) for uid in scp_of],
             evt_handlers=[
                 (evt.EVT_CONN_OPEN, send_at_once),
-                (evt.EVT_CONN_CLOSE, lambda event: self._answers.put(None)),
+                (evt.EVT_CONN_CLOSE, lambda event: self._arrived.put(None)),
             ],
         )
         if not self._association.is_established:
@@ -87,6 +102,7 @@ class Requestor:
         self._context_ids = {
             (str(context.abstract_syntax), str(context.transfer_syntax[0])): context.context_id
             for context in self._association.accepted_contexts
+            if context.context_id is not None
         }
 
     def accepts(self, file: Part10File) -> bool:
@@ -97,13 +113,26 @@ class Requestor:
         """Return whether the peer accepted a SOP Class UID in a Transfer Syntax UID."""
         return context in self._context_ids
 
-    def store(self, file: Part10File, data_set: bytes | None = None) -> int | None:
+    @property
+    def accepted(self) -> Mapping[tuple[str, str], int]:
+        """The presentation context ID of each SOP Class UID and Transfer Syntax UID accepted."""
+        return self._context_ids
+
+    def store(
+        self,
+        file: Part10File,
+        data_set: bytes | None = None,
+        *,
+        move_originator: tuple[str, int] | None = None,
+    ) -> int | None:
         """Send one file; return the status of the answer, None if there is none.
 
         Parameters
         ----------
         data_set : bytes, optional
             Its bytes, for those who have read them already.
+        move_originator : (str, int), optional
+            AE title and message ID of the C-MOVE that this is a sub-operation of.
         """
         context_id = self._context_ids.get(file.context) if file.context else None
         if file.context is None or context_id is None:
@@ -113,6 +142,9 @@ class Requestor:
         request.AffectedSOPInstanceUID = UID(file.sop_instance_uid)
         request.Priority = 0
         request.DataSet = BytesIO(file.data_set() if data_set is None else data_set)
+        if move_originator is not None:
+            request.MoveOriginatorApplicationEntityTitle = move_originator[0]
+            request.MoveOriginatorMessageID = move_originator[1]
         return self._exchange(request, context_id)
 
     def echo(self) -> int | None:
@@ -120,7 +152,7 @@ class Requestor:
         request = C_ECHO()
         request.AffectedSOPClassUID = Verification
         ids = [number for (uid, _), number in self._context_ids.items() if uid == Verification]
-        return self._exchange(request, ids[0]) if ids and ids[0] is not None else None
+        return self._exchange(request, ids[0]) if ids else None
 
     def refuses_as_scp(self, sop_class_uid: str) -> bool:
         """Return whether the peer denied us the SCP role; many say nothing, and play along."""
@@ -151,6 +183,44 @@ class Requestor:
         request.EventInformation = BytesIO(event_information)
         return self._exchange(request, context_id)
 
+    def send(self, request: DimseServiceType, context_id: int) -> int:
+        """Send a request under a new message ID, and return that."""
+        self._message_id = self._message_id % 65535 + 1
+        request.MessageID = self._message_id
+        self._association.dimse.send_msg(request, context_id)
+        return self._message_id
+
+    def receive(self, timeout_s: float) -> Arrived | None:
+        """Return what the peer sent next; None if nothing came in time, or nothing will.
+
+        What arrived before the connection closed is still returned, and `is_alive` says no then.
+        """
+        try:
+            arrived = self._arrived.get(timeout=timeout_s)
+            if arrived is None:
+                # The connection closed; what came before it may still be on its way to us.
+                self._association.join(self._timeout_s)
+                self._take_the_rest()
+                self._arrived.put(None)
+                arrived = self._arrived.get_nowait()
+        except queue.Empty:
+            return None
+        return arrived
+
+    def reply(self, response: DimseServiceType, context_id: int) -> None:
+        """Send the response to a request of the peer."""
+        self._association.dimse.send_msg(response, context_id)
+
+    def cancel(self, message_id: int, context_id: int) -> None:
+        """Send C-CANCEL for a request that is under way (PS3.7 9.3.2.3)."""
+        request = C_CANCEL()
+        request.MessageIDBeingRespondedTo = message_id
+        self._association.dimse.send_msg(request, context_id)
+
+    def is_alive(self) -> bool:
+        """Whether the association is still there."""
+        return bool(self._association.is_established)
+
     def abort(self) -> None:
         """Send A-ABORT and wait until the connection is closed."""
         self._association.abort()
@@ -175,38 +245,35 @@ class Requestor:
         else:
             self.release()
 
-    def _take(self, message: _Message, context_id: int) -> None:
-        self._answers.put(message)
+    def _take(self, message: DimseServiceType, context_id: int) -> None:
+        self._arrived.put(Arrived(message, context_id))
 
-    def _is_alive(self) -> bool:
-        return self._association.is_established
+    def _take_the_rest(self) -> None:
+        """Take what the association's loop left in its queue when it ended."""
+        while True:
+            context_id, message = self._association.dimse.get_msg(block=False)
+            if message is None or context_id is None:
+                return
+            self._take(message, context_id)
 
-    def _exchange(self, request: _Message, context_id: int) -> int | None:
-        if not self._is_alive():
+    def _exchange(self, request: DimseServiceType, context_id: int) -> int | None:
+        if not self.is_alive():
             return None
-        self._message_id = self._message_id % 65535 + 1
-        request.MessageID = self._message_id
-        self._association.dimse.send_msg(request, context_id)
+        message_id = self.send(request, context_id)
         unsent = self._association.dul.to_provider_queue
         waiting = unsent.qsize()
         deadline = time.monotonic() + self._timeout_s
         while (left_s := deadline - time.monotonic()) > 0:
-            try:
-                answer = self._answers.get(timeout=min(left_s, _LOOK_EVERY_S))
-                if answer is None:
-                    # The connection closed; an answer that came before it may still be on its way.
-                    self._association.join(self._timeout_s)
-                    answer = self._answers.get_nowait()
-            except queue.Empty:
+            arrived = self.receive(min(left_s, LOOK_EVERY_S))
+            if arrived is None:
                 # what is still on its way out, over a slow line, is no silence of the peer
-                if not self._is_alive():
+                if not self.is_alive():
                     break
                 if unsent.qsize() < waiting:
                     waiting = unsent.qsize()
                     deadline = time.monotonic() + self._timeout_s
-                continue
-            if answer is not None and answer.MessageIDBeingRespondedTo == self._message_id:
-                return answer.Status
+            elif arrived.message.MessageIDBeingRespondedTo == message_id:
+                return arrived.message.Status
         self.abort()
         return None
 
