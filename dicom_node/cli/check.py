@@ -11,13 +11,14 @@ from rich.console import Console
 from dicom_node.cli.console import make_console
 from dicom_node.config.settings import Config, NodeSettings, validate_config
 from dicom_node.config.yaml_lines import YamlFile, load_yaml
-from dicom_node.deliver.store_scu import Address, echo
+from dicom_node.deliver.store_scu import echo
 from dicom_node.errors import ConfigError, Mistake, PeerUnreachable
 from dicom_node.infer.manifest import find_engines
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.node import words_of
 from dicom_node.receive.tls import expired
 from dicom_node.route.rules_file import EngineWords, Names, validate_rules
+from dicom_node.scu.peers import address_of
 
 
 def check(config_file: Path, with_echo: bool) -> bool:
@@ -111,7 +112,7 @@ def _check_tls(loaded: YamlFile, config: Config) -> None:
 def _echo(console: Console, name: str, config: Config) -> bool:
     peer = config.peers[name]
     try:
-        echo(Address.of(peer, config))
+        echo(address_of(peer, config))
     except PeerUnreachable as error:
         console.print(f"peer {name}: {error.message}", style="red")
         console.print(f"-> {error.hint}")

@@ -9,11 +9,11 @@ import structlog
 from dicom_node.backoff import delay_s
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
 from dicom_node.config.settings import Config
-from dicom_node.deliver.store_scu import SOP_CLASS_NOT_SUPPORTED, Address
 from dicom_node.errors import DeliveryError, PeerRefused, PeerUnreachable
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import CommitmentState
 from dicom_node.model import Commitment, CommitmentOutcome, Instance
+from dicom_node.scu.address import SOP_CLASS_NOT_SUPPORTED, Address
 from dicom_node.scu.commitment import (
     STORAGE_COMMITMENT_INSTANCE,
     STORAGE_COMMITMENT_PUSH_MODEL,
@@ -21,6 +21,7 @@ from dicom_node.scu.commitment import (
     is_acknowledged,
     report_of,
 )
+from dicom_node.scu.peers import address_of
 from dicom_node.scu.requestor import Requestor
 
 log = structlog.get_logger()
@@ -62,7 +63,7 @@ class CommitmentReporter:
         self._checkpoint = checkpoint
         self._addresses: dict[str, Address] = {}
         for peer in config.destinations.values():
-            self._addresses.setdefault(peer.ae_title, Address.of(peer, config))
+            self._addresses.setdefault(peer.ae_title, address_of(peer, config))
 
     def turn(self, calling_ae_title: str) -> None:
         """Report everything that is due to one requestor."""

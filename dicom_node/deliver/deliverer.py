@@ -7,11 +7,12 @@ import structlog
 from dicom_node.backoff import delay_s
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
 from dicom_node.config.settings import Config
-from dicom_node.deliver.store_scu import Address, Item, send
+from dicom_node.deliver.store_scu import Item, send
 from dicom_node.errors import DeliveryError, PeerUnreachable
 from dicom_node.ledger.deliveries import Parcel
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState
+from dicom_node.scu.peers import address_of
 from dicom_node.store.local import LocalStore
 
 log = structlog.get_logger()
@@ -37,7 +38,7 @@ class Deliverer:
         self._clock = clock
         self._checkpoint = checkpoint
         self._addresses = {
-            name: Address.of(peer, config) for name, peer in config.destinations.items()
+            name: address_of(peer, config) for name, peer in config.destinations.items()
         }
 
     def turn(self, destination: str) -> None:

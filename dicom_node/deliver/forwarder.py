@@ -14,7 +14,7 @@ from dicom_node.backoff import delay_s
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
 from dicom_node.config.settings import Config
 from dicom_node.deliver.originals import Change, Original, read_original
-from dicom_node.deliver.store_scu import Address, send_originals
+from dicom_node.deliver.store_scu import send_originals
 from dicom_node.errors import (
     DeliveryError,
     DicomNodeError,
@@ -25,6 +25,7 @@ from dicom_node.errors import (
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState
 from dicom_node.model import ForwardTask, InstanceKey
+from dicom_node.scu.peers import address_of
 from dicom_node.store.local import LocalStore
 
 log = structlog.get_logger()
@@ -59,7 +60,7 @@ class Forwarder:
         self._checkpoint = checkpoint
         self._changes = dict(changes or {})
         self._addresses = {
-            name: Address.of(peer, config) for name, peer in config.destinations.items()
+            name: address_of(peer, config) for name, peer in config.destinations.items()
         }
 
     def turn(self, destination: str) -> bool:

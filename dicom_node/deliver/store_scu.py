@@ -5,39 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from pydicom.uid import UID
 
-from dicom_node.config.settings import Config, Peer
 from dicom_node.deliver.originals import Original
-from dicom_node.errors import InvariantBroken, PeerRefused, PeerUnreachable, ResultLost
+from dicom_node.errors import PeerRefused, PeerUnreachable, ResultLost
+from dicom_node.scu.address import SOP_CLASS_NOT_SUPPORTED, Address
 from dicom_node.scu.part10 import Part10File
 from dicom_node.scu.requestor import Requestor
 
 SUCCESS = 0x0000
-SOP_CLASS_NOT_SUPPORTED = 0x0122  # PS3.7 C.5.6
 _TRANSIENT = frozenset({0x0110, 0x0213})  # processing failure, resource limitation (PS3.7 C.5)
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a destination listens, and who we say we are."""
-
-    host: str
-    port: int
-    called_ae_title: str
-    calling_ae_title: str
-    timeout_s: float
-
-    @classmethod
-    def of(cls, peer: Peer, config: Config) -> Self:
-        """Return the address of a peer that can receive."""
-        if peer.host is None or peer.port is None:
-            raise InvariantBroken(f"{peer.ae_title} has no address")
-        return cls(
-            peer.host, peer.port, peer.ae_title, config.node.ae_title, config.deliver.timeout_s
-        )
 
 
 def echo(address: Address) -> None:
@@ -48,7 +26,7 @@ def echo(address: Address) -> None:
     PeerUnreachable
         If there is no association or no answer.
     """
-    with _associate(address, []) as requestor:
+    with address.associate([]) as requestor:
         if requestor.echo() != SUCCESS:
             raise PeerUnreachable(f"{address.called_ae_title} did not answer the C-ECHO")
 
@@ -77,14 +55,14 @@ def send(items: Sequence[Item], address: Address) -> Iterator[PeerRefused | Resu
         or may not have arrived.
     """
     contexts = [(item.sop_class_uid, item.transfer_syntax_uid) for item in items]
-    with _associate(address, contexts) as requestor:
+    with address.associate(contexts) as requestor:
         for item in items:
             yield _store(requestor, item, address)
 
 
 def send_originals(originals: Sequence[Original], address: Address) -> Iterator[PeerRefused | str]:
     """Send data sets over one association; as `send`."""
-    with _associate(address, [original.context for original in originals]) as requestor:
+    with address.associate([original.context for original in originals]) as requestor:
         for original in originals:
             file = Part10File(Path(), 0, original.context, original.sop_instance_uid)
             yield _outcome(requestor, file, original.data_set, address)
@@ -134,15 +112,4 @@ def _lost(item: Item, why: str) -> ResultLost:
     return ResultLost(
         f"our file {item.path.name} cannot be read: {why}",
         hint="restore it from a backup of data_dir, then retry the delivery",
-    )
-
-
-def _associate(address: Address, contexts: Sequence[tuple[str, str]]) -> Requestor:
-    return Requestor(
-        address.host,
-        address.port,
-        contexts,
-        calling=address.calling_ae_title,
-        called=address.called_ae_title,
-        timeout_s=address.timeout_s,
     )
