@@ -19,7 +19,7 @@ LAYERS = (
     ("dicom_node", "errors", "uid", "clock", "backoff"),
     ("lifecycle", "logs"),
     ("model",),
-    ("conditions", "headers", "geometry"),
+    ("conditions", "elements", "headers", "geometry"),
     ("config", "data_sets"),
     ("ledger", "store", "scu"),
     ("executor",),
