@@ -39,9 +39,11 @@ def reading(what: str) -> Iterator[None]:
     """Translate whatever pydicom raises on `what`: its parsers raise anything on broken bytes."""
     try:
         yield
-    except (StudyUnusable, OSError):
-        raise  # a disk that cannot be read is no broken file
+    except StudyUnusable:
+        raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # a disk that cannot be read is no broken file; pydicom's own have no number
         raise StudyUnusable(
             f"{what} cannot be read: {type(error).__name__}",
             hint="the file is broken; have the sender send it again",

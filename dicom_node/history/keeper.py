@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+from dicom_node.attributes import AttributesReader
 from dicom_node.errors import StudyUnusable
-from dicom_node.headers import attributes_of, read_header_of
 from dicom_node.history.keywords import KeepPolicy, not_kept, of_headers
 from dicom_node.ledger.headers import KeptHeader
 from dicom_node.ledger.ledger import Ledger
@@ -80,10 +80,12 @@ class HeaderKeeper:
             or header.digest != instance.digest
             or not wanted <= header.keywords
         ]
+        readers: dict[str, AttributesReader] = {}
         for begin in range(0, len(missing), _BATCH):
             if self._stopping():
                 raise Stopped
-            headers = [self._read(instance) for instance in missing[begin : begin + _BATCH]]
+            batch = missing[begin : begin + _BATCH]
+            headers = [self._read(instance, readers) for instance in batch]
             self._ledger.headers.keep(study_instance_uid, headers, wanted)
             for header in headers:
                 known[header.series_instance_uid, header.sop_instance_uid] = header
@@ -91,14 +93,15 @@ class HeaderKeeper:
 
     def with_keywords(
         self, headers: HeadersOfStudy, instances: Iterable[Instance], keywords: Collection[str]
-    ) -> dict[tuple[str, str], Attributes]:
+    ) -> Mapping[tuple[str, str], Attributes]:
         """Return these attributes of each header, whatever it takes.
 
         Those that are not kept are read from the files.
         """
         lacking = not_kept(keywords, self.policy)
+        reader = AttributesReader(lacking)
         kept = of_headers(keywords) - lacking
-        attributes: dict[tuple[str, str], Attributes] = {}
+        attributes: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
         for instance in instances:
             key = _key(instance)
             header = headers[key]
@@ -107,7 +110,8 @@ class HeaderKeeper:
             if lacking and not header.unreadable:
                 if self._stopping():
                     raise Stopped
-                attributes[key] = {**attributes[key], **self._attributes(instance, lacking)}
+                read = reader.read(self._store.file(instance.path))
+                attributes[key].update((k, read[k]) for k in lacking if k in read)
         return attributes
 
     def forget(self, before: float) -> int:
@@ -132,11 +136,12 @@ class HeaderKeeper:
         self._remembered.move_to_end(study_instance_uid)
         return known
 
-    def _read(self, instance: Instance) -> KeptHeader:
+    def _read(self, instance: Instance, readers: dict[str, AttributesReader]) -> KeptHeader:
         wanted = self.policy.keywords
         unreadable, attributes = "", _NOTHING
+        reader = readers.setdefault(instance.series_instance_uid, AttributesReader(wanted))
         try:
-            attributes = self._attributes(instance, wanted)
+            attributes = reader.read(self._store.file(instance.path))
         except StudyUnusable as error:
             unreadable = error.message
         return KeptHeader(
@@ -147,9 +152,6 @@ class HeaderKeeper:
             wanted,
             unreadable,
         )
-
-    def _attributes(self, instance: Instance, keywords: Collection[str]) -> Attributes:
-        return attributes_of([read_header_of(self._store.file(instance.path), keywords)])
 
 
 def _key(instance: Instance) -> tuple[str, str]:

@@ -12,32 +12,28 @@ bytes at the same places has its UIDs at the same places.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from mmap import mmap
-from struct import Struct
-from typing import Any, Final
+from typing import Final
 
-from pydicom.charset import python_encoding
-from pydicom.datadict import dictionary_VR
-
-Buffer = bytes | bytearray | memoryview | mmap
-"""A data set; a memoryview must be one of bytes."""
-Span = tuple[int, int]
-"""Where something begins in a data set, and where it ends."""
+from dicom_node.elements import (
+    LONG_VRS,
+    SHORT_VRS,
+    UNDEFINED,
+    VRS_OF_ITEMS,
+    Buffer,
+    Reads,
+    Span,
+    Stumbled,
+    after_items,
+    check_character_set,
+    is_of_items,
+    is_vr,
+)
 
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
 SOP_CLASS_UID: Final = 0x00080016
 SOP_INSTANCE_UID: Final = 0x00080018
 STUDY_INSTANCE_UID: Final = 0x0020000D
 SERIES_INSTANCE_UID: Final = 0x0020000E
-
-# VRs whose length has 16 bits, and those of 32 after two reserved bytes (PS3.5 7.1.2)
-_SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
-_LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
-_VRS = _SHORT | _LONG
-_OF_ITEMS = frozenset({b"SQ", b"UN"})  # UN of undefined length is a sequence (PS3.5 6.2.2)
 
 _VR = dict.fromkeys(
     (SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID), b"UI"
@@ -50,61 +46,6 @@ _NEXT = {
     SERIES_INSTANCE_UID: 0,
 }
 _BEFORE_THE_FIRST = 0x0007FFFF
-
-_UNDEFINED = 0xFFFFFFFF
-_ITEMS = 0xFFFE  # the group of items and delimiters (PS3.5 7.5)
-_ITEM = 0xE000
-_ITEM_DELIMITATION = 0xE00D
-_SEQUENCE_DELIMITATION = 0xE0DD
-_NO_END = sys.maxsize
-_DEPTH_MAX = 16
-_CHARACTER_SETS_BYTES_MAX = 256
-
-
-class Stumbled(Exception):
-    """The bytes are not such that the walk knows what pydicom would make of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reads:
-    """The four ways in which the walk looks at bytes."""
-
-    explicit: Callable[[Buffer, int], tuple[Any, ...]]
-    """Group, element, VR and 16 bits of length (PS3.5 7.1.2)."""
-    implicit: Callable[[Buffer, int], tuple[Any, ...]]
-    """Group, element and 32 bits of length (PS3.5 7.1.3); so are items and delimiters too."""
-    length: Callable[[Buffer, int], tuple[Any, ...]]
-    value: Callable[[Buffer, int, int], bytes]
-
-    @classmethod
-    def of(cls, byte_order: str) -> Reads:
-        """Return the reads of little (`<`) or big (`>`) endian."""
-        return cls(
-            explicit=Struct(f"{byte_order}HH2sH").unpack_from,
-            implicit=Struct(f"{byte_order}HHL").unpack_from,
-            length=Struct(f"{byte_order}L").unpack_from,
-            value=lambda data, start, end: bytes(data[start:end]),
-        )
-
-    def trailed(self, trail: list[Span]) -> Reads:
-        """Return the same reads, which also append to `trail` what they read."""
-
-        def on_trail(
-            read: Callable[[Buffer, int], tuple[Any, ...]], size: int
-        ) -> Callable[[Buffer, int], tuple[Any, ...]]:
-            def trailing(data: Buffer, at: int) -> tuple[Any, ...]:
-                trail.append((at, at + size))
-                return read(data, at)
-
-            return trailing
-
-        def value(data: Buffer, start: int, end: int) -> bytes:
-            trail.append((start, end))
-            return self.value(data, start, end)
-
-        return Reads(
-            on_trail(self.explicit, 8), on_trail(self.implicit, 8), on_trail(self.length, 4), value
-        )
 
 
 def walk_explicit(data: Buffer, reads: Reads) -> list[Span]:
@@ -123,7 +64,7 @@ def walk_explicit(data: Buffer, reads: Reads) -> list[Span]:
         At the end of `data`.
     """
     spans: list[Span] = []
-    read, read_length, short, long = reads.explicit, reads.length, _SHORT, _LONG
+    read, read_length, short, long = reads.explicit, reads.length, SHORT_VRS, LONG_VRS
     previous, wanted, at = _BEFORE_THE_FIRST, SPECIFIC_CHARACTER_SET, 0
     while True:
         group, element, vr, length = read(data, at)
@@ -134,10 +75,10 @@ def walk_explicit(data: Buffer, reads: Reads) -> list[Span]:
                 raise Stumbled
             (length,) = read_length(data, at)
             at += 4
-            if length == _UNDEFINED:
-                if vr not in _OF_ITEMS:
+            if length == UNDEFINED:
+                if vr not in VRS_OF_ITEMS:
                     raise Stumbled
-                at = _after_items(data, reads, at, True, 1)
+                at = after_items(data, reads, at, True, 1)
                 length = 0
         if not previous < tag < wanted:
             wanted = _note(data, reads, (previous, wanted, tag), vr, (at, at + length), spans)
@@ -149,7 +90,7 @@ def walk_explicit(data: Buffer, reads: Reads) -> list[Span]:
 
 def walk_implicit(data: Buffer, reads: Reads) -> list[Span]:
     """As `walk_explicit`, for Implicit VR."""
-    if _is_vr(reads.explicit(data, 0)[2]):
+    if is_vr(reads.explicit(data, 0)[2]):
         raise Stumbled  # pydicom takes it for Explicit VR
     spans: list[Span] = []
     read = reads.implicit
@@ -158,10 +99,10 @@ def walk_implicit(data: Buffer, reads: Reads) -> list[Span]:
         group, element, length = read(data, at)
         tag = group << 16 | element
         at += 8
-        if length == _UNDEFINED:
-            if not _is_of_items(tag):
+        if length == UNDEFINED:
+            if not is_of_items(tag):
                 raise Stumbled
-            at = _after_items(data, reads, at, False, 1)
+            at = after_items(data, reads, at, False, 1)
             length = 0
         if not previous < tag < wanted:
             wanted = _note(data, reads, (previous, wanted, tag), None, (at, at + length), spans)
@@ -187,114 +128,10 @@ def _note(
         if vr is not None and vr != _VR[tag]:
             raise Stumbled
         if tag == SPECIFIC_CHARACTER_SET:
-            _check_character_set(data, reads, *span)
+            check_character_set(data, reads, *span)
         else:
             spans.append(span)
         return _NEXT[tag]
     if previous < tag < wanted:
         return wanted
     raise Stumbled
-
-
-def _after_items(data: Buffer, reads: Reads, at: int, explicit: bool, depth: int) -> int:
-    """Return where a sequence of undefined length ends (PS3.5 7.5.2).
-
-    pydicom parses these, while it jumps over one of defined length.
-    """
-    if depth > _DEPTH_MAX:
-        raise Stumbled
-    while True:
-        group, element, length = reads.implicit(data, at)
-        at += 8
-        if group != _ITEMS:
-            raise Stumbled
-        if element == _SEQUENCE_DELIMITATION:
-            return at
-        if element != _ITEM:
-            raise Stumbled
-        if length == 0:
-            continue
-        end = _NO_END if length == _UNDEFINED else at + length
-        if explicit and reads.explicit(data, at)[2] in _VRS:
-            at = _after_explicit_item(data, reads, at, end, depth)
-        else:  # in a sequence that was sent as UN, or just a delimiter
-            if explicit and _is_vr(reads.explicit(data, at)[2]):
-                raise Stumbled
-            at = _after_implicit_item(data, reads, at, end, depth)
-
-
-def _after_explicit_item(data: Buffer, reads: Reads, at: int, end: int, depth: int) -> int:
-    """Return where an item ends: at its delimiter, or at `end`."""
-    read, short, long = reads.explicit, _SHORT, _LONG
-    while at < end:
-        group, element, vr, length = read(data, at)
-        at += 8
-        if element == 5 and group == 8:
-            if vr != b"CS":
-                raise Stumbled
-            _check_character_set(data, reads, at, at + length)
-        elif vr not in short:
-            if vr not in long:
-                if vr == b"\0\0" and _ends_item(group, element, length, end):
-                    return at
-                raise Stumbled
-            (length,) = reads.length(data, at)
-            at += 4
-            if length == _UNDEFINED:
-                if vr not in _OF_ITEMS:
-                    raise Stumbled
-                at = _after_items(data, reads, at, True, depth + 1)
-                continue
-        at += length
-    if at != end:
-        raise Stumbled
-    return at
-
-
-def _after_implicit_item(data: Buffer, reads: Reads, at: int, end: int, depth: int) -> int:
-    """As `_after_explicit_item`, for Implicit VR."""
-    while at < end:
-        group, element, length = reads.implicit(data, at)
-        at += 8
-        if group == _ITEMS:
-            if _ends_item(group, element, length, end):
-                return at
-            raise Stumbled
-        if length == _UNDEFINED:
-            if not _is_of_items(group << 16 | element):
-                raise Stumbled
-            at = _after_items(data, reads, at, False, depth + 1)
-            continue
-        if element == 5 and group == 8:
-            _check_character_set(data, reads, at, at + length)
-        at += length
-    if at != end:
-        raise Stumbled
-    return at
-
-
-def _ends_item(group: int, element: int, length: int, end: int) -> bool:
-    """Return whether this delimits an item of undefined length (PS3.5 7.5.2)."""
-    return group == _ITEMS and element == _ITEM_DELIMITATION and length == 0 and end == _NO_END
-
-
-def _is_of_items(tag: int) -> bool:
-    """Return whether an element of undefined length in Implicit VR is a sequence."""
-    try:
-        return dictionary_VR(tag) == "SQ"
-    except KeyError:
-        return True  # pydicom looks for an item; whoever does not find one stumbles
-
-
-def _is_vr(vr: bytes) -> bool:
-    """Return whether pydicom takes these two bytes for a VR, be it one that nobody knows."""
-    return vr.isalpha() and vr.isupper()
-
-
-def _check_character_set(data: Buffer, reads: Reads, start: int, end: int) -> None:
-    """Stumble over a character set over which pydicom could."""
-    if end - start > _CHARACTER_SETS_BYTES_MAX:
-        raise Stumbled
-    for name in reads.value(data, start, end).decode("latin-1").rstrip("\0 ").split("\\"):
-        if name not in python_encoding:
-            raise Stumbled

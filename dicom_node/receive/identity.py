@@ -34,16 +34,10 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from dicom_node.elements import Buffer, Reads, Span, Stumbled
 from dicom_node.errors import InstanceRefused, StudyUnusable
 from dicom_node.headers import reading
-from dicom_node.receive.header_walk import (
-    Buffer,
-    Reads,
-    Span,
-    Stumbled,
-    walk_explicit,
-    walk_implicit,
-)
+from dicom_node.receive.header_walk import walk_explicit, walk_implicit
 from dicom_node.receive.policy import Identity, Status
 from dicom_node.uid import is_uid
 
