@@ -350,3 +350,19 @@ class Finding:
     segments: tuple[Segment, ...] = ()
     classifications: tuple[Classification, ...] = ()
     qualities: tuple[Quality, ...] = ()
+
+
+# ---------------------------------------------------------------- copies that were coerced
+
+
+@dataclass(frozen=True)
+class CrosswalkEntry:
+    """What a value of an original became in a copy; `original` may be patient identity."""
+
+    profile: str
+    study_instance_uid: str
+    """Of the copy: results come back with it."""
+    kind: str
+    """"uid", "date", or the keyword of an attribute of patient or study."""
+    original: str
+    replacement: str

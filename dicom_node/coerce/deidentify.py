@@ -1,0 +1,418 @@
+"""The Basic Application Confidentiality Profile on one data set (PS3.15 E.1.1).
+
+The data set is read once, from the outside in, and a new one is made: what stays is shared with
+the original as it was read, undecoded, so neither pixels nor tables are copied. What is no
+attribute of the standard's dictionary goes: nobody can say what it holds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag
+
+from dicom_node.coerce.identity import IdentityWords
+from dicom_node.coerce.operations import texts_of
+from dicom_node.coerce.profile import Option
+from dicom_node.coerce.pseudonyms import Pseudonyms
+from dicom_node.coerce.safe_private import SAFE_PRIVATE
+from dicom_node.coerce.table import Action, basic_actions, table_for
+from dicom_node.coerce.vocabulary import cleaned
+
+REMOVED = "REMOVED"
+
+_SPECIFIC_CHARACTER_SET = 0x00080005
+_ACCESSION_NUMBER = 0x00080050
+_PATIENT_NAME = 0x00100010
+_PATIENT_ID = 0x00100020
+_PSEUDONYMOUS = frozenset({_ACCESSION_NUMBER, _PATIENT_NAME, _PATIENT_ID})
+_PATIENT_AGE = 0x00101010
+_PERSON_IDENTIFICATION_CODE_SEQUENCE = 0x00401101
+_CONTENT_SEQUENCE = 0x0040A730
+_GRAPHIC_ANNOTATION_SEQUENCE = 0x00700001
+
+_TEXT_VRS = frozenset({"LO", "LT", "SH", "ST", "UC", "UT"})
+_DUMMIES: dict[str, object] = {
+    "AE": REMOVED,
+    "AS": "000Y",
+    "CS": REMOVED,
+    "DA": "19000101",
+    "DS": "0",
+    "DT": "19000101000000",
+    "FD": 0.0,
+    "FL": 0.0,
+    "IS": "0",
+    "LO": REMOVED,
+    "LT": REMOVED,
+    "PN": REMOVED,
+    "SH": REMOVED,
+    "SL": 0,
+    "SS": 0,
+    "ST": REMOVED,
+    "TM": "000000",
+    "UC": REMOVED,
+    "UL": 0,
+    "UR": "urn:removed",
+    "US": 0,
+    "UT": REMOVED,
+}
+_NO_BYTES = b"\0\0"
+_OLDEST = 90
+"""Years; few are older, so the age of those who are is told as this (as in 45 CFR 164.514)."""
+
+_STANDARD_UIDS = "1.2.840.10008."
+_DEFINITIONS = ("ClassUID", "TransferSyntaxUID", "MappingResourceUID", "ContextUID")
+_DEFINITION_KEYWORDS = frozenset(
+    {
+        "CodingSchemeUID",
+        "ContextGroupExtensionCreatorUID",
+        "SOPClassesInStudy",
+        "SOPClassesSupported",
+        "PertinentSOPClassesInStudy",
+        "PertinentSOPClassesInSeries",
+    }
+)
+_PUBLIC_SCHEMES = frozenset(
+    {"DCM", "SCT", "SRT", "SNM3", "LN", "RADLEX", "FMA", "UCUM", "I10", "I9C"}
+)
+_OVERLAY_TEXTS = frozenset({0x0022, 0x1500, 0x4000})
+
+Element = DataElement | RawDataElement
+
+
+class Deidentifier:
+    """De-identifies one data set; what it replaced, and how often it did what, stay with it.
+
+    Parameters
+    ----------
+    options : frozenset of Option
+        Beside the basic profile.
+    pseudonyms : Pseudonyms
+        Of the profile.
+    original : Dataset
+        The data set; it is not changed.
+    """
+
+    def __init__(
+        self, options: frozenset[Option], pseudonyms: Pseudonyms, original: Dataset
+    ) -> None:
+        self.uids: dict[str, str] = {}
+        """By original, what it was replaced by."""
+        self.dates: dict[str, str] = {}
+        """Likewise, as DA."""
+        self.counts: Counter[str] = Counter()
+        """How many elements were removed, emptied, ..., at every level."""
+        self._options = options
+        self._table = table_for(options)
+        self._pseudonyms = pseudonyms
+        self._original = original
+        self._words = IdentityWords(original)
+        self._patient = patient_of(original)
+        self._shift = timedelta(days=pseudonyms.days(self._patient))
+
+    def run(self) -> Dataset:
+        """Return the de-identified data set, without what says that it is one."""
+        return self._dataset(self._original)
+
+    def uid(self, original: str) -> str:
+        """Return the UID that stands for another; those of the standard stand for themselves."""
+        if not original or original.startswith(_STANDARD_UIDS):
+            return original
+        replaced = self.uids.get(original)
+        if replaced is None:
+            replaced = self.uids[original] = self._pseudonyms.uid(original)
+        return replaced
+
+    def _dataset(self, original: Dataset) -> Dataset:
+        new = like(original)
+        for tag in sorted(original.keys()):
+            if tag.group < 0x0008 or tag.element == 0:  # command, File Meta; retired group lengths
+                continue
+            if tag.is_private:
+                continue
+            element = self._element(original, tag)
+            if element is not None:
+                new[tag] = element
+        self._keep_safe_private(original, new)
+        return new
+
+    def _element(self, original: Dataset, tag: BaseTag) -> Element | None:
+        """Return what stands for an element of the standard; None if nothing does."""
+        if tag.group & 0xFF01 in (0x5000, 0x6000):
+            return self._graphics(original, tag)
+        if tag == _SPECIFIC_CHARACTER_SET:
+            return original.get_item(tag)
+        vr = _vr_of(original, tag)
+        action = self._table.action(tag, vr)
+        if not dictionary_has_tag(tag):
+            action = Action.REMOVE
+        if action in (Action.KEEP, Action.MAP_UID) and vr == "UI" and _is_definition(tag):
+            return original.get_item(tag)
+        return self._act(action, original, tag, vr)
+
+    # ------------------------------------------------------------ one action each
+
+    def _act(self, action: Action, original: Dataset, tag: BaseTag, vr: str) -> Element | None:
+        match action:
+            case Action.REMOVE:
+                return self._remove(original, tag, vr)
+            case Action.EMPTY:
+                return self._empty(original, tag, vr)
+            case Action.DUMMY:
+                return self._dummy(original, tag, vr)
+            case Action.KEEP:
+                return self._keep(original, tag, vr)
+            case Action.CLEAN:
+                return self._clean(original, tag, vr)
+            case Action.SHIFT:
+                return self._move(original, tag, vr)
+            case Action.MAP_UID:
+                return self._map_uid(original, tag, vr)
+
+    def _remove(self, original: Dataset, tag: BaseTag, vr: str) -> Element | None:
+        self.counts["removed"] += 1
+        return None
+
+    def _empty(self, original: Dataset, tag: BaseTag, vr: str) -> Element | None:
+        if _is_empty(original, tag):
+            return original.get_item(tag)
+        if tag in _PSEUDONYMOUS:
+            return self._pseudonym(original, tag, vr)
+        self.counts["emptied"] += 1
+        return DataElement(tag, vr, Sequence() if vr == "SQ" else None)
+
+    def _dummy(self, original: Dataset, tag: BaseTag, vr: str) -> Element | None:
+        if _is_empty(original, tag):
+            return original.get_item(tag)
+        if vr == "UI":
+            return self._map_uid(original, tag, vr)
+        if tag in _PSEUDONYMOUS:
+            return self._pseudonym(original, tag, vr)
+        self.counts["replaced by a dummy"] += 1
+        if tag == _CONTENT_SEQUENCE:
+            return DataElement(tag, vr, Sequence([_removed_content()]))
+        if tag == _PERSON_IDENTIFICATION_CODE_SEQUENCE:
+            return DataElement(tag, vr, Sequence([_code("REMOVED", "99REMOVED", "Removed")]))
+        if vr == "SQ":
+            return self._items(original, tag)
+        return DataElement(tag, vr, _DUMMIES.get(vr, _NO_BYTES))
+
+    def _pseudonym(self, original: Dataset, tag: BaseTag, vr: str) -> Element:
+        self.counts["replaced by a pseudonym"] += 1
+        if tag == _ACCESSION_NUMBER:
+            number = str(original[tag].value).strip()
+            return DataElement(tag, vr, self._pseudonyms.text("AccessionNumber", number))
+        return DataElement(tag, vr, self._pseudonyms.text("PatientID", patient_of(original)))
+
+    def _keep(self, original: Dataset, tag: BaseTag, vr: str) -> Element | None:
+        if vr == "SQ":
+            return self._items(original, tag)
+        if vr in _TEXT_VRS:
+            raw = original.get_item(tag)
+            if isinstance(raw.value, bytes) and raw.value.isascii():  # most: no need to decode it
+                text = raw.value.decode("ascii")
+                if self._words.masked(text) == text:
+                    return raw
+            return self._changed(original, tag, self._words.masked, "masked")
+        if tag == _PATIENT_AGE:
+            return self._changed(original, tag, _not_the_oldest, "ages limited")
+        return original.get_item(tag)
+
+    def _map_uid(self, original: Dataset, tag: BaseTag, vr: str) -> Element | None:
+        return self._changed(original, tag, self.uid, "UIDs replaced")
+
+    def _move(self, original: Dataset, tag: BaseTag, vr: str) -> Element | None:
+        if vr == "TM":
+            return original.get_item(tag)
+        move = self._moved_date if vr == "DA" else self._moved_datetime
+        try:
+            return self._changed(original, tag, move, "dates moved")
+        except (ValueError, OverflowError):  # no date, or one that nobody can move
+            return self._by_the_basic_profile(original, tag, vr)
+
+    def _clean(self, original: Dataset, tag: BaseTag, vr: str) -> Element | None:
+        element: Element | None = None
+        if tag == _GRAPHIC_ANNOTATION_SEQUENCE:
+            element = self._items(original, tag, _graphics_without_text)
+        elif vr == "SQ":
+            element = self._items(original, tag, _public_codes_only)
+        elif vr in _TEXT_VRS:
+            text = self._changed(original, tag, lambda value: cleaned(self._words.masked(value)))
+            element = None if _holds_nothing(text) else text
+        if element is None or _holds_nothing(element):
+            return self._by_the_basic_profile(original, tag, vr)
+        self.counts["cleaned"] += 1
+        return element
+
+    def _by_the_basic_profile(self, original: Dataset, tag: BaseTag, vr: str) -> Element | None:
+        action = basic_actions().get(tag, Action.DUMMY)
+        return self._act(action, original, tag, vr)
+
+    # ------------------------------------------------------------ values
+
+    def _changed(
+        self, original: Dataset, tag: BaseTag, change: Callable[[str], str], what: str = ""
+    ) -> Element:
+        """Return an element with each value changed; the element itself if none changes."""
+        element = original[tag]
+        value = element.value
+        if not value:
+            return element
+        values = texts_of(value)
+        changed = [change(one) for one in values]
+        if changed == values:
+            return element
+        if what:
+            self.counts[what] += 1
+        return DataElement(tag, element.VR, changed if len(changed) > 1 else changed[0])
+
+    def _moved_date(self, text: str) -> str:
+        date = text.strip().replace(".", "")  # as before 1993
+        if not date:
+            return text
+        moved = (datetime.strptime(date, "%Y%m%d") + self._shift).strftime("%Y%m%d")  # noqa: DTZ007
+        moved = moved.rjust(8, "0")
+        self.dates[date] = moved
+        return moved
+
+    def _moved_datetime(self, text: str) -> str:
+        return self._moved_date(text[:8]) + text[8:]
+
+    def _items(
+        self,
+        original: Dataset,
+        tag: BaseTag,
+        keep: Callable[[Dataset], Dataset | None] = lambda item: item,
+    ) -> Element | None:
+        """Return a sequence whose items went on by the table."""
+        items = original[tag].value
+        if not isinstance(items, Sequence):
+            return self._remove(original, tag, "UN")
+        kept = [one for one in (keep(item) for item in items) if one is not None]
+        return DataElement(tag, "SQ", Sequence([self._dataset(item) for item in kept]))
+
+    # ------------------------------------------------------------ groups
+
+    def _graphics(self, original: Dataset, tag: BaseTag) -> Element | None:
+        """Keep overlays that outline regions, if graphics are cleaned; nothing else, no curve."""
+        overlay_type = original.get_item(BaseTag(tag.group << 16 | 0x0040))
+        if (
+            Option.CLEAN_GRAPHICS in self._options
+            and tag.group & 0xFF00 == 0x6000
+            and tag.element not in _OVERLAY_TEXTS
+            and overlay_type is not None
+            and str(original[overlay_type.tag].value) == "R"
+        ):
+            return original.get_item(tag)
+        self.counts["removed"] += 1
+        return None
+
+    def _keep_safe_private(self, original: Dataset, new: Dataset) -> None:
+        for tag in sorted(original.keys()):
+            if not tag.is_private or tag.is_private_creator:
+                continue
+            creator_tag = BaseTag(tag.group << 16 | tag.element >> 8)
+            if Option.RETAIN_SAFE_PRIVATE in self._options and creator_tag in original:
+                creator = str(original[creator_tag].value).strip()
+                if (tag.group, creator, tag.element & 0xFF) in SAFE_PRIVATE:
+                    new[creator_tag] = original.get_item(creator_tag)
+                    new[tag] = original.get_item(tag)
+                    continue
+            self.counts["private removed"] += 1
+
+
+def like(original: Dataset) -> Dataset:
+    """Return an empty data set that is encoded like another."""
+    charset = original.original_character_set
+    new = Dataset(parent_encoding=charset) if charset else Dataset()
+    implicit_vr, little_endian = original.original_encoding
+    new.set_original_encoding(implicit_vr, little_endian, charset or None)
+    return new
+
+
+def patient_of(dataset: Dataset) -> str:
+    """Return what pseudonyms and the shift of dates of a patient depend on.
+
+    The Patient ID alone: its issuer stands in some instances of a study and is missing in others.
+    """
+    patient_id = str(dataset.get("PatientID") or "").strip()
+    if patient_id:
+        return patient_id
+    return f"{dataset.get('PatientName') or ''}\\{dataset.get('PatientBirthDate') or ''}"
+
+
+def _vr_of(dataset: Dataset, tag: BaseTag) -> str:
+    """Return the VR of an element without decoding it, as the dictionary has it where it can."""
+    vr = dataset.get_item(tag).VR
+    if vr in (None, "UN") and dictionary_has_tag(tag):
+        return dictionary_VR(tag)
+    return str(vr or "UN")
+
+
+def _is_empty(dataset: Dataset, tag: BaseTag) -> bool:
+    value = dataset.get_item(tag).value
+    return value is None or (hasattr(value, "__len__") and len(value) == 0)
+
+
+def _holds_nothing(element: Element) -> bool:
+    value = element.value
+    if isinstance(value, Sequence):
+        return not any(len(item) for item in value)
+    return not any(texts_of(value))
+
+
+def _is_definition(tag: BaseTag) -> bool:
+    """Return whether a UID says what kind of thing it is, not which one."""
+    keyword = keyword_for_tag(tag)
+    if tag in basic_actions():
+        return False
+    return keyword.endswith(_DEFINITIONS) or keyword in _DEFINITION_KEYWORDS
+
+
+def _not_the_oldest(age: str) -> str:
+    years = age.strip().removesuffix("Y")
+    return f"{_OLDEST:03}Y" if age.strip().endswith("Y") and int(years or 0) > _OLDEST else age
+
+
+def _graphics_without_text(item: Dataset) -> Dataset | None:
+    if "GraphicObjectSequence" not in item:
+        return None
+    return _without(item, ["TextObjectSequence"])
+
+
+def _public_codes_only(item: Dataset) -> Dataset | None:
+    """Return an item unless it is a code of a scheme of somebody's own."""
+    scheme = str(item.get("CodingSchemeDesignator") or "")
+    return item if not scheme or scheme in _PUBLIC_SCHEMES else None
+
+
+def _without(item: Dataset, keywords: Iterable[str]) -> Dataset:
+    new = like(item)
+    for tag in sorted(item.keys()):
+        if keyword_for_tag(tag) not in keywords:
+            new[tag] = item.get_item(tag)
+    return new
+
+
+def _code(value: str, scheme: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue = value
+    item.CodingSchemeDesignator = scheme
+    item.CodeMeaning = meaning
+    return item
+
+
+def _removed_content() -> Dataset:
+    """Return the one content item of a document whose content was removed (PS3.3 C.17.3)."""
+    item = Dataset()
+    item.RelationshipType = "CONTAINS"
+    item.ValueType = "TEXT"
+    item.ConceptNameCodeSequence = Sequence([_code("121106", "DCM", "Comment")])
+    item.TextValue = REMOVED
+    return item

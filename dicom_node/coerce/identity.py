@@ -1,0 +1,57 @@
+"""The words of one data set that name somebody, to find them again where they do not belong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pydicom.dataset import Dataset
+
+from dicom_node.coerce.operations import texts_of
+
+_NAME_LETTERS_MIN = 3
+_NUMBER_LETTERS_MIN = 4
+_NOBODY = frozenset(
+    {"anonymous", "anonymized", "anonymised", "doctor", "name", "none", "patient", "unknown"}
+)
+_NAMES = (
+    "PatientName",
+    "OtherPatientNames",
+    "PatientBirthName",
+    "PatientMotherBirthName",
+    "ReferringPhysicianName",
+    "PerformingPhysicianName",
+    "NameOfPhysiciansReadingStudy",
+    "PhysiciansOfRecord",
+    "RequestingPhysician",
+    "OperatorsName",
+)
+_NUMBERS = ("PatientID", "OtherPatientIDs", "AccessionNumber", "PatientBirthDate")
+_PART = re.compile(r"[^\W_]+")
+
+
+class IdentityWords:
+    """Names and numbers of a patient and of those who treat them."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        words = {word.lower() for word in _words(dataset)} - _NOBODY
+        longest_first = sorted(words, key=lambda word: (-len(word), word))
+        pattern = "|".join(map(re.escape, longest_first))
+        self._found = re.compile(rf"(?<![^\W_])(?:{pattern})(?![^\W_])", re.IGNORECASE)
+        self._any = bool(words)
+
+    def masked(self, text: str) -> str:
+        """Return a text with an asterisk for each letter of such a word."""
+        if not self._any:
+            return text
+        return self._found.sub(lambda found: "*" * len(found[0]), text)
+
+
+def _words(dataset: Dataset) -> Iterator[str]:
+    for keyword in _NAMES:
+        for value in texts_of(dataset.get(keyword)):
+            yield from (p for p in _PART.findall(value) if len(p) >= _NAME_LETTERS_MIN)
+    for keyword in _NUMBERS:
+        for value in texts_of(dataset.get(keyword)):
+            if len(value.strip()) >= _NUMBER_LETTERS_MIN:
+                yield value.strip()
