@@ -37,6 +37,9 @@ _PERSON_IDENTIFICATION_CODE_SEQUENCE = 0x00401101
 _CONTENT_SEQUENCE = 0x0040A730
 _GRAPHIC_ANNOTATION_SEQUENCE = 0x00700001
 
+_DECLARED = frozenset({0x00120062, 0x00120063, 0x00120064, 0x00280303})
+"""What an earlier de-identification said of itself; ours says it anew."""
+
 _TEXT_VRS = frozenset({"LO", "LT", "SH", "ST", "UC", "UT"})
 _DUMMIES: dict[str, object] = {
     "AE": REMOVED,
@@ -63,6 +66,8 @@ _DUMMIES: dict[str, object] = {
     "UT": REMOVED,
 }
 _NO_BYTES = b"\0\0"
+_ESCAPE = b"\x1b"
+"""After it, ASCII may stand for any other script (PS3.5 6.1.2.5)."""
 _OLDEST = 90
 """Years; few are older, so the age of those who are is told as this (as in 45 CFR 164.514)."""
 
@@ -134,7 +139,7 @@ class Deidentifier:
         for tag in sorted(original.keys()):
             if tag.group < 0x0008 or tag.element == 0:  # command, File Meta; retired group lengths
                 continue
-            if tag.is_private:
+            if tag.is_private or tag in _DECLARED:
                 continue
             element = self._element(original, tag)
             if element is not None:
@@ -215,7 +220,8 @@ class Deidentifier:
             return self._items(original, tag)
         if vr in _TEXT_VRS:
             raw = original.get_item(tag)
-            if isinstance(raw.value, bytes) and raw.value.isascii():  # most: no need to decode it
+            if isinstance(raw.value, bytes) and raw.value.isascii() and _ESCAPE not in raw.value:
+                # most are, and need no decoding
                 text = raw.value.decode("ascii")
                 if self._words.masked(text) == text:
                     return raw

@@ -236,3 +236,17 @@ announced_instances = Table(
     Column("sop_class_uid", Text, nullable=False),
     Column("availability", Text, nullable=False),  # empty in a procedure step
 )
+
+crosswalk = Table(
+    "crosswalk",
+    metadata,
+    Column("crosswalk_id", _NUMBER, primary_key=True, autoincrement=True),
+    Column("profile", Text, nullable=False),
+    Column("study_instance_uid", Text, nullable=False),  # of the copy
+    Column("kind", Text, nullable=False),  # uid, date, or a keyword
+    Column("original", Text, nullable=False),  # may be patient identity
+    Column("replacement", Text, nullable=False),
+    UniqueConstraint("study_instance_uid", "profile", "kind", "replacement"),
+    Index(None, "original"),
+    Index(None, "replacement"),
+)
