@@ -74,6 +74,11 @@ class Coerced:
     counts: Mapping[str, int] = field(default_factory=dict)
     """How many elements were removed, emptied and so on."""
 
+    @property
+    def study_instance_uid(self) -> str:
+        """Of the copy."""
+        return str(self.dataset.StudyInstanceUID)
+
 
 def apply(profile: Profile, dataset: Dataset, secret: bytes) -> Coerced:
     """Return the copy of an instance that may leave by a profile.

@@ -32,6 +32,8 @@ _ACCESSION_NUMBER = 0x00080050
 _PATIENT_NAME = 0x00100010
 _PATIENT_ID = 0x00100020
 _PSEUDONYMOUS = frozenset({_ACCESSION_NUMBER, _PATIENT_NAME, _PATIENT_ID})
+_REFERENCED_PERFORMED_PROCEDURE_STEP_SEQUENCE = 0x00081111
+_REFERENCED_STUDY_SEQUENCE = 0x00081110
 _PATIENT_AGE = 0x00101010
 _PERSON_IDENTIFICATION_CODE_SEQUENCE = 0x00401101
 _CONTENT_SEQUENCE = 0x0040A730
@@ -71,6 +73,7 @@ _ESCAPE = b"\x1b"
 _OLDEST = 90
 """Years; few are older, so the age of those who are is told as this (as in 45 CFR 164.514)."""
 
+_DOCUMENTS = "1.2.840.10008.5.1.4.1.1.88."
 _STANDARD_UIDS = "1.2.840.10008."
 _DEFINITIONS = ("ClassUID", "TransferSyntaxUID", "MappingResourceUID", "ContextUID")
 _DEFINITION_KEYWORDS = frozenset(
@@ -86,6 +89,14 @@ _DEFINITION_KEYWORDS = frozenset(
 _PUBLIC_SCHEMES = frozenset(
     {"DCM", "SCT", "SRT", "SNM3", "LN", "RADLEX", "FMA", "UCUM", "I10", "I9C"}
 )
+_CHARACTERISTICS = frozenset(
+    {
+        *("121032", "121033"),  # DCM: Subject Sex, Subject Age
+        *("8302-2", "29463-7"),  # LN: Patient Height, Patient Weight
+        *("50373000", "27113001", "397669002", "424144002"),  # SCT: height, weight, age
+    }
+)
+"""Concept names of content items that describe the patient."""
 _OVERLAY_TEXTS = frozenset({0x0022, 0x1500, 0x4000})
 
 Element = DataElement | RawDataElement
@@ -189,6 +200,8 @@ class Deidentifier:
             return original.get_item(tag)
         if tag in _PSEUDONYMOUS:
             return self._pseudonym(original, tag, vr)
+        if self._is_type_3(original, tag):
+            return self._remove(original, tag, vr)
         self.counts["emptied"] += 1
         return DataElement(tag, vr, Sequence() if vr == "SQ" else None)
 
@@ -208,6 +221,15 @@ class Deidentifier:
             return self._items(original, tag)
         return DataElement(tag, vr, _DUMMIES.get(vr, _NO_BYTES))
 
+    def _is_type_3(self, original: Dataset, tag: BaseTag) -> bool:
+        """Return whether a sequence may be missing here; it is Type 2 in requests and documents."""
+        if original is not self._original:
+            return False
+        is_document = str(original.get("SOPClassUID") or "").startswith(_DOCUMENTS)
+        return tag == _REFERENCED_STUDY_SEQUENCE or (
+            tag == _REFERENCED_PERFORMED_PROCEDURE_STEP_SEQUENCE and not is_document
+        )
+
     def _pseudonym(self, original: Dataset, tag: BaseTag, vr: str) -> Element:
         self.counts["replaced by a pseudonym"] += 1
         if tag == _ACCESSION_NUMBER:
@@ -216,6 +238,8 @@ class Deidentifier:
         return DataElement(tag, vr, self._pseudonyms.text("PatientID", patient_of(original)))
 
     def _keep(self, original: Dataset, tag: BaseTag, vr: str) -> Element | None:
+        if tag == _CONTENT_SEQUENCE:
+            return self._items(original, tag, self._content_item)
         if vr == "SQ":
             return self._items(original, tag)
         if vr in _TEXT_VRS:
@@ -302,6 +326,13 @@ class Deidentifier:
             return self._remove(original, tag, "UN")
         kept = [one for one in (keep(item) for item in items) if one is not None]
         return DataElement(tag, "SQ", Sequence([self._dataset(item) for item in kept]))
+
+    def _content_item(self, item: Dataset) -> Dataset | None:
+        """Return a content item unless it tells a characteristic of the patient (PS3.15 E.3.4)."""
+        names = item.get("ConceptNameCodeSequence") or ()
+        retained = Option.RETAIN_PATIENT_CHARACTERISTICS in self._options
+        tells = any(str(name.get("CodeValue")) in _CHARACTERISTICS for name in names)
+        return item if retained or not tells else None
 
     # ------------------------------------------------------------ groups
 

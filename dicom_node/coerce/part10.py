@@ -13,11 +13,13 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset, write_file_meta_info
+from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom_node.coerce.coercion import Coerced, apply
 from dicom_node.coerce.profile import Profile
 from dicom_node.data_sets import encode
+from dicom_node.errors import StudyUnusable
 from dicom_node.headers import reading
 
 _PREAMBLE = b"\0" * 128 + b"DICM"
@@ -62,6 +64,14 @@ def apply_to_file(source: BinaryIO, profile: Profile, secret: bytes) -> CoercedF
     with reading("the file"):
         original = pydicom.dcmread(source, force=True, stop_before_pixels=True)
         syntax = _transfer_syntax_of(original)
+        if any(
+            _is_implicit(original, tag) is not syntax.is_implicit_VR
+            for tag in sorted(original.keys())
+        ):
+            raise StudyUnusable(
+                "not forwarded: it is not encoded as its Transfer Syntax UID says",
+                hint="the file is broken; have the sender send it again",
+            )
         if syntax.is_deflated:
             source.seek(0)
             original = pydicom.dcmread(source, force=True)
@@ -95,6 +105,11 @@ def _transfer_syntax_of(dataset: pydicom.FileDataset) -> UID:
     if implicit:
         return ImplicitVRLittleEndian
     return ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
+
+
+def _is_implicit(dataset: Dataset, tag: BaseTag) -> bool:
+    decoded = bool(dataset.original_encoding[0])
+    return bool(getattr(dataset.get_item(tag), "is_implicit_VR", decoded))
 
 
 def _file_meta(dataset: Dataset, syntax: UID) -> bytes:

@@ -56,6 +56,7 @@ _OPTIONAL_SEQUENCES = ("X_D_TAGS", "X_Z_D_TAGS")
 _DATE_VRS = ("DA", "DT", "TM")
 _ANNOTATION_UID = 0x006A0003
 _GRAPHIC_ANNOTATION_SEQUENCE = 0x00700001
+_REFERENCED_PERFORMED_PROCEDURE_STEP_SEQUENCE = 0x00081111
 _TEXT_VALUE = 0x0040A160
 
 _BY_VR = {
@@ -110,6 +111,7 @@ def basic_actions() -> Mapping[int, Action]:
     actions[_TEXT_VALUE] = (
         Action.DUMMY
     )  # of content items: not in the table, free text all the same
+    actions[_REFERENCED_PERFORMED_PROCEDURE_STEP_SEQUENCE] = Action.EMPTY  # or removed, by IOD
     # D, but the text in it is the danger and the module around it is optional (PS3.3 C.10.5)
     actions[_GRAPHIC_ANNOTATION_SEQUENCE] = Action.REMOVE
     return MappingProxyType(actions)
