@@ -72,7 +72,7 @@ def check_burned_in(dataset: Dataset, policy: BurnedIn) -> str:
         If the policy refuses the instance; the message says why.
     """
     sop_class_uid = str(dataset.get("SOPClassUID") or "")
-    if sop_class_uid.startswith(_ENCAPSULATED) or "EncapsulatedDocument" in dataset:
+    if sop_class_uid.startswith(_ENCAPSULATED):
         raise _refusal("an encapsulated document cannot be de-identified", "leave it out by a rule")
     if sop_class_uid == _RAW_DATA:
         raise _refusal("raw data cannot be de-identified", "leave it out by a rule")

@@ -222,13 +222,14 @@ class Deidentifier:
         return DataElement(tag, vr, _DUMMIES.get(vr, _NO_BYTES))
 
     def _is_type_3(self, original: Dataset, tag: BaseTag) -> bool:
-        """Return whether a sequence may be missing here; it is Type 2 in requests and documents."""
-        if original is not self._original:
-            return False
+        """Return whether a sequence may be missing here, and must not be empty.
+
+        It is Type 2 in a document's requests, which have a filler's number too (PS3.3 C.17.2).
+        """
+        if tag == _REFERENCED_STUDY_SEQUENCE:
+            return "FillerOrderNumberImagingServiceRequest" not in original
         is_document = str(original.get("SOPClassUID") or "").startswith(_DOCUMENTS)
-        return tag == _REFERENCED_STUDY_SEQUENCE or (
-            tag == _REFERENCED_PERFORMED_PROCEDURE_STEP_SEQUENCE and not is_document
-        )
+        return tag == _REFERENCED_PERFORMED_PROCEDURE_STEP_SEQUENCE and not is_document
 
     def _pseudonym(self, original: Dataset, tag: BaseTag, vr: str) -> Element:
         self.counts["replaced by a pseudonym"] += 1

@@ -105,7 +105,7 @@ class _Parser:
 
     def profile(self, name: str, written: object, path: KeyPath) -> Profile:
         what = self._mapping(written, path, {"deidentify", "coerce"})
-        if what == {}:
+        if written == {}:
             self._mistake(path, "needs `deidentify` or `coerce`, or both")
         deidentification = None
         if "deidentify" in what:
