@@ -35,10 +35,12 @@ class IdentityWords:
 
     def __init__(self, dataset: Dataset) -> None:
         words = {word.lower() for word in _words(dataset)} - _NOBODY
-        longest_first = sorted(words, key=lambda word: (-len(word), word))
-        pattern = "|".join(map(re.escape, longest_first))
-        self._found = re.compile(rf"(?<![^\W_])(?:{pattern})(?![^\W_])", re.IGNORECASE)
-        self._any = bool(words)
+        patterns = [
+            re.escape(word) if _without_spaces(word) else rf"(?<![^\W_]){re.escape(word)}(?![^\W_])"
+            for word in sorted(words, key=lambda word: (-len(word), word))
+        ]
+        self._any = bool(patterns)
+        self._found = re.compile("|".join(patterns), re.IGNORECASE)
 
     def masked(self, text: str) -> str:
         """Return a text with an asterisk for each letter of such a word."""
@@ -50,8 +52,15 @@ class IdentityWords:
 def _words(dataset: Dataset) -> Iterator[str]:
     for keyword in _NAMES:
         for value in texts_of(dataset.get(keyword)):
-            yield from (p for p in _PART.findall(value) if len(p) >= _NAME_LETTERS_MIN)
+            for part in _PART.findall(value):
+                if len(part) >= (2 if _without_spaces(part) else _NAME_LETTERS_MIN):
+                    yield part
     for keyword in _NUMBERS:
         for value in texts_of(dataset.get(keyword)):
             if len(value.strip()) >= _NUMBER_LETTERS_MIN:
                 yield value.strip()
+
+
+def _without_spaces(word: str) -> bool:
+    """Return whether a word is of a script that puts none between words, as in East Asia."""
+    return max(word) >= "\u2e80"

@@ -30,6 +30,16 @@ _OF_THE_COPY = (
 _TYPE_3 = ("IssuerOfPatientID", "StudyDescription")
 
 
+def is_for_a_copy(dataset: Dataset, entries: Sequence[CrosswalkEntry]) -> bool:
+    """Return whether an instance has the study and the patient of a copy: `restore` is for it.
+
+    With `retain_uids` the copy's Study Instance UID is that of the original too, so the crosswalk
+    also finds entries for instances of the real study; those have the real patient.
+    """
+    with reading("the instance"):
+        return len(_matching(dataset, entries)) == 1
+
+
 def restore(dataset: Dataset, entries: Sequence[CrosswalkEntry]) -> Dataset:
     """Return a result as one of the real study; the given data set is not changed.
 
@@ -71,21 +81,29 @@ def _values(
     dataset: Dataset, entries: Sequence[CrosswalkEntry]
 ) -> defaultdict[str, dict[str, str]]:
     """Return by kind, then by replacement, the originals of the copy that a result is for."""
-    by_profile: dict[str, defaultdict[str, dict[str, str]]] = {}
-    for entry in entries:
-        values = by_profile.setdefault(entry.profile, defaultdict(dict))
-        if entry.kind in (UID, DATE) or not values[entry.kind]:
-            values[entry.kind][entry.replacement] = entry.original
-    patient_id = str(dataset.get("PatientID") or "")
-    found = [
-        one for one in by_profile.values() if patient_id in one.get("PatientID", {patient_id: ""})
-    ]
+    found = _matching(dataset, entries)
     if len(found) != 1:
         raise StudyUnusable(
             "the crosswalk has no copy with the study and the patient of this result",
             hint="have the receiver keep Study Instance UID and Patient ID in its results",
         )
     return found[0]
+
+
+def _matching(
+    dataset: Dataset, entries: Sequence[CrosswalkEntry]
+) -> list[defaultdict[str, dict[str, str]]]:
+    by_profile: dict[str, defaultdict[str, dict[str, str]]] = {}
+    for entry in entries:
+        values = by_profile.setdefault(entry.profile, defaultdict(dict))
+        if entry.kind in (UID, DATE) or not values[entry.kind]:
+            values[entry.kind][entry.replacement] = entry.original
+    patient_id = str(dataset.get("PatientID") or "")
+    return [
+        values
+        for values in by_profile.values()
+        if patient_id in values.get("PatientID", {patient_id: ""})
+    ]
 
 
 def _dataset(dataset: Dataset, uids: Mapping[str, str], dates: Mapping[str, str]) -> Dataset:

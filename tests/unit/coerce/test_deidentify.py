@@ -12,6 +12,7 @@ from pydicom.uid import ComprehensiveSRStorage
 
 from dicom_node.coerce.profile import Option
 from dicom_node.coerce.pseudonyms import Pseudonyms
+from dicom_node.data_sets import decode, encode
 from dicom_node.errors import StudyUnusable
 from tests.factories import STUDY, make_ct_series, make_instance
 from tests.unit.coerce.copies import SECRET, bytes_of, coerced, copy_of
@@ -237,6 +238,28 @@ def test_text_that_is_kept_is_searched_for_the_patient() -> None:
     copy = copy_of(dataset)
     assert copy.FilterType == "for ******, *****"
     assert copy.ManufacturerModelName == "Mueller 3000"
+
+
+def test_a_name_is_found_in_a_script_that_has_no_spaces() -> None:
+    dataset = make_instance(
+        PatientName="Yamada^Tarou=山田^太郎", SpecificCharacterSet="ISO_IR 192", FilterType="山田の"
+    )
+    assert copy_of(dataset).FilterType == "**の"
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"])
+@pytest.mark.parametrize(
+    ("charset", "label"),
+    [("ISO_IR 192", "Läsion 病変"), ("ISO_IR 100", "Läsion"), (["", "ISO 2022 IR 87"], "病変")],
+)
+def test_text_in_items_keeps_its_character_set(charset: Any, label: str, syntax: str) -> None:
+    dataset = make_instance(SpecificCharacterSet=charset, PatientName="Doe^Jane")
+    dataset.SegmentSequence = [item(SegmentLabel=label, SegmentDescription=f"{label} of Doe")]
+    read = decode(encode(dataset, syntax), syntax)
+    sent = decode(encode(copy_of(read), syntax), syntax)
+    [segment] = sent.SegmentSequence
+    assert segment.SegmentLabel == label
+    assert segment.SegmentDescription == f"{label} of ***"
 
 
 @pytest.mark.parametrize(
