@@ -29,6 +29,13 @@ WITHOUT_PICTURE = frozenset(
     _STORAGE + root
     for root in (
         "4.2",  # MR Spectroscopy
+        "9.1.1",  # 12-lead ECG Waveform
+        "9.1.2",  # General ECG Waveform
+        "9.1.3",  # Ambulatory ECG Waveform
+        "9.2.1",  # Hemodynamic Waveform
+        "9.3.1",  # Cardiac Electrophysiology Waveform
+        "9.5.1",  # Arterial Pulse Waveform
+        "9.6.1",  # Respiratory Waveform
         "11.1",  # Grayscale Softcopy Presentation State
         "11.2",  # Color Softcopy Presentation State
         "11.3",  # Pseudo-Color Softcopy Presentation State
@@ -59,6 +66,7 @@ WITHOUT_PICTURE = frozenset(
 """Instances whose pixels, if any, are computed masks or numbers."""
 
 _ENCAPSULATED = _STORAGE + "104."
+_AUDIO = _STORAGE + "9.4."
 _RAW_DATA = _STORAGE + "66"
 _SCREEN = {"SCREEN SAVE", "SCREENSHOT", "SECONDARY", "DOSE_INFO"}
 
@@ -74,6 +82,8 @@ def check_burned_in(dataset: Dataset, policy: BurnedIn) -> str:
     sop_class_uid = str(dataset.get("SOPClassUID") or "")
     if sop_class_uid.startswith(_ENCAPSULATED):
         raise _refusal("an encapsulated document cannot be de-identified", "leave it out by a rule")
+    if sop_class_uid.startswith(_AUDIO):
+        raise _refusal("a voice cannot be de-identified", "leave it out by a rule")
     if sop_class_uid == _RAW_DATA:
         raise _refusal("raw data cannot be de-identified", "leave it out by a rule")
     if policy is BurnedIn.FORWARD:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from pydicom.uid import (
+    BasicVoiceAudioWaveformStorage,
     CTImageStorage,
     DigitalXRayImageStorageForPresentation,
     EncapsulatedPDFStorage,
@@ -13,6 +14,7 @@ from pydicom.uid import (
     RawDataStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
+    TwelveLeadECGWaveformStorage,
     UltrasoundImageStorage,
 )
 
@@ -44,6 +46,8 @@ REFUSE, DECLARED, FORWARD = BurnedIn
         (DigitalXRayImageStorageForPresentation, ["ORIGINAL", "PRIMARY"], "Doe^J", {FORWARD}),
         (EncapsulatedPDFStorage, None, "NO", set()),
         (RawDataStorage, None, "NO", set()),
+        (BasicVoiceAudioWaveformStorage, None, "NO", set()),
+        (TwelveLeadECGWaveformStorage, None, None, {REFUSE, FORWARD}),
     ],
 )
 def test_who_forwards_what(
