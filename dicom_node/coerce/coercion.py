@@ -9,7 +9,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from dicom_node.coerce.burned_in import check_burned_in
-from dicom_node.coerce.deidentify import Deidentifier, like
+from dicom_node.coerce.deidentify import Deidentifier
+from dicom_node.coerce.elements import like
 from dicom_node.coerce.operations import perform
 from dicom_node.coerce.profile import Deidentification, Option, Profile
 from dicom_node.coerce.pseudonyms import Pseudonyms

@@ -53,3 +53,11 @@ DATES_NOT_RETAINED = _tags("00100030 00100032")
 
 NO_DATE_VR_BUT_RETAINED_IN_FULL = _tags("00080201 0016008D 00340007")
 """Time zone, GPS date and frame origin: kept with full dates, not moved with modified ones."""
+
+REMOVED_BEYOND_THE_TABLE = _tags("""
+    00080407 00080408 00080409 0008040B 00080418 00081190 00100033 00100034 00100035 0018991A
+    0022112C 00240044 00287FE0 00400400 00404073 0040A224 0040A33A 0040E001 0040E010 00440106
+    00660004 0074100A 0074100C 01000424 30040006 300600C8 30080202 300A0402
+""")
+"""Birth and death in other calendars, comments, and where things can be retrieved: no rows of the
+table, and identifying all the same."""

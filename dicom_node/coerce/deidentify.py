@@ -8,24 +8,36 @@ attribute of the standard's dictionary goes: nobody can say what it holds.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
-from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.datadict import dictionary_has_tag, keyword_for_tag
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
-from dicom_node.coerce.identity import IdentityWords
-from dicom_node.coerce.operations import texts_of
+from dicom_node.coerce.dummies import dummy, removed_code, removed_content
+from dicom_node.coerce.elements import (
+    Element,
+    holds_nothing,
+    is_empty,
+    is_mislabelled,
+    like,
+    texts_of,
+    vr_of,
+)
+from dicom_node.coerce.identity import IdentityWords, patient_of
+from dicom_node.coerce.items import (
+    graphics_without_text,
+    public_codes_only,
+    tells_characteristic,
+)
 from dicom_node.coerce.profile import Option
 from dicom_node.coerce.pseudonyms import Pseudonyms
 from dicom_node.coerce.safe_private import SAFE_PRIVATE
 from dicom_node.coerce.table import Action, basic_actions, table_for
 from dicom_node.coerce.vocabulary import cleaned
-
-REMOVED = "REMOVED"
 
 _SPECIFIC_CHARACTER_SET = 0x00080005
 _ACCESSION_NUMBER = 0x00080050
@@ -43,31 +55,6 @@ _DECLARED = frozenset({0x00120062, 0x00120063, 0x00120064, 0x00280303})
 """What an earlier de-identification said of itself; ours says it anew."""
 
 _TEXT_VRS = frozenset({"LO", "LT", "SH", "ST", "UC", "UT"})
-_DUMMIES: dict[str, object] = {
-    "AE": REMOVED,
-    "AS": "000Y",
-    "CS": REMOVED,
-    "DA": "19000101",
-    "DS": "0",
-    "DT": "19000101000000",
-    "FD": 0.0,
-    "FL": 0.0,
-    "IS": "0",
-    "LO": REMOVED,
-    "LT": REMOVED,
-    "PN": REMOVED,
-    "SH": REMOVED,
-    "SL": 0,
-    "SS": 0,
-    "ST": REMOVED,
-    "TM": "000000",
-    "UC": REMOVED,
-    "UL": 0,
-    "UR": "urn:removed",
-    "US": 0,
-    "UT": REMOVED,
-}
-_NO_BYTES = b"\0\0"
 _ESCAPE = b"\x1b"
 """After it, ASCII may stand for any other script (PS3.5 6.1.2.5)."""
 _OLDEST = 90
@@ -86,20 +73,7 @@ _DEFINITION_KEYWORDS = frozenset(
         "PertinentSOPClassesInSeries",
     }
 )
-_PUBLIC_SCHEMES = frozenset(
-    {"DCM", "SCT", "SRT", "SNM3", "LN", "RADLEX", "FMA", "UCUM", "I10", "I9C"}
-)
-_CHARACTERISTICS = frozenset(
-    {
-        *("121032", "121033"),  # DCM: Subject Sex, Subject Age
-        *("8302-2", "29463-7"),  # LN: Patient Height, Patient Weight
-        *("50373000", "27113001", "397669002", "424144002"),  # SCT: height, weight, age
-    }
-)
-"""Concept names of content items that describe the patient."""
 _OVERLAY_TEXTS = frozenset({0x0022, 0x1500, 0x4000})
-
-Element = DataElement | RawDataElement
 
 
 class Deidentifier:
@@ -164,9 +138,9 @@ class Deidentifier:
             return self._graphics(original, tag)
         if tag == _SPECIFIC_CHARACTER_SET:
             return original.get_item(tag)
-        vr = _vr_of(original, tag)
+        vr = vr_of(original, tag)
         action = self._table.action(tag, vr)
-        if not dictionary_has_tag(tag):
+        if not dictionary_has_tag(tag) or is_mislabelled(vr, tag):
             action = Action.REMOVE
         if action in (Action.KEEP, Action.MAP_UID) and vr == "UI" and _is_definition(tag):
             return original.get_item(tag)
@@ -196,7 +170,7 @@ class Deidentifier:
         return None
 
     def _empty(self, original: Dataset, tag: BaseTag, vr: str) -> Element | None:
-        if _is_empty(original, tag):
+        if is_empty(original, tag):
             return original.get_item(tag)
         if tag in _PSEUDONYMOUS:
             return self._pseudonym(original, tag, vr)
@@ -206,7 +180,7 @@ class Deidentifier:
         return DataElement(tag, vr, Sequence() if vr == "SQ" else None)
 
     def _dummy(self, original: Dataset, tag: BaseTag, vr: str) -> Element | None:
-        if _is_empty(original, tag):
+        if is_empty(original, tag):
             return original.get_item(tag)
         if vr == "UI":
             return self._map_uid(original, tag, vr)
@@ -214,12 +188,12 @@ class Deidentifier:
             return self._pseudonym(original, tag, vr)
         self.counts["replaced by a dummy"] += 1
         if tag == _CONTENT_SEQUENCE:
-            return DataElement(tag, vr, Sequence([_removed_content()]))
+            return DataElement(tag, vr, Sequence([removed_content()]))
         if tag == _PERSON_IDENTIFICATION_CODE_SEQUENCE:
-            return DataElement(tag, vr, Sequence([_code("REMOVED", "99REMOVED", "Removed")]))
+            return DataElement(tag, vr, Sequence([removed_code()]))
         if vr == "SQ":
             return self._items(original, tag)
-        return DataElement(tag, vr, _DUMMIES.get(vr, _NO_BYTES))
+        return DataElement(tag, vr, dummy(vr))
 
     def _is_type_3(self, original: Dataset, tag: BaseTag) -> bool:
         """Return whether a sequence may be missing here, and must not be empty.
@@ -270,13 +244,13 @@ class Deidentifier:
     def _clean(self, original: Dataset, tag: BaseTag, vr: str) -> Element | None:
         element: Element | None = None
         if tag == _GRAPHIC_ANNOTATION_SEQUENCE:
-            element = self._items(original, tag, _graphics_without_text)
+            element = self._items(original, tag, graphics_without_text)
         elif vr == "SQ":
-            element = self._items(original, tag, _public_codes_only)
+            element = self._items(original, tag, public_codes_only)
         elif vr in _TEXT_VRS:
             text = self._changed(original, tag, lambda value: cleaned(self._words.masked(value)))
-            element = None if _holds_nothing(text) else text
-        if element is None or _holds_nothing(element):
+            element = None if holds_nothing(text) else text
+        if element is None or holds_nothing(element):
             return self._by_the_basic_profile(original, tag, vr)
         self.counts["cleaned"] += 1
         return element
@@ -329,11 +303,8 @@ class Deidentifier:
         return DataElement(tag, "SQ", Sequence([self._dataset(item) for item in kept]))
 
     def _content_item(self, item: Dataset) -> Dataset | None:
-        """Return a content item unless it tells a characteristic of the patient (PS3.15 E.3.4)."""
-        names = item.get("ConceptNameCodeSequence") or ()
         retained = Option.RETAIN_PATIENT_CHARACTERISTICS in self._options
-        tells = any(str(name.get("CodeValue")) in _CHARACTERISTICS for name in names)
-        return item if retained or not tells else None
+        return item if retained or not tells_characteristic(item) else None
 
     # ------------------------------------------------------------ groups
 
@@ -365,46 +336,6 @@ class Deidentifier:
             self.counts["private removed"] += 1
 
 
-def like(original: Dataset) -> Dataset:
-    """Return an empty data set that is encoded like another."""
-    charset = original.original_character_set
-    new = Dataset(parent_encoding=charset) if charset else Dataset()
-    implicit_vr, little_endian = original.original_encoding
-    new.set_original_encoding(implicit_vr, little_endian, charset or None)
-    return new
-
-
-def patient_of(dataset: Dataset) -> str:
-    """Return what pseudonyms and the shift of dates of a patient depend on.
-
-    The Patient ID alone: its issuer stands in some instances of a study and is missing in others.
-    """
-    patient_id = str(dataset.get("PatientID") or "").strip()
-    if patient_id:
-        return patient_id
-    return f"{dataset.get('PatientName') or ''}\\{dataset.get('PatientBirthDate') or ''}"
-
-
-def _vr_of(dataset: Dataset, tag: BaseTag) -> str:
-    """Return the VR of an element without decoding it, as the dictionary has it where it can."""
-    vr = dataset.get_item(tag).VR
-    if vr in (None, "UN") and dictionary_has_tag(tag):
-        return dictionary_VR(tag)
-    return str(vr or "UN")
-
-
-def _is_empty(dataset: Dataset, tag: BaseTag) -> bool:
-    value = dataset.get_item(tag).value
-    return value is None or (hasattr(value, "__len__") and len(value) == 0)
-
-
-def _holds_nothing(element: Element) -> bool:
-    value = element.value
-    if isinstance(value, Sequence):
-        return not any(len(item) for item in value)
-    return not any(texts_of(value))
-
-
 def _is_definition(tag: BaseTag) -> bool:
     """Return whether a UID says what kind of thing it is, not which one."""
     keyword = keyword_for_tag(tag)
@@ -416,41 +347,3 @@ def _is_definition(tag: BaseTag) -> bool:
 def _not_the_oldest(age: str) -> str:
     years = age.strip().removesuffix("Y")
     return f"{_OLDEST:03}Y" if age.strip().endswith("Y") and int(years or 0) > _OLDEST else age
-
-
-def _graphics_without_text(item: Dataset) -> Dataset | None:
-    if "GraphicObjectSequence" not in item:
-        return None
-    return _without(item, ["TextObjectSequence"])
-
-
-def _public_codes_only(item: Dataset) -> Dataset | None:
-    """Return an item unless it is a code of a scheme of somebody's own."""
-    scheme = str(item.get("CodingSchemeDesignator") or "")
-    return item if not scheme or scheme in _PUBLIC_SCHEMES else None
-
-
-def _without(item: Dataset, keywords: Iterable[str]) -> Dataset:
-    new = like(item)
-    for tag in sorted(item.keys()):
-        if keyword_for_tag(tag) not in keywords:
-            new[tag] = item.get_item(tag)
-    return new
-
-
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
-    item = Dataset()
-    item.CodeValue = value
-    item.CodingSchemeDesignator = scheme
-    item.CodeMeaning = meaning
-    return item
-
-
-def _removed_content() -> Dataset:
-    """Return the one content item of a document whose content was removed (PS3.3 C.17.3)."""
-    item = Dataset()
-    item.RelationshipType = "CONTAINS"
-    item.ValueType = "TEXT"
-    item.ConceptNameCodeSequence = Sequence([_code("121106", "DCM", "Comment")])
-    item.TextValue = REMOVED
-    return item

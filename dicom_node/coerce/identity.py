@@ -1,4 +1,4 @@
-"""The words of one data set that name somebody, to find them again where they do not belong."""
+"""Who a data set is about: what tells the patient apart, and the words that name somebody."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pydicom.dataset import Dataset
 
-from dicom_node.coerce.operations import texts_of
+from dicom_node.coerce.elements import texts_of
 
 _NAME_LETTERS_MIN = 3
 _NUMBER_LETTERS_MIN = 4
@@ -47,6 +47,17 @@ class IdentityWords:
         if not self._any:
             return text
         return self._found.sub(lambda found: "*" * len(found[0]), text)
+
+
+def patient_of(dataset: Dataset) -> str:
+    """Return what pseudonyms and the shift of dates of a patient depend on.
+
+    The Patient ID alone: its issuer stands in some instances of a study and is missing in others.
+    """
+    patient_id = str(dataset.get("PatientID") or "").strip()
+    if patient_id:
+        return patient_id
+    return f"{dataset.get('PatientName') or ''}\\{dataset.get('PatientBirthDate') or ''}"
 
 
 def _words(dataset: Dataset) -> Iterator[str]:

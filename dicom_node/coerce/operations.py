@@ -9,10 +9,10 @@ from pydicom.config import RAISE
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 from pydicom.valuerep import validate_value
 
+from dicom_node.coerce.elements import texts_of
 from dicom_node.coerce.profile import Copy, Hash, Map, Operation, Remove, Replace, Set
 from dicom_node.coerce.pseudonyms import Pseudonyms
 from dicom_node.errors import StudyUnusable
@@ -79,16 +79,6 @@ def _change(dataset: Dataset, keyword: str, change: Callable[[str], str]) -> Non
     after = [change(text) for text in before]
     if after != before:
         put(dataset, keyword, after if len(after) > 1 else after[0])
-
-
-def texts_of(value: object) -> list[str]:
-    """Return the value or values of an element as text; none where it is empty."""
-    if value is None:
-        return []
-    # not every iterable has several values: a PersonName is one, and iterates over its letters
-    if isinstance(value, MultiValue | list | tuple):
-        return [str(one) for one in value]
-    return [str(value)]
 
 
 def _widen_character_set(dataset: Dataset) -> None:

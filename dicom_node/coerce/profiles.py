@@ -8,10 +8,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from pydicom.config import RAISE
-from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR, tag_for_keyword
-from pydicom.valuerep import validate_value
-
+from dicom_node.coerce.attributes import (
+    as_value,
+    faults_of_one,
+    faults_of_value,
+    why_not_changed,
+    why_not_hashed,
+    why_not_removed,
+    why_not_text,
+)
 from dicom_node.coerce.profile import (
     BurnedIn,
     Copy,
@@ -31,32 +36,6 @@ _NOT_OFFERED = {
     "clean_pixel_data": "the node changes no pixels; see burned_in_annotation",
     "clean_recognizable_visual_features": "the node changes no pixels; remove faces before",
 }
-_TEXT_VRS = frozenset(
-    {"AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UT"}
-)
-_INTEGER_VRS = frozenset({"SL", "SS", "UL", "US", "SV", "UV"})
-_NUMBER_VRS = frozenset({"DS", "FD", "FL"})
-_HASHED_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UT"})
-_DISPLAY = frozenset(
-    {
-        "BurnedInAnnotation",
-        "QualityControlImage",
-        "RecognizableVisualFeatures",
-        "WindowCenter",
-        "WindowCenterWidthExplanation",
-        "WindowWidth",
-    }
-)
-"""What may be changed of group 0028; the rest of it says how pixels are read."""
-_OURS = frozenset(
-    {
-        "DeidentificationMethod",
-        "LongitudinalTemporalInformationModified",
-        "PatientIdentityRemoved",
-        "SpecificCharacterSet",
-    }
-)
-
 _Member = TypeVar("_Member", bound=StrEnum)
 
 
@@ -131,7 +110,7 @@ class _Parser:
             names = []
         for i, name in enumerate(names):
             here = (*path, "options", i)
-            if name in _NOT_OFFERED:
+            if isinstance(name, str) and name in _NOT_OFFERED:
                 self._mistake(here, f"{name} is not offered: {_NOT_OFFERED[name]}")
             elif (option := self._member(Option, name, here)) is not None:
                 options.add(option)
@@ -174,45 +153,33 @@ class _Parser:
         return [
             Set(keyword, self._value(keyword, value, (*path, keyword)))
             for keyword, value in written.items()
-            if self._may_change(keyword, (*path, keyword))
+            if not self._noted(why_not_changed(keyword), (*path, keyword))
         ]
 
     def _copy(self, written: object, path: KeyPath) -> list[Operation]:
         what = self._complete(written, path, {"from", "to"})
-        if not what or not self._may_change(what["to"], (*path, "to")):
+        if not what:
             return []
-        source, target = what["from"], str(what["to"])
-        if not self._is_text(source, (*path, "from")):
-            return []
-        if not self._is_text(target, (*path, "to")):
-            return []
-        return [Copy(str(source), target)]
+        source, target = what["from"], what["to"]
+        wrong = [
+            self._noted(why_not_text(source), (*path, "from")),
+            self._noted(why_not_changed(target) or why_not_text(target), (*path, "to")),
+        ]
+        return [] if any(wrong) else [Copy(str(source), str(target))]
 
     def _remove(self, written: object, path: KeyPath) -> list[Operation]:
-        return [Remove(k) for k in self._keywords(written, path, self._may_remove)]
+        return [Remove(k) for k in self._keywords(written, path, why_not_removed)]
 
     def _hash(self, written: object, path: KeyPath) -> list[Operation]:
-        operations: list[Operation] = []
-        for i, keyword in enumerate(self._keywords(written, path, self._may_change)):
-            if dictionary_VR(keyword) in _HASHED_VRS:
-                operations.append(Hash(keyword))
-            else:
-                vr = dictionary_VR(keyword)
-                self._mistake(
-                    (*path, i), f"{keyword} cannot be hashed: a hash is no value of VR {vr}"
-                )
-        return operations
+        return [Hash(k) for k in self._keywords(written, path, why_not_hashed)]
 
     def _map(self, written: object, path: KeyPath) -> list[Operation]:
         what = self._complete(written, path, {"attribute", "values"}, {"otherwise"})
-        if not what or not self._may_change(what["attribute"], (*path, "attribute")):
-            return []
-        keyword = str(what["attribute"])
+        keyword, values = self._target(what, path), what.get("values")
         otherwise = what.get("otherwise", "keep")
         if otherwise not in ("keep", "remove"):
             self._mistake((*path, "otherwise"), "must be keep or remove")
-        values = what["values"]
-        if not self._is_text(keyword, (*path, "attribute")):
+        if not keyword:
             return []
         if not isinstance(values, dict) or not values:
             self._mistake((*path, "values"), "must map values to values")
@@ -222,17 +189,17 @@ class _Parser:
             if isinstance(after, list):
                 self._mistake(here, "must be one value")
             else:
-                self._value(keyword, after, here)
+                for fault in faults_of_one(keyword, after):
+                    self._mistake(here, fault)
         texts = {str(before): str(after) for before, after in values.items()}
         return [Map(keyword, texts, otherwise == "keep")]
 
     def _replace(self, written: object, path: KeyPath) -> list[Operation]:
         what = self._complete(written, path, {"attribute", "pattern", "with"})
-        if not what or not self._may_change(what["attribute"], (*path, "attribute")):
+        keyword = self._target(what, path)
+        if not keyword:
             return []
-        keyword, pattern, replacement = (str(what[k]) for k in ("attribute", "pattern", "with"))
-        if not self._is_text(keyword, (*path, "attribute")):
-            return []
+        pattern, replacement = str(what["pattern"]), str(what["with"])
         try:
             re.sub(pattern, replacement, "")
         except (re.error, IndexError) as error:
@@ -240,73 +207,25 @@ class _Parser:
             return []
         return [Replace(keyword, pattern, replacement)]
 
-    # ------------------------------------------------------------ what may be changed, and to what
+    def _target(self, what: Mapping[str, object], path: KeyPath) -> str:
+        """Return the text attribute that is to be changed; "" if there is none, which is noted."""
+        if not what:
+            return ""
+        keyword = what["attribute"]
+        why = why_not_changed(keyword) or why_not_text(keyword)
+        return "" if self._noted(why, (*path, "attribute")) else str(keyword)
 
-    def _may_remove(self, keyword: object, path: KeyPath) -> bool:
-        return self._may_change(keyword, path, sequences=True)
-
-    def _may_change(self, keyword: object, path: KeyPath, *, sequences: bool = False) -> bool:
-        """Return whether an attribute may be changed by an operation; note why not."""
-        tag = tag_for_keyword(keyword) if isinstance(keyword, str) else None
-        if tag is None or not dictionary_has_tag(tag):
-            self._mistake(path, f"{keyword} is no keyword of the data dictionary")
-            return False
-        vr, group = dictionary_VR(tag), tag >> 16
-        why = ""
-        if vr == "UI":
-            why = "UIDs must stay consistent; de-identification replaces them"
-        elif group in (0x0000, 0x0002, 0x0004) or group == 0x7FE0:
-            why = "it belongs to the message, the file or the pixels"
-        elif group == 0x0028 and keyword not in _DISPLAY | _OURS:
-            why = "it says how the pixels are read"
-        elif keyword in _OURS:
-            why = "the node sets it itself"
-        elif not (
-            vr in _TEXT_VRS | _INTEGER_VRS | _NUMBER_VRS | {"IS", "UR"}
-            or (sequences and vr == "SQ")
-        ):
-            why = f"values of VR {vr} cannot be written here"
+    def _noted(self, why: str, path: KeyPath) -> bool:
+        """Return whether there is something wrong; note it."""
         if why:
-            self._mistake(path, f"{keyword} cannot be changed: {why}")
-        return not why
-
-    def _is_text(self, keyword: object, path: KeyPath) -> bool:
-        tag = tag_for_keyword(keyword) if isinstance(keyword, str) else None
-        if tag is None:
-            self._mistake(path, f"{keyword} is no keyword of the data dictionary")
-            return False
-        if dictionary_VR(tag) in _TEXT_VRS | {"IS", "DS", "UR"}:
-            return True
-        self._mistake(path, f"{keyword} is no text")
-        return False
+            self._mistake(path, why)
+        return bool(why)
 
     def _value(self, keyword: str, written: object, path: KeyPath) -> object:
-        """Return a value as the data set takes it; note it if its VR or VM does not."""
-        vr, vm = dictionary_VR(keyword), dictionary_VM(keyword)
-        values = written if isinstance(written, list) else [written]
-        if not _fits(vm, len(values)):
-            self._mistake(path, f"{keyword} has {vm} values, not {len(values)}")
-        for value in values:
-            if vr in _TEXT_VRS | {"UR"} and not isinstance(value, str):
-                self._mistake(path, f"{keyword} is text (VR {vr}): put {value} in quotes")
-            elif vr in _INTEGER_VRS and (not isinstance(value, int) or isinstance(value, bool)):
-                self._mistake(path, f"{keyword} is a whole number (VR {vr})")
-            elif vr in ("FD", "FL") and (
-                not isinstance(value, int | float) or isinstance(value, bool)
-            ):
-                self._mistake(path, f"{keyword} is a number (VR {vr})")
-            else:
-                self._validate(keyword, vr, value, path)
-        read = [str(value) if vr in ("IS", "DS") else value for value in values]
-        return read if isinstance(written, list) else read[0]
-
-    def _validate(self, keyword: str, vr: str, value: object, path: KeyPath) -> None:
-        try:
-            if isinstance(value, str) and "\\" in value and vr not in ("LT", "ST", "UT", "UR"):
-                raise ValueError("a backslash separates values; write a list")
-            validate_value(vr, str(value) if vr in ("IS", "DS") else value, RAISE)
-        except ValueError as error:
-            self._mistake(path, f"is no value of {keyword} (VR {vr}): {error}")
+        """Return a value as the data set takes it; note what is wrong with it."""
+        for fault in faults_of_value(keyword, written):
+            self._mistake(path, fault)
+        return as_value(keyword, written)
 
     # ------------------------------------------------------------ YAML
 
@@ -328,12 +247,12 @@ class _Parser:
         return {} if missing else what
 
     def _keywords(
-        self, written: object, path: KeyPath, may: Callable[[object, KeyPath], bool]
+        self, written: object, path: KeyPath, why_not: Callable[[object], str]
     ) -> list[str]:
         if not isinstance(written, list) or not written:
             self._mistake(path, "must be a list of keywords")
             return []
-        return [str(k) for i, k in enumerate(written) if may(k, (*path, i))]
+        return [str(k) for i, k in enumerate(written) if not self._noted(why_not(k), (*path, i))]
 
     def _member(self, kind: type[_Member], written: object, path: KeyPath) -> _Member | None:
         try:
@@ -341,13 +260,3 @@ class _Parser:
         except ValueError:
             self._mistake(path, f"must be one of {', '.join(kind)}")
             return None
-
-
-def _fits(vm: str, count: int) -> bool:
-    """Return whether so many values are allowed by a VM such as 1, 1-3, 2-n or 2-2n."""
-    least, _, most = vm.partition("-")
-    if not most:
-        return count == int(least)
-    if most.endswith("n"):
-        return count >= int(least) and count % int(most.removesuffix("n") or 1) == 0
-    return int(least) <= count <= int(most)

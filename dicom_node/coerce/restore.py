@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 
 from dicom_node.coerce.coercion import DATE, RESTORED, UID
-from dicom_node.coerce.deidentify import like
+from dicom_node.coerce.elements import like
 from dicom_node.coerce.operations import put
 from dicom_node.errors import StudyUnusable
 from dicom_node.headers import reading

@@ -107,6 +107,7 @@ def basic_actions() -> Mapping[int, Action]:
             vr = dictionary_VR(tag) if dictionary_has_tag(tag) else "UN"
             optional = vr == "SQ" and category in _OPTIONAL_SEQUENCES
             actions[tag] = Action.REMOVE if optional else action
+    actions |= dict.fromkeys(columns.REMOVED_BEYOND_THE_TABLE, Action.REMOVE)
     actions[_ANNOTATION_UID] = Action.MAP_UID
     actions[_TEXT_VALUE] = (
         Action.DUMMY

@@ -184,6 +184,28 @@ def test_private_unknown_and_old_elements_go() -> None:
     assert result.counts["private removed"] == 3
 
 
+@pytest.mark.parametrize(
+    ("tag", "vr", "value"),
+    [
+        (0x00100033, "LO", "MARKED"),  # birth in another calendar
+        (0x00400400, "LT", "MARKED"),
+        (0x00081190, "UR", "https://MARKED"),
+        (0x00081140, "OB", b"MARKED"),  # a sequence that says it is none
+        (0x0040A067, "LO", "MARKED"),  # a person's name that says it is none
+        (0x00081167, "LO", "MARKED"),  # a UID that says it is none
+    ],
+)
+def test_what_the_table_forgets_and_what_hides_its_vr_goes(
+    tag: int, vr: str, value: object
+) -> None:
+    dataset = make_instance()
+    dataset.add_new(tag, vr, value)
+    assert b"MARKED" in bytes_of(dataset)
+    read = decode(bytes_of(dataset), "1.2.840.10008.1.2.1")
+    for each in (dataset, read):
+        assert b"MARKED" not in bytes_of(copy_of(each))
+
+
 def test_private_elements_that_are_known_to_be_safe_stay_with_their_creator() -> None:
     dataset = make_instance()
     block = dataset.private_block(0x7053, "Philips PET Private Group", create=True)
