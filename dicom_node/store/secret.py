@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from dicom_node.errors import StorageError
 
 _BYTES = 32
-_MODE = 0o600
 
 
 def load_or_make_secret(file: Path) -> bytes:
@@ -53,8 +53,7 @@ def load_or_make_secret(file: Path) -> bytes:
 
 def _make(file: Path) -> None:
     """Write another file and give it this name, unless somebody was faster."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE)
+    fd, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # 0600
     try:
         os.write(fd, secrets.token_bytes(_BYTES))
         os.fsync(fd)
@@ -62,7 +61,7 @@ def _make(file: Path) -> None:
         os.close(fd)
     with suppress(FileExistsError):
         os.link(temporary, file)
-    temporary.unlink()
+    os.unlink(temporary)
     folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
