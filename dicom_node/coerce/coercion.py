@@ -103,9 +103,7 @@ def apply(profile: Profile, dataset: Dataset, secret: bytes) -> Coerced:
         counts: Mapping[str, int] = {}
         notes = []
         if profile.deidentification is None:
-            new = like(dataset)
-            for tag in sorted(dataset.keys()):
-                new[tag] = dataset.get_item(tag)
+            new = like(dataset, {tag: dataset.get_item(tag) for tag in sorted(dataset.keys())})
         else:
             note = check_burned_in(dataset, profile.deidentification.burned_in_annotation)
             notes += [note] if note else []

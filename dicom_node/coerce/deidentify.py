@@ -120,7 +120,7 @@ class Deidentifier:
         return replaced
 
     def _dataset(self, original: Dataset) -> Dataset:
-        new = like(original)
+        new: dict[BaseTag, Element] = {}
         for tag in sorted(original.keys()):
             if tag.group < 0x0008 or tag.element == 0:  # command, File Meta; retired group lengths
                 continue
@@ -130,7 +130,7 @@ class Deidentifier:
             if element is not None:
                 new[tag] = element
         self._keep_safe_private(original, new)
-        return new
+        return like(original, new)
 
     def _element(self, original: Dataset, tag: BaseTag) -> Element | None:
         """Return what stands for an element of the standard; None if nothing does."""
@@ -322,7 +322,7 @@ class Deidentifier:
         self.counts["removed"] += 1
         return None
 
-    def _keep_safe_private(self, original: Dataset, new: Dataset) -> None:
+    def _keep_safe_private(self, original: Dataset, new: dict[BaseTag, Element]) -> None:
         for tag in sorted(original.keys()):
             if not tag.is_private or tag.is_private_creator:
                 continue

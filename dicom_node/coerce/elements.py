@@ -16,10 +16,13 @@ Element = DataElement | RawDataElement
 _STRUCTURED_VRS = frozenset({"SQ", "UI", "PN", "DA", "DT", "TM"})
 
 
-def like(original: Dataset) -> Dataset:
-    """Return an empty data set that is encoded like another."""
+def like(original: Dataset, elements: dict[BaseTag, Element]) -> Dataset:
+    """Return a data set of these elements that is encoded like another.
+
+    They are put in at once, since pydicom decodes those that are set one by one.
+    """
     charset = original.original_character_set
-    new = Dataset(parent_encoding=charset) if charset else Dataset()
+    new = Dataset(elements, parent_encoding=charset) if charset else Dataset(elements)
     implicit_vr, little_endian = original.original_encoding
     new.set_original_encoding(implicit_vr, little_endian, charset or None)
     return new
@@ -62,8 +65,9 @@ def holds_nothing(element: Element) -> bool:
 
 
 def without(item: Dataset, keywords: Collection[str]) -> Dataset:
-    new = like(item)
-    for tag in sorted(item.keys()):
-        if keyword_for_tag(tag) not in keywords:
-            new[tag] = item.get_item(tag)
-    return new
+    kept: dict[BaseTag, Element] = {
+        tag: item.get_item(tag)
+        for tag in sorted(item.keys())
+        if keyword_for_tag(tag) not in keywords
+    }
+    return like(item, kept)

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
+from pydicom.tag import BaseTag
 
 from dicom_node.coerce.coercion import DATE, RESTORED, UID
-from dicom_node.coerce.elements import like
+from dicom_node.coerce.elements import Element, like
 from dicom_node.coerce.operations import put
 from dicom_node.errors import StudyUnusable
 from dicom_node.headers import reading
@@ -107,14 +108,14 @@ def _matching(
 
 
 def _dataset(dataset: Dataset, uids: Mapping[str, str], dates: Mapping[str, str]) -> Dataset:
-    new = like(dataset)
+    new: dict[BaseTag, Element] = {}
     for tag in sorted(dataset.keys()):
         raw = dataset.get_item(tag)
         if raw.VR in (None, "UI", "DA", "DT", "SQ", "UN"):
             new[tag] = _restored(dataset[tag], uids, dates)
         else:
             new[tag] = raw
-    return new
+    return like(dataset, new)
 
 
 def _restored(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset
 
 from dicom_node.coerce.coercion import apply
 from dicom_node.coerce.profile import (
@@ -19,9 +20,10 @@ from dicom_node.coerce.profile import (
     Set,
 )
 from dicom_node.coerce.pseudonyms import Pseudonyms
+from dicom_node.data_sets import decode
 from dicom_node.errors import StudyUnusable
 from tests.factories import make_instance
-from tests.unit.coerce.copies import SECRET, bytes_of, coercing
+from tests.unit.coerce.copies import EXPLICIT, SECRET, bytes_of, coercing
 
 PLACES = {"THORAX": "CHEST"}
 
@@ -93,11 +95,18 @@ def test_a_value_that_grew_too_long_is_refused_without_being_told() -> None:
 
 def test_a_value_that_the_character_set_lacks_turns_the_copy_to_utf_8() -> None:
     dataset = make_instance(PatientName="Müller^Jürgen")
+    segment = Dataset()
+    segment.SegmentLabel = "Läsion"
+    dataset.SegmentSequence = [segment]
+    before = bytes_of(dataset)
+    dataset = decode(before, EXPLICIT)
     copy = apply(coercing(Set("InstitutionName", "Klinik 東京")), dataset, SECRET).dataset
     assert copy.SpecificCharacterSet == "ISO_IR 192"
     sent = bytes_of(copy)
     assert "Klinik 東京".encode() in sent
     assert "Müller^Jürgen".encode() in sent
+    assert "Läsion".encode() in sent
+    assert bytes_of(dataset) == before
 
 
 def test_a_changed_patient_leads_back_and_an_unchanged_one_needs_no_entry() -> None:
