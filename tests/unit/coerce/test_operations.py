@@ -94,11 +94,11 @@ def test_a_value_that_grew_too_long_is_refused_without_being_told() -> None:
 
 
 def test_a_value_that_the_character_set_lacks_turns_the_copy_to_utf_8() -> None:
-    dataset = make_instance(PatientName="Müller^Jürgen")
+    instance = make_instance(PatientName="Müller^Jürgen")
     segment = Dataset()
     segment.SegmentLabel = "Läsion"
-    dataset.SegmentSequence = [segment]
-    before = bytes_of(dataset)
+    instance.SegmentSequence = [segment]
+    before = bytes_of(instance)
     dataset = decode(before, EXPLICIT)
     copy = apply(coercing(Set("InstitutionName", "Klinik 東京")), dataset, SECRET).dataset
     assert copy.SpecificCharacterSet == "ISO_IR 192"
