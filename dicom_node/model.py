@@ -242,6 +242,10 @@ class InstanceKey:
     digest: str
 
 
+RESTORED = "(restored)"
+"""In place of a profile: results for a copy go out as results for the real study."""
+
+
 @dataclass(frozen=True)
 class ForwardTask:
     """The originals of one study on their way to one destination."""
@@ -389,3 +393,19 @@ class Finding:
     segments: tuple[Segment, ...] = ()
     classifications: tuple[Classification, ...] = ()
     qualities: tuple[Quality, ...] = ()
+
+
+# ---------------------------------------------------------------- copies that were coerced
+
+
+@dataclass(frozen=True)
+class CrosswalkEntry:
+    """What a value of an original became in a copy; `original` may be patient identity."""
+
+    profile: str
+    study_instance_uid: str
+    """Of the copy: results come back with it."""
+    kind: str
+    """"uid", "date", or the keyword of an attribute of patient or study."""
+    original: str
+    replacement: str

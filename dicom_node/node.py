@@ -24,6 +24,7 @@ from dicom_node.coordinator import (
     Coordinator,
 )
 from dicom_node.deliver.commitments import CommitmentReporter
+from dicom_node.deliver.copies import Copies
 from dicom_node.deliver.deliverer import Deliverer
 from dicom_node.deliver.forwarder import Forwarder
 from dicom_node.engine_worker import EngineWorker
@@ -44,7 +45,7 @@ from dicom_node.route.router import EngineLabel, Router
 from dicom_node.route.rules import RuleSet
 from dicom_node.route.rules_file import EngineWords, Names, ParameterRange, load_rules
 from dicom_node.store.local import LocalStore
-from dicom_node.store.secret import secret_of
+from dicom_node.store.secret import load_or_make_secret
 
 log = structlog.get_logger()
 
@@ -128,7 +129,7 @@ def build_router(plan: Plan, ledger: Ledger, clock: Clock = time.time) -> Router
 def build_gatherer(plan: Plan, ledger: Ledger, keywords: frozenset[str]) -> Gatherer:
     """Return what gathers the facts of studies, for who asks rules without routing."""
     store = LocalStore(plan.config.node.data_dir)
-    policy = plan.keep_policy(secret_of(store), keywords)
+    policy = plan.keep_policy(load_or_make_secret(plan.config.secret_file), keywords)
     return Gatherer(ledger, HeaderKeeper(ledger, store, policy), plan.peer_names)
 
 
@@ -164,7 +165,9 @@ class Node:
         self._lock = _lock_data_dir(config)
         self._ledger = Ledger(config.ledger_url)
         self._deliverer = Deliverer(config, self._ledger, self._store, clock, checkpoint)
-        self._forwarder = Forwarder(config, self._ledger, self._store, clock, checkpoint)
+        self._secret = load_or_make_secret(config.secret_file)
+        self._copies = Copies(self._ledger, self._store, plan.rules.profiles, self._secret)
+        self._forwarder = Forwarder(config, self._ledger, self._copies, clock, checkpoint)
         self._reporter = CommitmentReporter(
             config,
             self._ledger,
@@ -175,7 +178,6 @@ class Node:
         )
         self._worker = EngineWorker(config, self._ledger, clock, checkpoint)
         self._executor = LocalExecutor(self._lanes())
-        self._secret = secret_of(self._store)
         self._keeper = HeaderKeeper(
             self._ledger, self._store, plan.keep_policy(self._secret), self._stopping.is_set
         )
@@ -265,6 +267,7 @@ class Node:
         self._assembler.replace_policy(plan.config.assemble)
         self._keeper.policy = plan.keep_policy(self._secret)
         self._router.replace_rules(plan.rules)
+        self._copies.profiles = plan.rules.profiles
         reason = f"{len(plan.rules.rules)} rules: {', '.join(plan.rules.names) or 'none'}"
         subject = ("node", plan.config.node.ae_title)
         self._ledger.events.record(self._clock(), subject, RELOADED, reason)

@@ -12,6 +12,7 @@ import typer
 from dicom_node import __version__
 from dicom_node.cli import bench_disk as bench_disk_command
 from dicom_node.cli import check as check_command
+from dicom_node.cli import deidentify as deidentify_command
 from dicom_node.cli import explain as explain_command
 from dicom_node.cli import process as process_command
 from dicom_node.cli import reload as reload_command
@@ -123,6 +124,21 @@ def process(
     """Route, infer and encode files without network or ledger."""
     with _plain_errors():
         if not process_command.process(config, source, out, engine or []):
+            raise typer.Exit(EXIT_REFUSED)
+
+
+@app.command()
+def deidentify(
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE_OR_FOLDER", help="A DICOM file or a folder of them.")
+    ],
+    profile: Annotated[str, typer.Option("--profile", "-p", help="A profile of the rules file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the copies go.")],
+    config: ConfigFile = _DEFAULT_CONFIG,
+) -> None:
+    """Coerce and de-identify files as a profile says, without network or ledger."""
+    with _plain_errors():
+        if not deidentify_command.deidentify(config, profile, source, out):
             raise typer.Exit(EXIT_REFUSED)
 
 

@@ -190,6 +190,11 @@ class Config(Section):
         return self.ledger.url or f"sqlite:///{self.node.data_dir / 'ledger.sqlite'}"
 
     @property
+    def secret_file(self) -> Path:
+        """The key of all hashes and replaced UIDs."""
+        return self.node.data_dir / "secret.key"
+
+    @property
     def destinations(self) -> dict[str, Peer]:
         """The peers that results can be sent to: those with an address."""
         return {name: peer for name, peer in self.peers.items() if peer.can_receive}

@@ -6,14 +6,13 @@ out twice, and a DICOM archive takes the same instance again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import structlog
 
 from dicom_node.backoff import delay_s
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
 from dicom_node.config.settings import Config
-from dicom_node.deliver.originals import Change, Original, read_original
+from dicom_node.deliver.copies import Copies
+from dicom_node.deliver.originals import Original
 from dicom_node.deliver.store_scu import send_originals
 from dicom_node.errors import (
     DeliveryError,
@@ -26,7 +25,6 @@ from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState
 from dicom_node.model import ForwardTask, InstanceKey
 from dicom_node.scu.peers import address_of
-from dicom_node.store.local import LocalStore
 
 log = structlog.get_logger()
 
@@ -40,25 +38,23 @@ class Forwarder:
 
     Parameters
     ----------
-    changes : mapping of str to Change
-        What each profile does to an instance before it goes out.
+    copies : Copies
+        Makes what goes out.
     """
 
     def __init__(
         self,
         config: Config,
         ledger: Ledger,
-        store: LocalStore,
+        copies: Copies,
         clock: Clock,
         checkpoint: Checkpoint = pass_checkpoint,
-        changes: Mapping[str, Change] | None = None,
     ) -> None:
         self._ledger = ledger
-        self._store = store
+        self._copies = copies
         self._settings = config.deliver
         self._clock = clock
         self._checkpoint = checkpoint
-        self._changes = dict(changes or {})
         self._addresses = {
             name: address_of(peer, config) for name, peer in config.destinations.items()
         }
@@ -135,14 +131,6 @@ class Forwarder:
         self, forward: ForwardTask
     ) -> tuple[list[tuple[InstanceKey, Original]], list[tuple[InstanceKey, str]]]:
         """Return what goes out next, and what must not go out with the reason."""
-        change = None
-        if forward.profile:
-            change = self._changes.get(forward.profile)
-            if change is None:
-                raise DeliveryError(
-                    f"there is no profile {forward.profile} any more",
-                    hint="add it to the rules file again, or let the forward go dead",
-                )
         batch: list[tuple[InstanceKey, Original]] = []
         refused: list[tuple[InstanceKey, str]] = []
         size = 0
@@ -151,8 +139,6 @@ class Forwarder:
                 break
             try:
                 original = self._original(forward, key)
-                if change is not None:
-                    original = change(original)
             except (StudyUnusable, StorageError) as error:
                 refused.append((key, _in_words(error)))
                 continue
@@ -166,7 +152,7 @@ class Forwarder:
         )
         if instance is None or instance.digest != key.digest:
             raise StudyUnusable("it came again with other bytes since; the rules choose anew")
-        return read_original(self._store, instance)
+        return self._copies.copy(instance, forward.profile)
 
     def _postpone(self, forward: ForwardTask, error: DeliveryError) -> None:
         """Try again later; what has been tried for days is given up."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Protocol
 
 from dicom_node.errors import StorageError
 from dicom_node.model import Instance
@@ -27,19 +26,6 @@ class Original:
     @property
     def context(self) -> tuple[str, str]:
         return self.sop_class_uid, self.transfer_syntax_uid
-
-
-class Change(Protocol):
-    """What a profile does to an instance before it goes out."""
-
-    def __call__(self, original: Original) -> Original:
-        """Return what goes out instead.
-
-        Raises
-        ------
-        StudyUnusable
-            If it must not go out, with the reason.
-        """
 
 
 def read_original(store: LocalStore, instance: Instance) -> Original:

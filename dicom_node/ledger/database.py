@@ -7,7 +7,7 @@ writing transaction begins IMMEDIATE, so two writers wait for each other instead
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,13 @@ class Database:
         statement = make(table).values(**row).on_conflict_do_nothing()
         inserted = connection.execute(statement.returning(*table.primary_key.columns))
         return inserted.first() is not None
+
+    def insert_missing(
+        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Insert rows, leaving out those that a unique key is taken by."""
+        make = sqlite_insert if self.dialect == "sqlite" else postgresql_insert
+        connection.execute(make(table).on_conflict_do_nothing(), list(map(dict, rows)))
 
     def insert(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
         connection.execute(insert(table).values(**row))

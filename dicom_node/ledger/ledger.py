@@ -5,6 +5,7 @@ from __future__ import annotations
 from dicom_node.ledger.arrivals import Arrivals
 from dicom_node.ledger.associations import Associations
 from dicom_node.ledger.commitments import Commitments
+from dicom_node.ledger.crosswalk import Crosswalk
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import Deliveries
 from dicom_node.ledger.events import Events
@@ -40,6 +41,7 @@ class Ledger:
         self.holdings = Holdings(self._database)
         self.commitments = Commitments(self._database)
         self.evidence = Evidence(self._database)
+        self.crosswalk = Crosswalk(self._database)
 
     def migrate(self) -> None:
         """Bring the schema to the newest version; by the supervisor, before its children."""

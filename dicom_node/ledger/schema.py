@@ -340,3 +340,17 @@ forwarded_instances = Table(
     Column("sent_at", Float),  # NULL until the destination has taken it
     Column("refused", Text, nullable=False),  # why it can never be sent, or empty
 )
+
+crosswalk = Table(
+    "crosswalk",
+    metadata,
+    Column("crosswalk_id", _NUMBER, primary_key=True, autoincrement=True),
+    Column("profile", Text, nullable=False),
+    Column("study_instance_uid", Text, nullable=False),  # of the copy
+    Column("kind", Text, nullable=False),  # uid, date, or a keyword
+    Column("original", Text, nullable=False),  # may be patient identity
+    Column("replacement", Text, nullable=False),
+    UniqueConstraint("study_instance_uid", "profile", "kind", "replacement"),
+    Index(None, "original"),
+    Index(None, "replacement"),
+)

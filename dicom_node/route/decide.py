@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 
 from dicom_node.conditions import Answer
 from dicom_node.conditions.tree import PENDING
-from dicom_node.model import Attributes, InstanceKey, Priority
+from dicom_node.model import RESTORED, Attributes, InstanceKey, Priority
 from dicom_node.route.decision import (
     Decision,
     Drop,
@@ -42,8 +42,24 @@ _POSSIBLE = (Answer.YES, Answer.UNKNOWN)
 
 
 def decide(rules: RuleSet, facts: StudyFacts) -> Decision:
-    """Return what the rules make of a complete study."""
+    """Return what the rules make of a complete study.
+
+    No rule is asked of results for a copy: they go where the copy's profile says, as results for
+    the real study.
+    """
+    if facts.copied_by:
+        return _results_for_a_copy(rules, facts)
     return _Deciding(rules, facts).decision()
+
+
+def _results_for_a_copy(rules: RuleSet, facts: StudyFacts) -> Decision:
+    profile = rules.profiles.get(facts.copied_by)
+    keys = tuple(key for series in facts.series for key in _keys(series))
+    forwards = tuple(
+        Forward(destination, RESTORED, Priority.ROUTINE, f"profile {facts.copied_by}", keys)
+        for destination in (profile.results_to if profile else ())
+    )
+    return Decision(forwards=forwards, copied_by=facts.copied_by)
 
 
 def decide_at_once(rules: RuleSet, instances: Sequence[tuple[str, InstanceFacts]]) -> Decision:

@@ -99,6 +99,9 @@ class Decision:
     unreadable: tuple[str, ...] = field(default=())
     """The SOP Instance UIDs of those whose header cannot be parsed."""
 
+    copied_by: str = ""
+    """The profile of the copy for which these are results."""
+
     @property
     def is_parked(self) -> bool:
         """Whether a person has to look at it before anything is done."""
@@ -115,6 +118,8 @@ class Decision:
             parts += [f"{stop.rule}: no engine begins any more" for stop in self.stops]
             parts += [f"{wait.rule} waits for {wait.engine}" for wait in self.waits]
         parts += [f"dropped by {d.rule}: {len(d.instances)} instances" for d in self.drops]
+        if self.copied_by and not parts:
+            parts = [f"results for a copy; profile {self.copied_by} has no results_to"]
         if not parts:
             near = [f"{one.rule.name}: {one.reason}" for one in self.outcomes]
             parts = ["no rule matched (" + " | ".join(dict.fromkeys(near)) + ")"]

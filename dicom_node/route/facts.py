@@ -79,6 +79,8 @@ class StudyFacts:
     """The verdict, in lower case; empty while there is none."""
     released: bool = False
     """A person let it pass every rule that holds it."""
+    copied_by: str = ""
+    """The profile by which its UID was made: what came are results for a copy of another study."""
 
     @cached_property
     def attributes(self) -> Attributes:

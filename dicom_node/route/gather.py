@@ -54,7 +54,22 @@ class Gatherer:
             ),
             revision=study.revision,
             completeness=self._ledger.studies.completeness(uid),
+            copied_by=self._copied_by(uid),
             released=study.released_revision == study.revision,
+        )
+
+    def _copied_by(self, uid: str) -> str:
+        """Return the profile by which a Study Instance UID was made; empty for a real one.
+
+        A profile that retains UIDs makes none, and what comes for its copies is told from nothing.
+        """
+        return next(
+            (
+                entry.profile
+                for entry in self._ledger.crosswalk.find(uid)
+                if entry.replacement == uid and entry.original != uid
+            ),
+            "",
         )
 
     def instances(

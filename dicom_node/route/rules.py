@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from dicom_node.coerce.profile import Profile
 from dicom_node.conditions import All
 from dicom_node.conditions.keywords import FindingKeyword
 from dicom_node.model import Priority
@@ -87,6 +88,8 @@ class RuleSet:
     """All rules, in their order."""
 
     rules: tuple[Rule, ...] = ()
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    """How originals are changed before they are forwarded."""
     text: str = field(default="", compare=False)
     """As it was written, for the record."""
 

@@ -8,6 +8,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+from dicom_node.coerce.profile import Profile
+from dicom_node.coerce.profiles import validate_profiles
 from dicom_node.conditions import All, parse_rule_conditions
 from dicom_node.config.yaml_lines import KeyPath, YamlFile, load_yaml, raise_mistakes
 from dicom_node.model import Priority
@@ -54,7 +56,6 @@ class Names:
 
     engines: Mapping[str, EngineWords]
     destinations: Collection[str]
-    profiles: Collection[str] = ()
 
 
 def load_rules(file: Path, names: Names, text: str | None = None) -> RuleSet:
@@ -78,18 +79,41 @@ def validate_rules(loaded: YamlFile, names: Names) -> RuleSet:
         return RuleSet()
     for key in loaded.data.keys() - {"rules", "profiles"}:
         loaded.mistake((key,), "no such key")
+    profiles = _profiles(loaded, names)
     places: dict[str, KeyPath] = {}
     rules = []
     for i, written in enumerate(loaded.data["rules"]):
         before = len(loaded.mistakes)
-        rule = _RuleReader(loaded, ("rules", i), written, names).rule()
+        rule = _RuleReader(loaded, ("rules", i), written, names, _written_profiles(loaded)).rule()
         if rule is not None and rule.name in places:
             loaded.mistake(("rules", i, "name"), f"another rule is called {rule.name}")
         if rule is not None and len(loaded.mistakes) == before:
             rules.append(rule)
             places[rule.name] = ("rules", i)
     _check_order(loaded, rules, places)
-    return RuleSet(tuple(rules), loaded.text)
+    return RuleSet(tuple(rules), profiles, loaded.text)
+
+
+def _profiles(loaded: YamlFile, names: Names) -> dict[str, Profile]:
+    """Return the profiles without a mistake."""
+    if "profiles" not in loaded.data:
+        return {}
+    profiles = validate_profiles(loaded, loaded.data["profiles"], ("profiles",))
+    for name, profile in profiles.items():
+        for destination in profile.results_to:
+            if destination not in names.destinations:
+                have = ", ".join(sorted(names.destinations)) or "none"
+                loaded.mistake(
+                    ("profiles", name, "results_to"),
+                    f"there is no destination called {destination}; there are: {have}",
+                )
+    return profiles
+
+
+def _written_profiles(loaded: YamlFile) -> Collection[str]:
+    """Return the names of all profiles, with or without mistakes."""
+    written = loaded.data.get("profiles")
+    return [str(name) for name in written] if isinstance(written, dict) else ()
 
 
 def _check_order(loaded: YamlFile, rules: list[Rule], places: Mapping[str, KeyPath]) -> None:
@@ -112,11 +136,19 @@ def _check_order(loaded: YamlFile, rules: list[Rule], places: Mapping[str, KeyPa
 class _RuleReader:
     """Reads one rule, and notes its mistakes."""
 
-    def __init__(self, loaded: YamlFile, path: KeyPath, written: Any, names: Names) -> None:
+    def __init__(
+        self,
+        loaded: YamlFile,
+        path: KeyPath,
+        written: Any,
+        names: Names,
+        profiles: Collection[str],
+    ) -> None:
         self._loaded = loaded
         self._path = path
         self._written = written
         self._names = names
+        self._profiles = profiles
 
     def rule(self) -> Rule | None:
         written = self._written
@@ -225,7 +257,7 @@ class _RuleReader:
             self._mistake(("forward", key), f"no such key; forward has {', '.join(_FORWARD_KEYS)}")
         profile = written.get("profile", "")
         if profile:
-            self._known(("forward", "profile"), profile, "profile", self._names.profiles)
+            self._known(("forward", "profile"), profile, "profile", self._profiles)
         at = written.get("at", "complete")
         if at not in ("complete", "once"):
             self._mistake(("forward", "at"), "must be complete or once")

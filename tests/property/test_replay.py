@@ -76,7 +76,7 @@ def rule_sets(draw: st.DrawFn) -> RuleSet:
             rules.append(Rule(name, conditions, level, hold="look at it"))
         else:
             rules.append(Rule(name, conditions, level, notify="look at it"))
-    return RuleSet(tuple(rules), "as drawn")
+    return RuleSet(tuple(rules), text="as drawn")
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

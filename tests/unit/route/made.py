@@ -63,7 +63,7 @@ def router(
     checkpoint: Checkpoint = pass_checkpoint,
 ) -> Router:
     """Return a router on a ledger and a store."""
-    rule_set = RuleSet(rules, "the rules of a test")
+    rule_set = RuleSet(rules, text="the rules of a test")
     keeper = HeaderKeeper(ledger, store, KeepPolicy(rule_set.keywords, key=SECRET))
     gatherer = Gatherer(ledger, keeper, {"SCANNER": "scanner"})
     return Router(ledger, gatherer, rule_set, engines, clock, checkpoint)
