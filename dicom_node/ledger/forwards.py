@@ -159,7 +159,7 @@ class Forwards:
         """Return instances that the destination has not taken and never refused."""
         table = schema.forwarded_instances
         query = (
-            select(*[table.c[field.name] for field in fields(InstanceKey)])
+            select(*[table.c[name] for name in InstanceKey._fields])
             .where(
                 table.c.forward_id == forward_id, table.c.sent_at.is_(None), table.c.refused == ""
             )

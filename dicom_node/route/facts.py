@@ -67,6 +67,15 @@ class SeriesFacts:
         left = tuple(i for i in self.instances if i.sop_instance_uid not in sop_instance_uids)
         return SeriesFacts(self.series_instance_uid, left, self.findings)
 
+    def without_any(self) -> SeriesFacts:
+        """Return the series as if nothing of it had come."""
+        return replace(self, instances=())
+
+    def in_order(self) -> SeriesFacts:
+        """Return the same series, with its instances in the order of their UIDs."""
+        ordered = tuple(sorted(self.instances, key=lambda one: one.sop_instance_uid))
+        return self if ordered == self.instances else replace(self, instances=ordered)
+
 
 @dataclass(frozen=True)
 class StudyFacts:
@@ -102,6 +111,11 @@ class StudyFacts:
             "series_count": (str(len(self.series)),),
             "completeness": (self.completeness,),
         }
+
+    def in_order(self) -> StudyFacts:
+        """Return the same study, with series and instances in the order of their UIDs."""
+        ordered = sorted(self.series, key=lambda one: one.series_instance_uid)
+        return self.of_series(one.in_order() for one in ordered)
 
     def of_series(self, series: Iterable[SeriesFacts]) -> StudyFacts:
         """Return the study as if it had these series."""

@@ -86,7 +86,7 @@ def test_an_identity_is_never_shown(values: tuple[str, ...]) -> None:
 
 # ---------------------------------------------------------------- joined conditions
 
-LEAVES = st.sampled_from(
+LEAVES: st.SearchStrategy[dict[str, object]] = st.sampled_from(
     [
         {"Modality": "CT"},
         {"Modality": ["MR", "absent"]},
