@@ -149,7 +149,9 @@ class HeaderKeeper:
         )
 
     def _attributes(self, instance: Instance, keywords: Collection[str]) -> Attributes:
-        return attributes_of([read_header_of(self._store.file(instance.path), keywords)])
+        header = read_header_of(self._store.file(instance.path), keywords)
+        # pydicom reads the character set too, and all of a file that has none of the keywords
+        return {k: values for k, values in attributes_of([header]).items() if k in keywords}
 
 
 def _key(instance: Instance) -> tuple[str, str]:
