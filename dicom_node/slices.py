@@ -14,6 +14,9 @@ _PLAIN_COSINE_MIN = 0.8
 """Within 37 degrees of the axis: what a radiographer still calls axial."""
 _NAMES = ("sagittal", "coronal", "axial")
 
+_LARGEST = 1e9
+"""Nothing of a patient is so large: neither NaN nor infinity, nor what overflows."""
+
 _Vector = tuple[float, float, float]
 
 
@@ -79,7 +82,8 @@ def _vector(texts: Sequence[str]) -> _Vector | None:
         first, second, third = (float(text) for text in texts)
     except ValueError:  # no numbers, or not three
         return None
-    return (first, second, third)
+    vector = (first, second, third)
+    return vector if all(abs(part) < _LARGEST for part in vector) else None
 
 
 def _dot(one: _Vector, other: _Vector) -> float:

@@ -155,11 +155,10 @@ def _print_instances(console: Console, outcomes: Sequence[RuleOutcome]) -> None:
         if one.rule.level is Level.INSTANCE:
             by_rule.setdefault(one.rule.name, []).append(one)
     for name, of_rule in by_rule.items():
-        matching = sum(one.answer is Answer.YES for one in of_rule)
+        matching = sum(one.count for one in of_rule if one.answer is Answer.YES)
+        tried = sum(one.count for one in of_rule)
         example = next((o for o in of_rule if o.answer is Answer.YES), of_rule[0])
-        console.print(
-            f"  rule {name} matches {matching} of {len(of_rule)} instances: {example.reason}"
-        )
+        console.print(f"  rule {name} matches {matching} of {tried} instances: {example.reason}")
 
 
 def _print_engine(console: Console, plan: Plan, engine: str, attributes: Attributes) -> None:

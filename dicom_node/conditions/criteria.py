@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 from pydicom.uid import UID_dictionary  # type: ignore[attr-defined]
@@ -17,7 +18,7 @@ from dicom_node.conditions.keywords import Kind
 
 _COMPARISON = re.compile(r"(<=|>=|<|>)\s*(.*)")
 _RANGE = re.compile(r"(.+?)\s*\.\.\s*(.+)")
-_NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?")
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _DATE = re.compile(r"([0-9]{4})[-.]?([0-9]{2})[-.]?([0-9]{2})(?:[0-9].*)?")
 _TIME = re.compile(r"([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2})(?:\.([0-9]{1,6}))?)?)?")
 _AGE = re.compile(r"([0-9]{1,3})\s*([DWMYdwmy])")
@@ -81,8 +82,10 @@ def _absent(values: Values) -> bool:
 
 def _pattern(text: str) -> Criterion:
     try:
-        search = re.compile(text, re.IGNORECASE).search
-    except (re.error, OverflowError, RecursionError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what Python may read in another way one day
+            search = re.compile(text, re.IGNORECASE).search
+    except (re.error, OverflowError, RecursionError, Warning) as error:
         raise ValueError(f"is no regular expression: {error}") from None
     return lambda values: any(search(value) for value in values)
 

@@ -69,6 +69,21 @@ NO_ATTRIBUTE_VRS = frozenset({"SQ", "OB", "OW", "OF", "OD", "OL", "OV", "UN"})
 """Elements of these are never among the attributes of a series."""
 
 _IDENTIFYING_GROUPS = frozenset({0x0010, 0x0038})  # patient, visit
+_IDENTIFYING = frozenset(
+    {
+        "AccessionNumber",
+        "StudyID",
+        "RequestedProcedureID",
+        "ScheduledProcedureStepID",
+        "PerformedProcedureStepID",
+        "PlacerOrderNumberImagingServiceRequest",
+        "FillerOrderNumberImagingServiceRequest",
+        "ClinicalTrialSubjectID",
+        "ClinicalTrialSubjectReadingID",
+        "ImageComments",
+    }
+)
+"""Numbers and texts that lead to a patient, outside of those groups."""
 _HARMLESS = frozenset(
     {
         "PatientSex",
@@ -124,7 +139,7 @@ def kind_of(keyword: str) -> Kind | None:
     if finding is not None:
         fact = FINDING_FACTS.get(finding.fact)
         return None if fact is None else fact.kind
-    tag = tag_for_keyword(keyword)
+    tag = tag_for_keyword(keyword) if keyword else None  # some retired elements have none
     return None if tag is None else _KINDS.get(dictionary_VR(tag), Kind.TEXT)
 
 
@@ -151,5 +166,5 @@ def identifies(keyword: str) -> bool:
     tag = tag_for_keyword(keyword)
     if tag is None or keyword in _HARMLESS:
         return False
-    named = dictionary_VR(tag) == "PN" or keyword == "AccessionNumber"
+    named = dictionary_VR(tag) == "PN" or keyword in _IDENTIFYING
     return named or tag >> 16 in _IDENTIFYING_GROUPS

@@ -62,6 +62,8 @@ class _Reader:
                 parts += self.joined(here, value, AnyOf if key == "any" else All)
             elif key == "not":
                 parts.append(Not(self.all_of(here, value)))
+                if value == {}:
+                    self.mistake(here, "needs at least one condition, and could never hold")
             else:
                 parts += self.condition(here, str(key), value)
         return All(tuple(parts))

@@ -21,6 +21,7 @@ from dicom_node.conditions.criteria import Criterion, WrongType, read_criterion
 from dicom_node.conditions.keywords import identifies, is_finding, kind_of
 from dicom_node.model import Attributes
 
+_ABOUT_PRESENCE = frozenset({"absent", "present"})
 PENDING = "pending"
 """The value of a finding's keyword while its engine has not come to its end."""
 
@@ -87,7 +88,8 @@ class Condition:
             try:
                 criteria.append(read_criterion(kind, test))
             except ValueError as error:
-                raise ValueError(f"{test} {str(error).format(keyword=self.keyword)}") from None
+                said = str(error).replace("{keyword}", self.keyword)
+                raise ValueError(f"{test} {said}") from None
         object.__setattr__(self, "_criteria", tuple(criteria))
 
     def check(self, attributes: Attributes) -> ConditionOutcome:
@@ -137,6 +139,8 @@ class ConditionOutcome:
         if self.answer is Answer.YES:
             return f"{keyword} is {shown}"
         wanted = " or ".join(self.condition.tests)
+        if identifies(keyword) and not _ABOUT_PRESENCE.issuperset(self.condition.tests):
+            wanted = "what the rule asks for"
         if self.answer is Answer.NO:
             return f"{keyword} is {shown}, not {wanted}"
         if not self.values:
@@ -183,7 +187,11 @@ class AnyOf:
 
 @dataclass(frozen=True)
 class Not:
-    """The part must not hold; nor does a missing attribute, unless its condition says otherwise."""
+    """The part must not hold.
+
+    A condition on a missing attribute does not, so under `not` it is fulfilled, unless the
+    condition says otherwise by `missing`.
+    """
 
     part: Node
 

@@ -11,6 +11,8 @@ import yaml
 
 from dicom_node.errors import ConfigError, Mistake
 
+_INTEGER = "tag:yaml.org,2002:int"
+
 KeyPath = tuple[str | int, ...]
 
 
@@ -90,6 +92,8 @@ def _build(node: yaml.Node, path: KeyPath, loaded: YamlFile) -> Any:
         return built
     if isinstance(node, yaml.SequenceNode):
         return [_build(item, (*path, i), loaded) for i, item in enumerate(node.value)]
+    if ":" in node.value and node.tag == _INTEGER:
+        return node.value  # a time: YAML 1.1 reads 22:00 as 1320, by sixties
     return yaml.SafeLoader("").construct_object(node)
 
 

@@ -121,7 +121,7 @@ class Forwarder:
         if not refused and self._ledger.forwards.accepted(forward, reason, now):
             log.info("forwarded", destination=forward.destination, instances=sent)
         elif sent + refused < total or not refused:
-            self._ledger.forwards.interrupt(forward, f"{reason}, the rest follows", now)
+            self._ledger.forwards.go_on(forward, f"{reason}, the rest follows", now)
         else:
             reason = f"{reason}, {refused} refused"
             self._ledger.forwards.give_up(forward, reason, now)

@@ -20,6 +20,8 @@ from dicom_node.store.local import LocalStore
 
 _BATCH = 200
 _STUDIES_REMEMBERED = 8
+_HEADERS_REMEMBERED = 20_000
+"""Of all studies but the last: some 5 kB each."""
 
 _NOTHING: Attributes = {}
 
@@ -131,17 +133,23 @@ class HeaderKeeper:
                 for uid, header in of_series.items()
             }
             self._remembered[study_instance_uid] = known
-            while len(self._remembered) > _STUDIES_REMEMBERED:
+            while len(self._remembered) > 1 and self._remembers_much():
                 self._remembered.popitem(last=False)
         self._remembered.move_to_end(study_instance_uid)
         return known
+
+    def _remembers_much(self) -> bool:
+        headers = sum(map(len, self._remembered.values()))
+        return len(self._remembered) > _STUDIES_REMEMBERED or headers > _HEADERS_REMEMBERED
 
     def _read(self, instance: Instance, readers: dict[str, AttributesReader]) -> KeptHeader:
         wanted = self.policy.keywords
         unreadable, attributes = "", _NOTHING
         reader = readers.setdefault(instance.series_instance_uid, AttributesReader(wanted))
         try:
-            attributes = reader.read(self._store.file(instance.path))
+            read = reader.read(self._store.file(instance.path))
+            # the character set comes along, and all of a file that has none of the keywords
+            attributes = {k: values for k, values in read.items() if k in wanted}
         except StudyUnusable as error:
             unreadable = error.message
         return KeptHeader(

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select, update
 
 from dicom_node.ledger import schema
 from dicom_node.ledger.database import Database
@@ -110,6 +110,26 @@ def _add(connection: Connection, forward_id: int, instances: Iterable[InstanceKe
     return added + len(new)
 
 
+def withdraw(
+    connection: Connection, study_instance_uid: str, instances: Iterable[InstanceKey]
+) -> None:
+    """Take instances out of the forwards of a study, unless they were sent: a rule drops them."""
+    table, forwards = schema.forwarded_instances, schema.forwards
+    mine = select(forwards.c.forward_id).where(forwards.c.study_instance_uid == study_instance_uid)
+    gone = {one[:2] for one in instances}
+    query = select(table.c.forward_id, table.c.series_instance_uid, table.c.sop_instance_uid).where(
+        table.c.forward_id.in_(mine), table.c.sent_at.is_(None)
+    )
+    for row in connection.execute(query).all() if gone else ():
+        if (row.series_instance_uid, row.sop_instance_uid) in gone:
+            here = (
+                table.c.forward_id == row.forward_id,
+                table.c.series_instance_uid == row.series_instance_uid,
+                table.c.sop_instance_uid == row.sop_instance_uid,
+            )
+            connection.execute(delete(table).where(*here))
+
+
 class Forwards:
     """The part of the ledger that the forwarder works off."""
 
@@ -159,7 +179,7 @@ class Forwards:
         """Return instances that the destination has not taken and never refused."""
         table = schema.forwarded_instances
         query = (
-            select(*[table.c[field.name] for field in fields(InstanceKey)])
+            select(*[table.c[name] for name in InstanceKey._fields])
             .where(
                 table.c.forward_id == forward_id, table.c.sent_at.is_(None), table.c.refused == ""
             )
@@ -248,6 +268,20 @@ class Forwards:
     def give_up(self, forward: ForwardTask, reason: str, now: float) -> bool:
         with self._database.writing() as connection:
             return self._end_attempt(connection, forward, DeliveryEvent.GIVEN_UP, reason, now)
+
+    def go_on(self, forward: ForwardTask, reason: str, now: float) -> bool:
+        """End an attempt that has sent some of it; the rest follows, and giving up counts anew."""
+        with self._database.writing() as connection:
+            return self._end_attempt(
+                connection,
+                forward,
+                DeliveryEvent.INTERRUPTED,
+                reason,
+                now,
+                not_before=now,
+                tried_since=now,
+                failures=0,
+            )
 
     def interrupt(self, forward: ForwardTask, reason: str, now: float) -> bool:
         """Nobody has this forward in hand any more; what was taken is marked."""

@@ -148,8 +148,13 @@ def _difference(base: Attributes, header: Attributes) -> _Written:
 
 
 def _applied(base: Attributes, difference: _Written) -> Attributes:
-    changed = {**base, **{k: tuple(v) for k, v in difference.items() if v is not None}}
-    return {k: v for k, v in changed.items() if k not in difference or difference[k] is not None}
+    applied = dict(base)
+    for keyword, values in difference.items():
+        if values is None:
+            applied.pop(keyword, None)
+        else:
+            applied[keyword] = tuple(values)
+    return applied
 
 
 def _read(written: Mapping[str, list[str]]) -> Attributes:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, exists, func, insert, select
 
 from dicom_node.ledger import schema
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.events import write_event
-from dicom_node.ledger.forwards import plan_forward
+from dicom_node.ledger.forwards import plan_forward, withdraw
 from dicom_node.ledger.jobs import Jobs
 from dicom_node.ledger.studies import Studies
 from dicom_node.lifecycle import JobState, StudyEvent, StudyState
@@ -94,7 +94,7 @@ class Routing:
 
         A job that exists already has the same input and the same engine: its results stand, and it
         is not made again. Open jobs of this study that the decision no longer asks for are
-        superseded. What was forwarded stays so.
+        superseded. What was forwarded stays so; what is dropped and was not sent yet is not sent.
 
         Returns
         -------
@@ -136,8 +136,19 @@ class Routing:
             }
 
     def found(self) -> list[tuple[str, str]]:
-        """Return (study, engine) where a rule waits for a finding that is there by now."""
+        """Return (study, engine) where a rule waits for a finding that is there by now.
+
+        It is not while the same engine still has work on the same series: that counts, not what it
+        found before with other parameters.
+        """
         a, j, s = schema.awaited_findings, schema.jobs, schema.studies
+        o = j.alias()
+        still_open = exists().where(
+            o.c.study_instance_uid == a.c.study_instance_uid,
+            o.c.series_instance_uid == a.c.series_instance_uid,
+            o.c.engine_name == a.c.engine_name,
+            o.c.state.in_([JobState.QUEUED.value, JobState.RUNNING.value]),
+        )
         query = (
             select(a.c.study_instance_uid, a.c.engine_name)
             .join(
@@ -151,6 +162,7 @@ class Routing:
                 s.c.state == StudyState.ROUTED.value,
                 j.c.revision == s.c.revision,
                 j.c.state.in_([state.value for state in _FOUND]),
+                ~still_open,
             )
             .distinct()
         )
@@ -258,6 +270,7 @@ class Routing:
             if new:
                 reason = f"{len(new)} instances by rule {drop.rule}: {drop.reason}"
                 write_event(connection, now, ("study", uid), "DROPPED", reason)
+        withdraw(connection, uid, [key for drop in drops for key in drop.instances])
 
     def _notify(self, connection: Connection, uid: str, notices: Sequence[str], now: float) -> None:
         """Tell what has not been told of this study before."""

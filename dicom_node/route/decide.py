@@ -1,30 +1,32 @@
 """From facts and rules to a decision: pure, so that live, replay and explain say the same.
 
-The order in which rules stand decides nothing but names and parameters. What does is precedence:
+The order in which rules stand decides nothing but names and parameters; the order in which
+instances came decides nothing at all. What does is precedence:
 
 1. *drop*. What a rule drops takes no part in anything else, as if it had not come: first dropped
    studies, then series, then instances.
 2. *error*. A rule that cannot be judged on what is left parks the study: nothing is done.
 3. *hold*. The study waits for a person, unless one has released it.
-4. *run, forward, notify*. All rules that match apply. Two that ask for the same engine on the same
+4. *run, forward*. All rules that match apply. Two that ask for the same engine on the same
    series run it once: for the destinations of both, at the more urgent priority, with the
    parameters of the first that names any, in the name of the first. Two that forward the same
    instance to the same destination by the same profile send it once.
-5. *stop*. No engine begins on this series but those whose findings are asked for; what is done
+5. *stop*. No engine begins on this series but those on whose findings a stop depends; what is done
    stands. While a stop is not yet decided, the other engines of the series wait for it.
 
-A condition on a finding is unknown while its engine is to run and has not come to its end; if no
-rule has the engine run on the series, there is no finding and the attribute is missing.
+A *notify* is told in any case, of a study that is held or cannot be judged too. A hold on a finding
+lets what has begun come to its end; a stop is what keeps other engines from beginning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from dicom_node.conditions import Answer
+from dicom_node.conditions import Answer, Outcome
 from dicom_node.conditions.tree import PENDING
 from dicom_node.model import RESTORED, Attributes, InstanceKey, Priority
+from dicom_node.route.agreeing import Instances
 from dicom_node.route.decision import (
     Decision,
     Drop,
@@ -35,10 +37,9 @@ from dicom_node.route.decision import (
     Wait,
 )
 from dicom_node.route.facts import InstanceFacts, SeriesFacts, StudyFacts
+from dicom_node.route.following import finding_attributes, not_stopped, pending_engines
+from dicom_node.route.originals import Forwards, priority_of
 from dicom_node.route.rules import Level, Rule, RuleSet
-
-_REQUESTED = {"STAT": Priority.STAT, "HIGH": Priority.HIGH, "LOW": Priority.LOW}
-_POSSIBLE = (Answer.YES, Answer.UNKNOWN)
 
 
 def decide(rules: RuleSet, facts: StudyFacts) -> Decision:
@@ -49,12 +50,12 @@ def decide(rules: RuleSet, facts: StudyFacts) -> Decision:
     """
     if facts.copied_by:
         return _results_for_a_copy(rules, facts)
-    return _Deciding(rules, facts).decision()
+    return _Deciding(rules, facts.in_order()).decision()
 
 
 def _results_for_a_copy(rules: RuleSet, facts: StudyFacts) -> Decision:
     profile = rules.profiles.get(facts.copied_by)
-    keys = tuple(key for series in facts.series for key in _keys(series))
+    keys = tuple(_keys_of_study(facts))
     forwards = tuple(
         Forward(destination, RESTORED, Priority.ROUTINE, f"profile {facts.copied_by}", keys)
         for destination in (profile.results_to if profile else ())
@@ -65,49 +66,37 @@ def _results_for_a_copy(rules: RuleSet, facts: StudyFacts) -> Decision:
 def decide_at_once(rules: RuleSet, instances: Sequence[tuple[str, InstanceFacts]]) -> Decision:
     """Return what is forwarded of instances before their study is complete.
 
+    What a rule on instances drops, or cannot be judged to drop, is not; rules on series and study
+    are asked when they are complete.
+
     Parameters
     ----------
     instances : sequence of (Series Instance UID, InstanceFacts)
     """
-    at_once = [r for r in rules.at(Level.INSTANCE) if r.forward and r.forward.at_once]
-    drops = [rule for rule in rules.at(Level.INSTANCE) if rule.drop]
-    forwards, problems = _Forwards(), []
+    forwards, problems = Forwards(rules), []
+    by_series: dict[str, list[InstanceFacts]] = {}
     for series_instance_uid, instance in instances:
-        if any(rule.when.check(instance.attributes).answer is not Answer.NO for rule in drops):
-            continue
-        key = InstanceKey(series_instance_uid, instance.sop_instance_uid, instance.digest)
-        for rule in at_once:
-            outcome = rule.when.check(instance.attributes)
-            if outcome.answer is Answer.YES:
-                forwards.add(rule, instance.attributes, [key])
-            elif outcome.answer is Answer.ERROR:
-                problems.append(Remark(rule.name, instance.sop_instance_uid, outcome.reason))
+        by_series.setdefault(series_instance_uid, []).append(instance)
+    for uid, of_series in by_series.items():
+        here = Instances(of_series)
+        dropped = {
+            instance.sop_instance_uid
+            for rule in _rules_on(rules, Level.INSTANCE, drop=True)
+            for outcome, of_these in here.judged(rule)
+            if outcome.answer is not Answer.NO
+            for instance in of_these
+        }
+        here = Instances([one for one in of_series if one.sop_instance_uid not in dropped])
+        for rule in rules.at(Level.INSTANCE):
+            if rule.forward is None or not rule.forward.at_once:
+                continue
+            for outcome, of_these in here.judged(rule):
+                if outcome.answer is Answer.YES:
+                    forwards.add(rule, of_these[0].attributes, _keys(uid, of_these))
+                elif outcome.answer is Answer.ERROR:
+                    first = of_these[0].sop_instance_uid
+                    problems.append(Remark(rule.name, first, outcome.reason))
     return Decision(forwards=forwards.made(), problems=tuple(problems))
-
-
-@dataclass
-class _Forwards:
-    """Forwards so far: one for each destination and profile."""
-
-    by_way: dict[tuple[str, str], Forward] = field(default_factory=dict)
-
-    def add(self, rule: Rule, attributes: Attributes, instances: Iterable[InstanceKey]) -> None:
-        if rule.forward is None:
-            return
-        priority = priority_of(rule, attributes)
-        for destination in rule.forward.destinations:
-            way = (destination, rule.forward.profile)
-            first = self.by_way.get(way)
-            if first is None:
-                first = Forward(*way, priority, rule.name, ())
-            self.by_way[way] = replace(
-                first,
-                priority=min(first.priority, priority),
-                instances=tuple(dict.fromkeys((*first.instances, *instances))),
-            )
-
-    def made(self) -> tuple[Forward, ...]:
-        return tuple(self.by_way.values())
 
 
 class _Deciding:
@@ -118,13 +107,14 @@ class _Deciding:
         self._facts = facts
         self._outcomes: list[RuleOutcome] = []
         self._problems: list[Remark] = []
-        self._drops: list[Drop] = []
+        self._dropped: dict[str, list[InstanceKey]] = {}
         self._holds: list[Remark] = []
         self._notices: list[Remark] = []
         self._stops: list[Remark] = []
         self._waits: list[Wait] = []
         self._orders: list[Order] = []
-        self._forwards = _Forwards()
+        self._forwards = Forwards(rules)
+        self._pending: dict[str, set[str]] = {}
 
     def decision(self) -> Decision:
         unreadable = tuple(
@@ -143,9 +133,13 @@ class _Deciding:
             outcomes=tuple(self._outcomes),
             orders=tuple(self._orders),
             forwards=self._forwards.made(),
-            drops=tuple(self._drops),
+            drops=tuple(
+                Drop(rule.name, rule.drop, rule.level, tuple(self._dropped[rule.name]))
+                for rule in self._rules.rules
+                if rule.name in self._dropped
+            ),
             holds=() if self._facts.released else tuple(self._holds),
-            notices=tuple(self._notices),
+            notices=tuple(dict.fromkeys(self._notices)),
             stops=tuple(self._stops),
             waits=tuple(dict.fromkeys(self._waits)),
             problems=tuple(dict.fromkeys(self._problems)),
@@ -158,71 +152,100 @@ class _Deciding:
     # ------------------------------------------------------------ drop
 
     def _left(self) -> StudyFacts:
-        """Return the study without what is dropped."""
-        dropping = [rule for rule in self._rules.rules if rule.drop]
-        study = self._facts
-        for rule in dropping:
-            if rule.level is Level.STUDY and self._says_yes(
-                rule, study.study_instance_uid, study.attributes
-            ):
-                keys = [key for series in study.series for key in _keys(series)]
-                self._drops.append(Drop(rule.name, rule.drop, rule.level, tuple(keys)))
-                return study.of_series(())
-        left = []
-        for series in study.series:
-            by = next((r for r in dropping if self._drops_series(r, study, series)), None)
-            if by is not None:
-                self._drops.append(Drop(by.name, by.drop, by.level, tuple(_keys(series))))
-                continue
-            rest = self._without_dropped(series, dropping)
-            if rest.instances:
-                left.append(rest)
+        """Return the study without what is dropped.
+
+        Every rule that drops is asked, so that it does not matter which stands first; that one
+        cannot be judged matters only where something is left.
+        """
+        study, uid = self._facts, self._facts.study_instance_uid
+        dropping = _rules_on(self._rules, Level.STUDY, drop=True)
+        attributes = study.attributes if dropping else {}
+        if self._dropped_by(dropping, uid, attributes, _keys_of_study(study)):
+            left = []
+        else:
+            left = [rest for series in study.series if (rest := self._left_of(series)).instances]
+        if not left:
+            self._problems.clear()
         return study.of_series(left)
 
-    def _drops_series(self, rule: Rule, study: StudyFacts, series: SeriesFacts) -> bool:
-        return rule.level is Level.SERIES and self._says_yes(
-            rule, series.series_instance_uid, {**series.attributes, **study.of_study}
-        )
+    def _left_of(self, series: SeriesFacts) -> SeriesFacts:
+        """Return a series without what is dropped of it; without instances if it all is."""
+        uid, before = series.series_instance_uid, len(self._problems)
+        dropping = _rules_on(self._rules, Level.SERIES, drop=True)
+        attributes = {**series.attributes, **self._facts.of_study} if dropping else {}
+        if self._dropped_by(dropping, uid, attributes, _keys(uid, series.instances)):
+            return series.without_any()
+        left = series.without(self._dropped_of(series))
+        if not left.instances:
+            del self._problems[before:]
+        return left
 
-    def _without_dropped(self, series: SeriesFacts, dropping: Sequence[Rule]) -> SeriesFacts:
-        """Return a series without the instances that a rule drops, each by the first that does."""
+    def _dropped_by(
+        self,
+        dropping: Sequence[Rule],
+        subject: str,
+        attributes: Attributes,
+        keys: Sequence[InstanceKey],
+    ) -> bool:
+        """Return whether one of these rules drops a study or series; the first is noted."""
+        tried = [self._tried(rule, subject, rule.when.check(attributes)) for rule in dropping]
+        by = next((one.rule for one in tried if one.answer is Answer.YES), None)
+        if by is None:
+            self._problems += [_problem(one) for one in tried if one.answer is Answer.ERROR]
+            return False
+        self._dropped.setdefault(by.name, []).extend(keys)
+        return True
+
+    def _dropped_of(self, series: SeriesFacts) -> set[str]:
+        """Return the instances of a series that rules drop, each noted by the first that does."""
         gone: set[str] = set()
-        for rule in dropping:
-            if rule.level is not Level.INSTANCE:
-                continue
-            keys = []
-            for instance in series.instances:
-                uid = instance.sop_instance_uid
-                if uid not in gone and self._says_yes(rule, uid, instance.attributes):
-                    keys.append(InstanceKey(series.series_instance_uid, uid, instance.digest))
-            gone.update(key.sop_instance_uid for key in keys)
-            if keys:
-                self._drops.append(Drop(rule.name, rule.drop, rule.level, tuple(keys)))
-        return series.without(gone)
+        unjudged: list[tuple[RuleOutcome, list[InstanceFacts]]] = []
+        instances = Instances(series.instances)
+        for rule in _rules_on(self._rules, Level.INSTANCE, drop=True):
+            dropped: list[InstanceFacts] = []
+            for outcome, of_these in instances.judged(rule):
+                tried = self._tried(rule, of_these[0].sop_instance_uid, outcome, len(of_these))
+                if tried.answer is Answer.YES:
+                    dropped += [one for one in of_these if one.sop_instance_uid not in gone]
+                elif tried.answer is Answer.ERROR:
+                    unjudged.append((tried, of_these))
+            if dropped:
+                keys = sorted(_keys(series.series_instance_uid, dropped))
+                self._dropped.setdefault(rule.name, []).extend(keys)
+                gone.update(one.sop_instance_uid for one in dropped)
+        for tried, of_these in unjudged:
+            if any(one.sop_instance_uid not in gone for one in of_these):
+                self._problems.append(_problem(tried))
+        return gone
 
     # ------------------------------------------------------------ the rest
 
     def _decide_series(self, study: StudyFacts, series: SeriesFacts) -> None:
-        rules = [rule for rule in self._rules.at(Level.SERIES) if not rule.drop]
+        uid = series.series_instance_uid
+        keys = _keys(uid, series.instances)
+        rules = _rules_on(self._rules, Level.SERIES)
+        if not rules:
+            self._pending[uid] = set()
+            return
         attributes = {**series.attributes, **study.of_study}
-        pending = _pending(rules, series, attributes)
+        awaited = {engine for rule in self._rules.rules for engine in rule.awaits}
+        pending = self._pending[uid] = pending_engines(rules, awaited, series, attributes)
         attributes = {**attributes, **finding_attributes(rules, series.findings, pending)}
         by_engine: dict[str, Order] = {}
-        needed: set[str] = set()
+        answers = []
         for rule in rules:
-            outcome = self._try(rule, series.series_instance_uid, attributes)
+            outcome = self._try(rule, uid, rule.when.check(attributes))
+            answers.append((rule, outcome.answer))
             if outcome.answer is Answer.UNKNOWN:
-                self._wait(rule, series, pending)
-            if rule.stop and outcome.answer in _POSSIBLE:
-                needed |= rule.awaits
-                if outcome.answer is Answer.YES:
-                    self._stops.append(Remark(rule.name, series.series_instance_uid, "stop"))
+                self._wait(rule, series)
             if outcome.answer is not Answer.YES:
                 continue
-            self._remark(rule, series.series_instance_uid)
+            self._remark(rule, uid)
+            if rule.stop:
+                self._stops.append(Remark(rule.name, uid, "stop"))
             for wanted in rule.engines:
                 made = Order(
-                    series.series_instance_uid,
+                    uid,
                     wanted.engine,
                     wanted.parameters,
                     rule.destinations,
@@ -231,64 +254,63 @@ class _Deciding:
                     outcome.reason,
                 )
                 by_engine[wanted.engine] = _joined(by_engine.get(wanted.engine), made)
-            self._forwards.add(rule, attributes, _keys(series))
-        if needed:
-            needed = _needed_for(needed, rules)
-        for engine, order in by_engine.items():
-            if not needed or engine in needed or engine in series.findings:
-                self._orders.append(order)
+            self._forwards.add(rule, attributes, keys)
+        may_begin = not_stopped(answers, rules)
+        self._orders += [
+            order
+            for engine, order in by_engine.items()
+            if may_begin is None or engine in may_begin or engine in series.findings
+        ]
 
     def _decide_study(self, study: StudyFacts) -> None:
-        rules = [rule for rule in self._rules.at(Level.STUDY) if not rule.drop]
+        rules = _rules_on(self._rules, Level.STUDY)
+        if not rules:
+            return
         attributes = {**study.attributes, **self._findings_of_study(study, rules)}
         for rule in rules:
-            outcome = self._try(rule, study.study_instance_uid, attributes)
+            outcome = self._try(rule, study.study_instance_uid, rule.when.check(attributes))
             if outcome.answer is Answer.UNKNOWN:
                 for series in study.series:
-                    self._wait(rule, series, self._ordered_on(series) - series.findings.keys())
-            if outcome.answer is not Answer.YES:
-                continue
-            self._remark(rule, study.study_instance_uid)
-            keys = [key for series in study.series for key in _keys(series)]
-            self._forwards.add(rule, attributes, keys)
+                    self._wait(rule, series)
+            if outcome.answer is Answer.YES:
+                self._remark(rule, study.study_instance_uid)
+                self._forwards.add(rule, attributes, _keys_of_study(study))
 
     def _decide_instances(self, study: StudyFacts) -> None:
-        rules = [rule for rule in self._rules.at(Level.INSTANCE) if not rule.drop]
-        for rule in rules:
-            for series in study.series:
-                for one in series.instances:
-                    outcome = self._try(rule, one.sop_instance_uid, one.attributes)
-                    if outcome.answer is not Answer.YES:
-                        continue
-                    self._remark(rule, one.sop_instance_uid)
-                    key = InstanceKey(series.series_instance_uid, one.sop_instance_uid, one.digest)
-                    self._forwards.add(rule, one.attributes, [key])
-
-    def _ordered_on(self, series: SeriesFacts) -> set[str]:
-        uid = series.series_instance_uid
-        ordered = {order.engine for order in self._orders if order.series_instance_uid == uid}
-        return ordered | {wait.engine for wait in self._waits if wait.series_instance_uid == uid}
+        rules = _rules_on(self._rules, Level.INSTANCE)
+        for series in study.series:
+            uid, instances = series.series_instance_uid, Instances(series.instances)
+            for rule in rules:
+                for outcome, of_these in instances.judged(rule):
+                    first = of_these[0]
+                    tried = self._try(rule, first.sop_instance_uid, outcome, len(of_these))
+                    if tried.answer is Answer.YES:
+                        self._remark(rule, uid)
+                        self._forwards.add(rule, first.attributes, _keys(uid, of_these))
 
     def _findings_of_study(self, study: StudyFacts, rules: Sequence[Rule]) -> Attributes:
         """Return what was found on any series; pending while it is on one of them."""
         found: dict[str, tuple[str, ...]] = {}
         for series in study.series:
-            pending = self._ordered_on(series) - series.findings.keys()
+            pending = self._pending[series.series_instance_uid]
             for keyword, values in finding_attributes(rules, series.findings, pending).items():
                 before = found.get(keyword, ())
                 is_pending = (PENDING,) in (values, before)
                 found[keyword] = (PENDING,) if is_pending else (*before, *values)
         return found
 
-    def _try(self, rule: Rule, subject: str, attributes: Attributes) -> RuleOutcome:
-        tried = RuleOutcome(rule, subject, rule.when.check(attributes))
+    # ------------------------------------------------------------ notes
+
+    def _tried(self, rule: Rule, subject: str, outcome: Outcome, count: int = 1) -> RuleOutcome:
+        tried = RuleOutcome(rule, subject, outcome, count)
         self._outcomes.append(tried)
-        if tried.answer is Answer.ERROR:
-            self._problems.append(Remark(rule.name, subject, tried.reason))
         return tried
 
-    def _says_yes(self, rule: Rule, subject: str, attributes: Attributes) -> bool:
-        return self._try(rule, subject, attributes).answer is Answer.YES
+    def _try(self, rule: Rule, subject: str, outcome: Outcome, count: int = 1) -> RuleOutcome:
+        tried = self._tried(rule, subject, outcome, count)
+        if tried.answer is Answer.ERROR:
+            self._problems.append(_problem(tried))
+        return tried
 
     def _remark(self, rule: Rule, subject: str) -> None:
         if rule.hold:
@@ -296,72 +318,19 @@ class _Deciding:
         if rule.notify:
             self._notices.append(Remark(rule.name, subject, rule.notify))
 
-    def _wait(self, rule: Rule, series: SeriesFacts, pending: Iterable[str]) -> None:
+    def _wait(self, rule: Rule, series: SeriesFacts) -> None:
+        uid = series.series_instance_uid
         self._waits += [
-            Wait(series.series_instance_uid, engine, rule.name)
-            for engine in sorted(rule.awaits & set(pending))
+            Wait(uid, engine, rule.name) for engine in sorted(rule.awaits & self._pending[uid])
         ]
 
 
-def priority_of(rule: Rule, attributes: Attributes) -> Priority:
-    """Return the priority of what a rule orders; MEDIUM and what is no priority are routine."""
-    if rule.priority is not None:
-        return rule.priority
-    requested = [v.strip().upper() for v in attributes.get("RequestedProcedurePriority", ())]
-    return min((_REQUESTED[v] for v in requested if v in _REQUESTED), default=Priority.ROUTINE)
+def _rules_on(rules: RuleSet, level: Level, *, drop: bool = False) -> list[Rule]:
+    return [rule for rule in rules.at(level) if bool(rule.drop) is drop]
 
 
-def finding_attributes(
-    rules: Iterable[Rule], findings: Mapping[str, Attributes], pending: Iterable[str]
-) -> Attributes:
-    """Return the findings as the attributes that conditions ask for."""
-    known = {
-        f"{engine}.{fact}": values
-        for engine, facts in findings.items()
-        for fact, values in facts.items()
-    }
-    waiting = set(pending)
-    for rule in rules:
-        for keyword in rule.when.keywords():
-            engine, dot, _ = keyword.partition(".")
-            if dot and engine in waiting:
-                known[keyword] = (PENDING,)
-    return known
-
-
-def _pending(rules: Sequence[Rule], series: SeriesFacts, attributes: Attributes) -> set[str]:
-    """Return the engines that are to run on a series and have not come to their end.
-
-    At first all could be; those that no rule still asks for fall away, and with them what hangs on
-    them.
-    """
-    asked = {engine for rule in rules for engine in rule.awaits} - series.findings.keys()
-    while asked:
-        tried = {**attributes, **finding_attributes(rules, series.findings, asked)}
-        possible = {
-            order.engine
-            for rule in rules
-            if rule.engines and rule.when.check(tried).answer in _POSSIBLE
-            for order in rule.engines
-        }
-        if asked <= possible:
-            break
-        asked &= possible
-    return asked
-
-
-def _needed_for(engines: Iterable[str], rules: Sequence[Rule]) -> set[str]:
-    """Return these engines and those on whose findings they themselves depend."""
-    needed, more = set[str](), set(engines)
-    while more:
-        needed |= more
-        more = {
-            engine
-            for rule in rules
-            if any(order.engine in more for order in rule.engines)
-            for engine in rule.awaits
-        } - needed
-    return needed
+def _problem(tried: RuleOutcome) -> Remark:
+    return Remark(tried.rule.name, tried.subject, tried.reason)
 
 
 def _joined(first: Order | None, other: Order) -> Order:
@@ -375,8 +344,13 @@ def _joined(first: Order | None, other: Order) -> Order:
     )
 
 
-def _keys(series: SeriesFacts) -> list[InstanceKey]:
+def _keys(series_instance_uid: str, instances: Iterable[InstanceFacts]) -> list[InstanceKey]:
+    return [InstanceKey(series_instance_uid, one.sop_instance_uid, one.digest) for one in instances]
+
+
+def _keys_of_study(study: StudyFacts) -> list[InstanceKey]:
     return [
-        InstanceKey(series.series_instance_uid, one.sop_instance_uid, one.digest)
-        for one in series.instances
+        key
+        for series in study.series
+        for key in _keys(series.series_instance_uid, series.instances)
     ]

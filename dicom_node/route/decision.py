@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dicom_node.conditions import Answer, Outcome
 from dicom_node.model import InstanceKey, Priority
 from dicom_node.route.rules import Level, Rule
+
+_SENTENCES_MAX = 12
+"""A study of a thousand instances has a thousand reasons; a person reads a few."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,8 @@ class RuleOutcome:
     subject: str
     """The UID of what it was tried on."""
     outcome: Outcome
+    count: int = 1
+    """Of how many instances it says the same; the subject is the first of them."""
 
     @property
     def answer(self) -> Answer:
@@ -110,8 +115,8 @@ class Decision:
     @property
     def reason(self) -> str:
         """In one sentence what follows, or why nothing does."""
-        parts = [f"{p.rule} cannot be judged: {p.text}" for p in self.problems]
-        parts += [f"held by {hold.rule}: {hold.text}" for hold in self.holds]
+        parts = _few([f"{p.rule} cannot be judged: {p.text}" for p in self.problems])
+        parts += _few([f"held by {hold.rule}: {hold.text}" for hold in self.holds])
         if not self.is_parked:
             parts += [f"{order.rule} -> {order.engine}" for order in self.orders]
             parts += [f"{forward.rule} -> {forward.destination}" for forward in self.forwards]
@@ -121,12 +126,19 @@ class Decision:
         if self.copied_by and not parts:
             parts = [f"results for a copy; profile {self.copied_by} has no results_to"]
         if not parts:
-            near = [f"{one.rule.name}: {one.reason}" for one in self.outcomes]
-            parts = ["no rule matched (" + " | ".join(dict.fromkeys(near)) + ")"]
+            near = _few([f"{one.rule.name}: {one.reason}" for one in self.outcomes])
+            parts = ["no rule matched (" + " | ".join(near) + ")"]
         said = ", ".join(dict.fromkeys(parts))
         if self.unreadable:
             said += f"; {len(self.unreadable)} instances cannot be parsed"
         return said
+
+
+def _few(said: Iterable[str]) -> list[str]:
+    """Return the first of some sentences, each once, and how many more there are."""
+    different = list(dict.fromkeys(said))
+    more = len(different) - _SENTENCES_MAX
+    return different[:_SENTENCES_MAX] + ([f"and {more} more"] if more > 0 else [])
 
 
 def record_of(decision: Decision) -> dict[str, Any]:

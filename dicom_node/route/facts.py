@@ -37,7 +37,12 @@ class InstanceFacts:
 
     @cached_property
     def attributes(self) -> Attributes:
-        return {**self.header, **_sent((self,)), "instance_count": ("1",)}
+        return {
+            **self.header,
+            **_sent((self,)),
+            **geometry_of((self.header,)),
+            "instance_count": ("1",),
+        }
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class SeriesFacts:
     instances: tuple[InstanceFacts, ...]
     findings: Mapping[str, Attributes] = field(default_factory=dict)
     """What engines found, by engine and then by fact; only of those that came to their end."""
+    by_job: Mapping[str, Attributes] = field(default_factory=dict)
+    """What each job found: an engine may have worked on it more than once, by changed rules."""
 
     @cached_property
     def attributes(self) -> Attributes:
@@ -65,7 +72,22 @@ class SeriesFacts:
         if not sop_instance_uids:
             return self
         left = tuple(i for i in self.instances if i.sop_instance_uid not in sop_instance_uids)
-        return SeriesFacts(self.series_instance_uid, left, self.findings)
+        return replace(self, instances=left)
+
+    def with_findings_of(self, jobs: Mapping[str, str]) -> SeriesFacts:
+        """Return the series with what these jobs found, by engine; nothing of those still open."""
+        ended = {engine: self.by_job[job] for engine, job in jobs.items() if job in self.by_job}
+        others = {e: facts for e, facts in self.findings.items() if e not in jobs}
+        return replace(self, findings={**others, **ended})
+
+    def without_any(self) -> SeriesFacts:
+        """Return the series as if nothing of it had come."""
+        return replace(self, instances=())
+
+    def in_order(self) -> SeriesFacts:
+        """Return the same series, with its instances in the order of their UIDs."""
+        ordered = tuple(sorted(self.instances, key=lambda one: one.sop_instance_uid))
+        return self if ordered == self.instances else replace(self, instances=ordered)
 
 
 @dataclass(frozen=True)
@@ -104,6 +126,11 @@ class StudyFacts:
             "series_count": (str(len(self.series)),),
             "completeness": (self.completeness,),
         }
+
+    def in_order(self) -> StudyFacts:
+        """Return the same study, with series and instances in the order of their UIDs."""
+        ordered = sorted(self.series, key=lambda one: one.series_instance_uid)
+        return self.of_series(one.in_order() for one in ordered)
 
     def of_series(self, series: Iterable[SeriesFacts]) -> StudyFacts:
         """Return the study as if it had these series."""

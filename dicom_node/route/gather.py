@@ -45,12 +45,12 @@ class Gatherer:
         by_series: dict[str, list[InstanceFacts]] = defaultdict(list)
         for instance, facts in self.instances(uid, instances, keywords):
             by_series[instance.series_instance_uid].append(facts)
-        findings = self._findings(study)
+        findings, by_job = self._findings(study)
         return StudyFacts(
             study_instance_uid=uid,
             series=tuple(
-                SeriesFacts(series_uid, tuple(of_one), findings.get(series_uid, {}))
-                for series_uid, of_one in sorted(by_series.items())
+                SeriesFacts(one, tuple(of_one), findings.get(one, {}), by_job.get(one, {}))
+                for one, of_one in sorted(by_series.items())
             ),
             revision=study.revision,
             completeness=self._ledger.studies.completeness(uid),
@@ -95,11 +95,19 @@ class Gatherer:
             gathered.append((instance, facts))
         return gathered
 
-    def _findings(self, study: Study) -> Mapping[str, Mapping[str, Attributes]]:
-        """Return by series and engine what was found on this revision."""
-        found: dict[str, dict[str, Attributes]] = defaultdict(dict)
-        for job in self._ledger.jobs.of_study(study.study_instance_uid):
+    def _findings(
+        self, study: Study
+    ) -> tuple[dict[str, dict[str, Attributes]], dict[str, dict[str, Attributes]]]:
+        """Return by series what was found on this revision: by engine, and by job.
+
+        Of several jobs of one engine the last counts, until it is known which is asked for.
+        """
+        by_engine: dict[str, dict[str, Attributes]] = defaultdict(dict)
+        by_job: dict[str, dict[str, Attributes]] = defaultdict(dict)
+        jobs = self._ledger.jobs.of_study(study.study_instance_uid)
+        for job in sorted(jobs, key=lambda one: (one.created_at, one.job_id)):
             if job.revision == study.revision and job.state in _ENDS:
                 facts = {**job.facts, "outcome": (_ENDS[job.state],)}
-                found[job.series_instance_uid][job.engine_name] = facts
-        return found
+                by_engine[job.series_instance_uid][job.engine_name] = facts
+                by_job[job.series_instance_uid][job.job_id] = facts
+        return by_engine, by_job

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -11,7 +12,7 @@ from itertools import chain
 import structlog
 
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
-from dicom_node.errors import StorageError
+from dicom_node.errors import StorageError, StudyUnusable
 from dicom_node.history.keeper import Stopped
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.routing import Plan, PlannedDrop, PlannedForward
@@ -109,7 +110,29 @@ class Router:
             Attributes to gather beside those that the rules ask for.
         """
         facts = self._gatherer.study(study, self._rules.keywords | set(more_keywords))
-        return facts, decide(self._rules, facts)
+        decision = decide(self._rules, facts)
+        for _ in self._engines:  # those that others wait for first
+            current = self._with_what_counts(facts, decision)
+            if current == facts:
+                break
+            facts, decision = current, decide(self._rules, current)
+        return facts, decision
+
+    def _with_what_counts(self, facts: StudyFacts, decision: Decision) -> StudyFacts:
+        """Return the facts with the findings of the very work that is ordered.
+
+        With other parameters, on other instances or by another version an engine finds anew.
+        """
+        left = _left(facts, decision)
+        ordered: dict[str, dict[str, str]] = defaultdict(dict)
+        for order in decision.orders:
+            uid, engine = order.series_instance_uid, order.engine
+            label = self._engines[engine]
+            name = job_id(facts.study_instance_uid, left[uid], engine, label, order.parameters)
+            ordered[uid][engine] = name
+        return facts.of_series(
+            one.with_findings_of(ordered.get(one.series_instance_uid, {})) for one in facts.series
+        )
 
     def _record(self, study: Study, facts: StudyFacts, decision: Decision) -> None:
         now = self._clock()
@@ -132,15 +155,7 @@ class Router:
     def _plan(self, study: Study, facts: StudyFacts, decision: Decision, now: float) -> Plan:
         if not self._rule_set:
             self._rule_set = self._ledger.routing.keep_rule_set(self._rules.text, now)
-        dropped = {key.sop_instance_uid for drop in decision.drops for key in drop.instances}
-        left = {
-            series.series_instance_uid: [
-                InstanceKey(series.series_instance_uid, one.sop_instance_uid, one.digest)
-                for one in series.instances
-                if one.sop_instance_uid not in dropped
-            ]
-            for series in facts.series
-        }
+        left = _left(facts, decision)
         parked = None
         if decision.problems:
             parked = StudyEvent.ROUTING_FAILED
@@ -201,12 +216,17 @@ class Router:
             new = [i for i in self._ledger.studies.instances(uid) if _key(i) not in considered]
             if not new:
                 continue
-            gathered = self._gatherer.instances(uid, new, self._rules.keywords)
-            decision = decide_at_once(
-                self._rules, [(instance.series_instance_uid, facts) for instance, facts in gathered]
-            )
-            now = self._clock()
-            self._ledger.routing.forward_at_once(uid, _planned(decision.forwards), now)
+            try:
+                gathered = self._gatherer.instances(uid, new, self._rules.keywords)
+            except (StudyUnusable, FileNotFoundError) as error:
+                # it is judged, and parked, when it is complete; the others go on
+                log.warning("not_at_once", study_instance_uid=uid, error=type(error).__name__)
+            else:
+                decision = decide_at_once(
+                    self._rules, [(one.series_instance_uid, facts) for one, facts in gathered]
+                )
+                now = self._clock()
+                self._ledger.routing.forward_at_once(uid, _planned(decision.forwards), now)
             considered.update(map(_key, new))
 
 
@@ -220,6 +240,19 @@ def input_of(
         for instance in ledger.studies.instances(study_instance_uid, series_instance_uid)
         if (instance.series_instance_uid, instance.sop_instance_uid) not in dropped
     ]
+
+
+def _left(facts: StudyFacts, decision: Decision) -> dict[str, list[InstanceKey]]:
+    """Return the instances of each series that no rule drops."""
+    dropped = {key[:2] for drop in decision.drops for key in drop.instances}
+    return {
+        series.series_instance_uid: [
+            InstanceKey(series.series_instance_uid, one.sop_instance_uid, one.digest)
+            for one in series.instances
+            if (series.series_instance_uid, one.sop_instance_uid) not in dropped
+        ]
+        for series in facts.series
+    }
 
 
 def job_id(

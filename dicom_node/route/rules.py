@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 from dicom_node.coerce.profile import Profile
 from dicom_node.conditions import All
@@ -63,6 +64,12 @@ class Rule:
     priority: Priority | None = Priority.ROUTINE
     """None takes what (0040,1003) Requested Procedure Priority asks for."""
 
+    @cached_property
+    def keywords(self) -> frozenset[str]:
+        """What its conditions ask for, and what its priority may be read from."""
+        asked = frozenset(self.when.keywords())
+        return asked if self.priority is not None else asked | {"RequestedProcedurePriority"}
+
     @property
     def awaits(self) -> frozenset[str]:
         """The engines on whose findings it depends."""
@@ -107,6 +114,4 @@ class RuleSet:
     @property
     def keywords(self) -> frozenset[str]:
         """What the conditions ask of headers, and what a priority may be read from."""
-        asked = {keyword for rule in self.rules for keyword in rule.when.keywords()}
-        requested = any(rule.priority is None for rule in self.rules)
-        return frozenset(asked | ({"RequestedProcedurePriority"} if requested else set()))
+        return frozenset(keyword for rule in self.rules for keyword in rule.keywords)

@@ -30,6 +30,8 @@ _KEYS = (
 )
 _FORWARD_KEYS = ("to", "profile", "at")
 _ACTIONS = ("engines", "forward", "drop", "hold", "notify", "stop")
+_OF_MANY = ("slice_count", "series_count", "completeness")
+"""Keywords that an instance on its own does not have."""
 _REQUESTED = "requested"
 
 
@@ -77,7 +79,7 @@ def validate_rules(loaded: YamlFile, names: Names) -> RuleSet:
     if not isinstance(loaded.data, dict) or not isinstance(loaded.data.get("rules"), list):
         loaded.mistake((), "must have the key `rules` with a list of rules")
         return RuleSet()
-    for key in loaded.data.keys() - {"rules", "profiles"}:
+    for key in sorted(loaded.data.keys() - {"rules", "profiles"}):
         loaded.mistake((key,), "no such key")
     profiles = _profiles(loaded, names)
     places: dict[str, KeyPath] = {}
@@ -155,7 +157,7 @@ class _RuleReader:
         if not isinstance(written, dict):
             self._mistake((), "must be a mapping with name, when and what follows")
             return None
-        for key in written.keys() - set(_KEYS):
+        for key in sorted(written.keys() - set(_KEYS)):
             self._mistake((key,), f"no such key; a rule has {', '.join(_KEYS)}")
         rule = Rule(
             name=self._name(),
@@ -210,7 +212,9 @@ class _RuleReader:
             if isinstance(one, dict) and len(one) == 1:
                 [(one, parameters)] = one.items()
             if self._known(path, one, "engine", self._names.engines):
-                checked = self._parameters((*path, one), one, parameters or {})
+                checked = self._parameters(
+                    (*path, one), one, {} if parameters is None else parameters
+                )
                 orders.append(EngineOrder(one, checked))
         return tuple(orders)
 
@@ -253,7 +257,7 @@ class _RuleReader:
         written = self._written["forward"]
         if not isinstance(written, dict):
             return ForwardOrder(self._peers(("forward",), written))
-        for key in written.keys() - set(_FORWARD_KEYS):
+        for key in sorted(written.keys() - set(_FORWARD_KEYS)):
             self._mistake(("forward", key), f"no such key; forward has {', '.join(_FORWARD_KEYS)}")
         profile = written.get("profile", "")
         if profile:
@@ -295,8 +299,11 @@ class _RuleReader:
 
     def _check_whole(self, rule: Rule) -> None:
         """Note what does not fit together."""
-        if not any(key in self._written for key in _ACTIONS):
+        if not any(self._written.get(key, False) is not False for key in _ACTIONS):
             self._mistake((), f"does nothing; a rule has one of {', '.join(_ACTIONS)}")
+        if "destinations" in self._written and "engines" not in self._written:
+            message = "destinations are of an engine's results; originals go by `forward`"
+            self._mistake(("destinations",), message)
         if rule.level is not Level.SERIES:
             for key in ("engines", "stop"):
                 if key in self._written:
@@ -306,6 +313,9 @@ class _RuleReader:
                 self._mistake(("hold",), "hold needs `level: series` or `level: study`")
             if rule.awaits:
                 self._mistake(("when",), "an engine finds something on a series, not an instance")
+            for keyword in dict.fromkeys(rule.when.keywords()):
+                if keyword in _OF_MANY:
+                    self._mistake(("when", keyword), f"an instance has no {keyword} of its own")
         if rule.drop and len([key for key in _ACTIONS if key in self._written]) > 1:
             self._mistake(("drop",), "what is dropped can have nothing else done to it")
         if rule.drop and rule.awaits:

@@ -7,7 +7,8 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicom_node.conditions import Condition, parse_conditions
+from dicom_node.conditions import Answer, Condition, parse_conditions, parse_rule_conditions
+from tests.unit.route.made import when
 
 KEYWORDS = ["Modality", "SliceThickness", "KVP", "InstanceNumber", "PatientName", "instance_count"]
 WRITTEN = st.one_of(
@@ -77,6 +78,93 @@ def test_an_identity_is_never_shown(values: tuple[str, ...]) -> None:
     for test in ("present", "absent", "somebody else"):
         reason = Condition("PatientName", (test,)).check({"PatientName": values}).reason
         assert reason in {
-            f"PatientName is (withheld), not {test}",
+            "PatientName is (withheld), not absent",
+            "PatientName is (withheld), not what the rule asks for",
             "PatientName is (withheld)",
         }
+
+
+# ---------------------------------------------------------------- joined conditions
+
+LEAVES: st.SearchStrategy[dict[str, object]] = st.sampled_from(
+    [
+        {"Modality": "CT"},
+        {"Modality": ["MR", "absent"]},
+        {"SliceThickness": "<= 2.5"},
+        {"SliceThickness": {"is": "> 1", "missing": "parks"}},
+        {"SliceThickness": {"is": "> 1", "missing": "holds"}},
+        {"time_of_day": "22:00 .. 06:00"},
+        {"a.probability": "> 0.5"},
+        {"PatientName": "/doe/"},
+    ]
+)
+JOINED: st.SearchStrategy[dict[str, object]] = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        inner.map(lambda one: {"not": one}),
+        st.lists(inner, min_size=1, max_size=3).map(lambda several: {"any": several}),
+        st.lists(inner, min_size=1, max_size=3).map(lambda several: {"all": several}),
+    ),
+    max_leaves=6,
+)
+ATTRIBUTES = st.fixed_dictionaries(
+    {},
+    optional={
+        "Modality": st.sampled_from([("CT",), ("MR", "CT"), ("",), ()]),
+        "SliceThickness": st.sampled_from([("1",), ("2.5",), (".5",), ("thin",), ("thin", "1")]),
+        "time_of_day": st.sampled_from([("230000",), ("120000",), ("soon",)]),
+        "a.probability": st.sampled_from([("0.7",), ("0.1",), ("pending",)]),
+        "PatientName": st.just(("Doe^Jane",)),
+    },
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(first=JOINED, second=JOINED, attributes=ATTRIBUTES)
+def test_any_all_and_not_obey_de_morgan(
+    first: dict[str, object], second: dict[str, object], attributes: dict[str, tuple[str, ...]]
+) -> None:
+    def answer(written: dict[str, object]) -> Answer:
+        return when(written).check(attributes).answer
+
+    neither = answer({"not": {"any": [first, second]}})
+    assert neither is answer({"all": [{"not": first}, {"not": second}]})
+    not_both = answer({"not": {"all": [first, second]}})
+    assert not_both is answer({"any": [{"not": first}, {"not": second}]})
+    assert answer({"not": {"not": first}}) is answer(first)
+    assert answer({"any": [first, second]}) is answer({"any": [second, first]})
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(written=JOINED, attributes=ATTRIBUTES)
+def test_every_answer_has_a_reason_and_none_says_who_the_patient_is(
+    written: dict[str, object], attributes: dict[str, tuple[str, ...]]
+) -> None:
+    outcome = when(written).check(attributes)
+    assert outcome.reason
+    said = [outcome.reason, *(reason for _, reason in outcome.leaves())]
+    assert not any("doe" in reason.casefold() for reason in said)
+
+
+ANYTHING: st.SearchStrategy[object] = st.recursive(
+    WRITTEN,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["any", "all", "not", "is", "missing", "", "1", *KEYWORDS]),
+            inner,
+            max_size=3,
+        ),
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(written=ANYTHING, attributes=ATTRIBUTES)
+def test_whatever_is_written_it_is_a_mistake_or_a_condition(
+    written: object, attributes: dict[str, tuple[str, ...]]
+) -> None:
+    conditions, mistakes = parse_rule_conditions(written)
+    assert all(message for _, message in mistakes)
+    assert conditions.check(attributes).answer in Answer

@@ -47,7 +47,7 @@ CONDITIONS: st.SearchStrategy[dict[str, Any]] = st.recursive(
         ]
     ),
     lambda inner: st.one_of(
-        inner.map(lambda one: {"not": one}),
+        inner.filter(bool).map(lambda one: {"not": one}),
         st.lists(inner, min_size=1, max_size=2).map(lambda several: {"any": several}),
     ),
     max_leaves=3,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 
 from dicom_node.lifecycle import JobState, StudyState
 from dicom_node.model import Instance, Priority
-from dicom_node.route.router import EngineLabel, Router, job_id
-from dicom_node.route.rules import Rule
+from dicom_node.route.router import EngineLabel, Router, input_of, job_id
+from dicom_node.route.rules import EngineOrder, ForwardOrder, Level, Rule
 from dicom_node.store.local import LocalStore
 from tests import factories
 from tests.factories import make_ct_series, make_xray
@@ -244,3 +244,153 @@ def test_a_study_whose_engines_are_the_same_is_left_alone_at_the_next_start(site
     router.turn()
     router.reroute_outdated()
     assert rows.study_of(site.ledger, factories.STUDY).state is StudyState.ROUTED
+
+
+# ---------------------------------------------------------------- at once
+
+AT_ONCE = Rule(
+    "at-once",
+    made.when({"Modality": "CT"}),
+    Level.INSTANCE,
+    forward=ForwardOrder(("research",), at_once=True),
+)
+
+
+def unsent(site: Site, study_instance_uid: str = factories.STUDY) -> list[str]:
+    """Return what is on its way, by the names of the instances."""
+    return [
+        key.sop_instance_uid
+        for forward in site.ledger.forwards.of_study(study_instance_uid)
+        for key in site.ledger.forwards.unsent(forward.forward_id, 100)
+    ]
+
+
+def test_an_instance_of_a_study_that_is_still_arriving_is_forwarded_once(site: Site) -> None:
+    first, second = make_ct_series(2)
+    router = site.router(AT_ONCE)
+    rows.receive(site.ledger, site.keep(first))
+    router.turn()
+    router.turn()
+    assert unsent(site) == [str(first.SOPInstanceUID)]
+    rows.complete(site.ledger, site.keep(second))
+    site.router(AT_ONCE).turn()  # after a restart nothing is known, and nothing doubled
+    assert unsent(site) == [str(first.SOPInstanceUID), str(second.SOPInstanceUID)]
+    assert len(site.ledger.forwards.of_study(factories.STUDY)) == 1
+
+
+def test_a_file_that_is_gone_holds_up_no_other_study_at_once(site: Site) -> None:
+    lost = make_ct_series(1, StudyInstanceUID="1.2.8", SeriesInstanceUID="1.2.8.1")[0]
+    [kept] = make_ct_series(1)
+    rows.receive(site.ledger, site.keep(lost), site.keep(kept))
+    site.store.path(f"instances/{lost.SOPInstanceUID}.dcm").unlink()
+    site.router(AT_ONCE).turn()
+    assert unsent(site) == [str(kept.SOPInstanceUID)]
+    assert rows.study_of(site.ledger, "1.2.8").state is StudyState.RECEIVING
+
+
+def test_what_a_rule_drops_when_the_study_is_complete_is_not_sent_any_more(site: Site) -> None:
+    first, second = make_ct_series(2)
+    drop = Rule("few", made.when({"instance_count": "< 5"}), drop="too few to be of use")
+    router = site.router(AT_ONCE, drop)
+    rows.receive(site.ledger, site.keep(first))
+    router.turn()
+    assert unsent(site) == [str(first.SOPInstanceUID)]
+    rows.complete(site.ledger, site.keep(second))
+    router.turn()
+    assert unsent(site) == []
+    assert len(site.ledger.routing.dropped(factories.STUDY)) == 2
+
+
+# ---------------------------------------------------------------- hold, drop, follow
+
+
+def test_a_held_study_makes_nothing_until_a_person_retries_it(site: Site) -> None:
+    site.complete(make_ct_series(2))
+    hold = Rule("look", made.when({}), hold="somebody looks first")
+    router = site.router(LUNGS, hold)
+    router.turn()
+    study = rows.study_of(site.ledger, factories.STUDY)
+    assert (study.state, study.reason) == (StudyState.PARKED, "held by look: somebody looks first")
+    assert site.ledger.jobs.of_study(factories.STUDY) == []
+    assert site.ledger.studies.retry(factories.STUDY, site.clock())
+    router.turn()
+    assert rows.study_of(site.ledger, factories.STUDY).state is StudyState.ROUTED
+    assert len(site.ledger.jobs.of_study(factories.STUDY)) == 1
+
+
+def test_an_instance_that_comes_later_is_held_again(site: Site) -> None:
+    first, second = make_ct_series(2)
+    site.complete([first])
+    router = site.router(LUNGS, Rule("look", made.when({}), hold="somebody looks first"))
+    router.turn()
+    site.ledger.studies.retry(factories.STUDY, site.clock())
+    router.turn()
+    rows.complete(site.ledger, site.keep(second))
+    router.turn()
+    assert rows.study_of(site.ledger, factories.STUDY).state is StudyState.PARKED
+
+
+def test_a_job_is_given_only_what_is_not_dropped(site: Site) -> None:
+    scout, *slices = make_ct_series(3)
+    scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    site.complete([scout, *slices])
+    drop = Rule(
+        "scouts", made.when({"ImageType": "LOCALIZER"}), Level.INSTANCE, drop="no slice of it"
+    )
+    site.router(LUNGS, drop).turn()
+    keys = input_of(site.ledger, factories.STUDY, factories.CT_SERIES)
+    assert [key.sop_instance_uid for key in keys] == [str(one.SOPInstanceUID) for one in slices]
+    [job] = site.ledger.jobs.of_study(factories.STUDY)
+    assert job.job_id == job_id(factories.STUDY, keys, "ct_lungs", ENGINES["ct_lungs"])
+
+
+def test_a_rule_that_waits_for_a_finding_is_decided_when_it_is_there(site: Site) -> None:
+    site.complete(make_ct_series(2))
+    small = Rule("small", made.when({"ct_lungs.volume_ml": "< 2000"}), notify="small lungs")
+    router = site.router(LUNGS, small)
+    router.turn()
+    router.turn()  # nothing is found yet: nothing moves
+    [job] = site.ledger.jobs.of_study(factories.STUDY)
+    assert len(site.ledger.routing.decisions(factories.STUDY)) == 1
+    running = rows.started(site.ledger, job.job_id, site.clock())
+    found = {"volume_ml": ("1500",)}
+    assert site.ledger.jobs.finish(running, [], "found", {}, site.clock(), found)
+    for _ in range(3):
+        router.turn()
+    assert len(site.ledger.routing.decisions(factories.STUDY)) == 2
+    [notice] = site.ledger.events.named("NOTICE")
+    assert notice.reason == f"rule small: small lungs ({factories.CT_SERIES})"
+    [same] = site.ledger.jobs.of_study(factories.STUDY)
+    assert (same.job_id, same.state) == (job.job_id, JobState.DONE)
+
+
+def test_a_finding_made_with_other_parameters_is_none(site: Site) -> None:
+    """Rules were changed and the study routed again: what was found before is not what is asked."""
+    site.complete(make_ct_series(2))
+    site.router(LUNGS).turn()
+    [job] = site.ledger.jobs.of_study(factories.STUDY)
+    found = {"volume_ml": ("1500",)}
+    running = rows.started(site.ledger, job.job_id, site.clock())
+    assert site.ledger.jobs.finish(running, [], "found", {}, site.clock(), found)
+    strict = replace(LUNGS, engines=(EngineOrder("ct_lungs", {"volume_min_ml": 100.0}),))
+    small = Rule("small", made.when({"ct_lungs.volume_ml": "< 2000"}), notify="small lungs")
+    router = site.router(strict, small)
+    site.clock.now += 1
+    assert site.ledger.studies.retry(factories.STUDY, site.clock())
+    for _ in range(3):
+        router.turn()
+    assert site.ledger.events.named("NOTICE") == []
+    assert len(site.ledger.routing.decisions(factories.STUDY)) == 2
+    [again] = site.ledger.jobs.in_states(JobState.QUEUED)
+    running = rows.started(site.ledger, again.job_id, site.clock())
+    assert site.ledger.jobs.finish(running, [], "found", {}, site.clock(), found)
+    for _ in range(3):
+        router.turn()
+    assert len(site.ledger.events.named("NOTICE")) == 1
+    assert len(site.ledger.routing.decisions(factories.STUDY)) == 3
+    # and back again: the first finding counts, and nobody waits for ever
+    back = site.router(LUNGS, small)
+    assert site.ledger.studies.retry(factories.STUDY, site.clock())
+    for _ in range(3):
+        back.turn()
+    assert len(site.ledger.routing.decisions(factories.STUDY)) == 4

@@ -1,0 +1,202 @@
+"""Forwarding to archives that misbehave: every original arrives, byte for byte, marked once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from dicom_node.coerce.profile import Profile
+from dicom_node.harness.archive import Archive
+from dicom_node.harness.faults import (
+    AbortingArchive,
+    ClosingArchive,
+    FailingArchive,
+    NarrowArchive,
+    RejectingArchive,
+    SilentArchive,
+)
+from dicom_node.lifecycle import DeliveryState
+from dicom_node.model import Priority
+from tests.factories import make_instance, make_mr_series
+from tests.unit.deliver.forwarding import Forwarding
+from tests.unit.ledger.rows import STUDY
+
+CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+
+ForwardingTo = Callable[[int], Forwarding]
+
+
+@pytest.fixture
+def forwarding_to(tmp_path: Path) -> Iterator[ForwardingTo]:
+    """Return a function that makes a forwarder for the archive at a port."""
+    made: list[Forwarding] = []
+
+    def make(port: int) -> Forwarding:
+        made.append(Forwarding(tmp_path, port, {"nothing": Profile("nothing")}))
+        return made[-1]
+
+    with capture_logs():
+        yield make
+    for forwarding in made:
+        forwarding.ledger.close()
+
+
+def assert_arrived(archive: Archive, forwarding: Forwarding) -> None:
+    assert {r.sop_instance_uid: r.digest for r in archive.received()} == forwarding.digests()
+    assert archive.conflicts() == ()
+
+
+def test_a_good_archive_gets_every_instance_once_byte_for_byte(
+    forwarding_to: ForwardingTo, tmp_path: Path
+) -> None:
+    with Archive(tmp_path / "archive") as archive:
+        forwarding = forwarding_to(archive.port)
+        forwarding.add_some(150)  # more than go in one batch
+        forwarding.choose()
+        forwarding.run()
+        assert (forwarding.state(), forwarding.progress) == (DeliveryState.SENT, (150, 0, 150))
+        assert forwarding.task.reason == "150 of 150 instances sent"
+        assert_arrived(archive, forwarding)
+        assert {r.count for r in archive.received()} == {1}
+        assert not forwarding.turn()
+
+
+def test_a_more_urgent_forward_comes_between_two_batches(
+    forwarding_to: ForwardingTo, tmp_path: Path
+) -> None:
+    with Archive(tmp_path / "archive") as archive:
+        forwarding = forwarding_to(archive.port)
+        forwarding.add_some(70)
+        forwarding.choose(priority=Priority.LOW)
+        forwarding.turn()
+        assert len(archive.received()) == 64
+        forwarding.choose(forwarding.instances[:1], Priority.STAT, "nothing")
+        forwarding.turn()
+        urgent, routine = forwarding.ledger.forwards.of_study(STUDY)
+        assert (urgent.state, routine.state) == (DeliveryState.SENT, DeliveryState.PENDING)
+        forwarding.run()
+        assert_arrived(archive, forwarding)
+
+
+def test_an_archive_that_is_down_gets_everything_when_it_is_up(
+    forwarding_to: ForwardingTo, tmp_path: Path, free_port: int
+) -> None:
+    forwarding = forwarding_to(free_port)
+    forwarding.add_some(3)
+    forwarding.choose()
+    forwarding.run()
+    assert forwarding.state() is DeliveryState.PENDING
+    assert "cannot be reached" in forwarding.task.reason
+    forwarding.run()  # not due yet
+    assert forwarding.task.attempt == 1
+    with Archive(tmp_path / "archive", port=free_port) as archive:
+        forwarding.wait_for_backoff()
+        forwarding.run()
+        assert forwarding.state() is DeliveryState.SENT
+        assert_arrived(archive, forwarding)
+
+
+@pytest.mark.parametrize("keeps_last", [False, True])
+@pytest.mark.parametrize("kind", [AbortingArchive, ClosingArchive])
+def test_an_association_that_breaks_in_the_middle_costs_an_attempt_and_no_instance(
+    kind: type[AbortingArchive] | type[ClosingArchive],
+    keeps_last: bool,
+    forwarding_to: ForwardingTo,
+    tmp_path: Path,
+) -> None:
+    with kind(tmp_path / "archive", after=2, keeps_last=keeps_last, times=1) as archive:
+        forwarding = forwarding_to(archive.port)
+        forwarding.add_some(5)
+        forwarding.choose()
+        forwarding.run()
+        assert (forwarding.state(), forwarding.progress) == (DeliveryState.PENDING, (2, 0, 5))
+        forwarding.wait_for_backoff()
+        forwarding.run()
+        assert (forwarding.state(), forwarding.progress) == (DeliveryState.SENT, (5, 0, 5))
+        assert_arrived(archive, forwarding)
+        repeated = [r.count for r in archive.received() if r.count > 1]
+        assert repeated == ([2] if keeps_last else [])
+
+
+def test_an_archive_that_is_full_is_tried_again_with_the_rest_alone(
+    forwarding_to: ForwardingTo, tmp_path: Path
+) -> None:
+    with FailingArchive(tmp_path / "archive", status=0xA700, every=2, times=2) as archive:
+        forwarding = forwarding_to(archive.port)
+        forwarding.add_some(5)
+        forwarding.choose()
+        forwarding.run()
+        assert (forwarding.state(), forwarding.progress) == (DeliveryState.PENDING, (3, 0, 5))
+        assert "0xA700" in forwarding.task.reason
+        forwarding.wait_for_backoff()
+        forwarding.run()
+        assert forwarding.state() is DeliveryState.SENT
+        assert {r.count for r in archive.received()} == {1}
+
+
+def test_what_an_archive_cannot_understand_is_named_and_the_rest_is_sent(
+    forwarding_to: ForwardingTo, tmp_path: Path
+) -> None:
+    with FailingArchive(tmp_path / "archive", status=0xC000, every=5, times=1) as archive:
+        forwarding = forwarding_to(archive.port)
+        forwarding.add_some(6)
+        forwarding.choose()
+        forwarding.run()
+        assert (forwarding.state(), forwarding.progress) == (DeliveryState.DEAD, (5, 1, 6))
+        assert forwarding.task.reason == "5 of 6 instances sent, 1 refused"
+        [told] = forwarding.ledger.events.named("NOT_FORWARDED")
+        assert "answered 0xC000" in told.reason
+        assert forwarding.ledger.forwards.retry(forwarding.task.forward_id, forwarding.clock())
+        forwarding.run()
+        assert forwarding.state() is DeliveryState.SENT
+        assert_arrived(archive, forwarding)
+        assert {r.count for r in archive.received()} == {1}
+
+
+def test_a_sop_class_that_the_archive_does_not_accept_stays_and_the_others_go(
+    forwarding_to: ForwardingTo, tmp_path: Path
+) -> None:
+    with NarrowArchive(tmp_path / "archive", refused_sop_class_uids=[CT_IMAGE_STORAGE]) as archive:
+        forwarding = forwarding_to(archive.port)
+        forwarding.add(make_instance())
+        for dataset in make_mr_series(2):
+            forwarding.add(dataset)
+        forwarding.choose()
+        forwarding.run()
+        assert (forwarding.state(), forwarding.progress) == (DeliveryState.DEAD, (2, 1, 3))
+        [told] = forwarding.ledger.events.named("NOT_FORWARDED")
+        assert "accepts no CT Image Storage" in told.reason
+
+
+@pytest.mark.parametrize("kind", [RejectingArchive, SilentArchive])
+def test_an_archive_that_rejects_us_or_never_answers_is_tried_again(
+    kind: type[RejectingArchive] | type[SilentArchive],
+    forwarding_to: ForwardingTo,
+    tmp_path: Path,
+) -> None:
+    with kind(tmp_path / "archive") as archive:
+        forwarding = forwarding_to(archive.port)
+        forwarding.add_some(2)
+        forwarding.choose()
+        forwarding.run()
+        assert (forwarding.state(), forwarding.task.failures) == (DeliveryState.PENDING, 1)
+        assert forwarding.progress == (0, 0, 2)
+
+
+def test_more_that_is_chosen_after_the_end_is_sent_alone(
+    forwarding_to: ForwardingTo, tmp_path: Path
+) -> None:
+    with Archive(tmp_path / "archive") as archive:
+        forwarding = forwarding_to(archive.port)
+        forwarding.add_some(2)
+        forwarding.choose()
+        forwarding.run()
+        forwarding.add(make_instance(number=3))
+        forwarding.choose()
+        forwarding.run()
+        assert (forwarding.state(), forwarding.progress) == (DeliveryState.SENT, (3, 0, 3))
+        assert_arrived(archive, forwarding)
+        assert {r.count for r in archive.received()} == {1}
