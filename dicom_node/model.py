@@ -267,6 +267,29 @@ class ForwardTask:
 
 
 @dataclass(frozen=True)
+class PriorsWanted:
+    """Which prior studies a rule wants for an engine, and of which archive."""
+
+    source: str
+    """The peer that is asked."""
+    count_max: int = 1
+    """So many are fetched, the newest first."""
+    modalities: tuple[str, ...] = ()
+    """One of them has to be in the study; empty for any."""
+    study_description: str = ""
+    """A pattern with `*` and `?`, without regard to case; empty for any."""
+    body_parts: tuple[str, ...] = ()
+    """One of them has to be (0018,0015) Body Part Examined, where the archive tells it; where it
+    does not, the study is taken."""
+    within_days: int | None = None
+    """How much older than the current study it may be; any age if None."""
+    older_than_study: bool = True
+    """Whether a study from after the current one is left out."""
+    wait_s: float = 600.0
+    """So long the engine waits for them; then it runs without."""
+
+
+@dataclass(frozen=True)
 class Event:
     """Why something changed."""
 

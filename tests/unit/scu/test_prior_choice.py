@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from dicom_node.route.priors import PriorsWanted, choose_priors, study_date_range
+from dicom_node.model import PriorsWanted
 from dicom_node.scu.found import FoundStudy
+from dicom_node.scu.prior_choice import choose_priors, study_date_range
 
 TODAY = date(2024, 6, 1)
 CURRENT = FoundStudy(
