@@ -21,6 +21,8 @@ from dicom_node.coordinator import (
     DELIVER_LANE,
     GONE_LANE,
     INFER_LANE,
+    PRIOR_GONE_LANE,
+    PRIOR_LANE,
     Coordinator,
 )
 from dicom_node.deliver.commitments import CommitmentReporter
@@ -36,6 +38,7 @@ from dicom_node.infer.manifest import Manifest, list_engines
 from dicom_node.infer.parameters import facts_known, parameters_of
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import JobState
+from dicom_node.prior.fetcher import PriorFetcher
 from dicom_node.receive import certificates
 from dicom_node.receivers import Receivers
 from dicom_node.reloading import require_reloadable
@@ -110,7 +113,7 @@ def load_plan(config: Config) -> Plan:
 def names_for_rules(config: Config, engines: Mapping[str, Manifest]) -> Names:
     """Return what rules may name."""
     words = {name: words_of(manifest) for name, manifest in engines.items()}
-    return Names(words, frozenset(config.destinations))
+    return Names(words, frozenset(config.destinations), not_admitted=config.not_admitted)
 
 
 def words_of(manifest: Manifest) -> EngineWords:
@@ -165,6 +168,9 @@ class Node:
         self._ledger = Ledger(config.ledger_url)
         self._deliverer = Deliverer(config, self._ledger, self._store, clock, checkpoint)
         self._forwarder = Forwarder(config, self._ledger, self._store, clock, checkpoint)
+        self._fetcher = PriorFetcher(
+            config, self._ledger, self._store, clock, self._stopping.wait, checkpoint
+        )
         self._reporter = CommitmentReporter(
             config,
             self._ledger,
@@ -295,6 +301,8 @@ class Node:
         lanes[COMMIT_GONE_LANE] = Lane(self._report, self._report_failed)
         for peer in self._config.destinations.values():
             lanes[COMMIT_LANE + peer.ae_title] = Lane(self._report, self._report_failed)
+        for name in (PRIOR_GONE_LANE, *(PRIOR_LANE + name for name in self._config.destinations)):
+            lanes[name] = Lane(self._fetch, self._fetch_failed)
         return lanes
 
     def _infer(self, task: Task) -> None:
@@ -319,6 +327,14 @@ class Node:
     def _report_failed(self, task: Task, error: Exception) -> None:
         self._task_failed(task, error)
         self._reporter.broke(task.key, error)
+
+    def _fetch(self, task: Task) -> None:
+        self._fetcher.turn(task.key)
+        self._coordinator.hint()
+
+    def _fetch_failed(self, task: Task, error: Exception) -> None:
+        self._task_failed(task, error)
+        self._fetcher.broke(task.key, error)
 
     def _task_failed(self, task: Task, error: Exception) -> None:
         reason = f"{type(error).__name__} in lane {task.lane}"

@@ -43,7 +43,9 @@ _POSSIBLE = (Answer.YES, Answer.UNKNOWN)
 
 def decide(rules: RuleSet, facts: StudyFacts) -> Decision:
     """Return what the rules make of a complete study."""
-    return _Deciding(rules, facts).decision()
+    if facts.prior_of:
+        rules = rules.for_priors
+    return replace(_Deciding(rules, facts).decision(), prior_of=facts.prior_of)
 
 
 def decide_at_once(rules: RuleSet, instances: Sequence[tuple[str, InstanceFacts]]) -> Decision:
@@ -53,10 +55,11 @@ def decide_at_once(rules: RuleSet, instances: Sequence[tuple[str, InstanceFacts]
     ----------
     instances : sequence of (Series Instance UID, InstanceFacts)
     """
-    at_once = [r for r in rules.at(Level.INSTANCE) if r.forward and r.forward.at_once]
-    drops = [rule for rule in rules.at(Level.INSTANCE) if rule.drop]
     forwards, problems = _Forwards(), []
     for series_instance_uid, instance in instances:
+        tried = (rules.for_priors if instance.is_prior else rules).at(Level.INSTANCE)
+        at_once = [rule for rule in tried if rule.forward and rule.forward.at_once]
+        drops = [rule for rule in tried if rule.drop]
         if any(rule.when.check(instance.attributes).answer is not Answer.NO for rule in drops):
             continue
         key = InstanceKey(series_instance_uid, instance.sop_instance_uid, instance.digest)
@@ -213,6 +216,7 @@ class _Deciding:
                     priority_of(rule, attributes),
                     rule.name,
                     outcome.reason,
+                    rule.priors,
                 )
                 by_engine[wanted.engine] = _joined(by_engine.get(wanted.engine), made)
             self._forwards.add(rule, attributes, _keys(series))
@@ -356,6 +360,7 @@ def _joined(first: Order | None, other: Order) -> Order:
         parameters=first.parameters or other.parameters,
         destinations=tuple(dict.fromkeys(first.destinations + other.destinations)),
         priority=min(first.priority, other.priority),
+        priors=first.priors or other.priors,
     )
 
 

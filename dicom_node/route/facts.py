@@ -34,10 +34,13 @@ class InstanceFacts:
     received_at: float = 0.0
     """Seconds since the epoch; 0 for a file that was never received."""
     unreadable: bool = False
+    is_prior: bool = False
+    """It was fetched as a part of a prior study."""
 
     @cached_property
     def attributes(self) -> Attributes:
-        return {**self.header, **_sent((self,)), "instance_count": ("1",)}
+        prior = _yes_or_no(self.is_prior)
+        return {**self.header, **_sent((self,)), "instance_count": ("1",), "prior": prior}
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class StudyFacts:
     """The verdict, in lower case; empty while there is none."""
     released: bool = False
     """A person let it pass every rule that holds it."""
+    prior_of: tuple[str, ...] = ()
+    """The studies for which all of it was fetched as a prior; empty for one that came by itself."""
 
     @cached_property
     def attributes(self) -> Attributes:
@@ -101,6 +106,7 @@ class StudyFacts:
         return {
             "series_count": (str(len(self.series)),),
             "completeness": (self.completeness,),
+            "prior": _yes_or_no(bool(self.prior_of)),
         }
 
     def of_series(self, series: Iterable[SeriesFacts]) -> StudyFacts:
@@ -136,6 +142,10 @@ def geometry_of(headers: Sequence[Attributes]) -> Attributes:
         if h.get("ImageOrientationPatient") and h.get("ImagePositionPatient")
     ]
     return {"orientation": tuple(words), "slice_count": (str(slice_count(placed)),)}
+
+
+def _yes_or_no(holds: bool) -> tuple[str, ...]:
+    return ("yes" if holds else "no",)
 
 
 def _sent(instances: Sequence[InstanceFacts]) -> Attributes:

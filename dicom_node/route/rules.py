@@ -11,7 +11,10 @@ from enum import StrEnum
 
 from dicom_node.conditions import All
 from dicom_node.conditions.keywords import FindingKeyword
-from dicom_node.model import Priority
+from dicom_node.model import Priority, PriorsWanted
+
+PRIOR = "prior"
+"""The keyword by which a rule says that it is meant for prior studies, or for all but these."""
 
 
 class Level(StrEnum):
@@ -51,6 +54,8 @@ class Rule:
     engines: tuple[EngineOrder, ...] = ()
     destinations: tuple[str, ...] = ()
     """Of the engines' results."""
+    priors: PriorsWanted | None = None
+    """Prior studies for which the engines wait."""
     forward: ForwardOrder | None = None
     drop: str = ""
     """The reason why it goes nowhere; empty does not drop."""
@@ -89,6 +94,12 @@ class RuleSet:
     rules: tuple[Rule, ...] = ()
     text: str = field(default="", compare=False)
     """As it was written, for the record."""
+
+    @property
+    def for_priors(self) -> RuleSet:
+        """The rules that apply to prior studies: those that ask whether it is one."""
+        asking = tuple(rule for rule in self.rules if PRIOR in rule.when.keywords())
+        return RuleSet(asking, self.text)
 
     @property
     def forwards_at_once(self) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 
 from dicom_node.conditions import All, parse_rule_conditions
 from dicom_node.config.yaml_lines import KeyPath, YamlFile, load_yaml, raise_mistakes
-from dicom_node.model import Priority
+from dicom_node.model import Priority, PriorsWanted
+from dicom_node.route.priors_order import read_priors
 from dicom_node.route.rules import EngineOrder, ForwardOrder, Level, Rule, RuleSet
 
 _KEYS = (
@@ -19,6 +20,7 @@ _KEYS = (
     "when",
     "engines",
     "destinations",
+    "priors",
     "forward",
     "drop",
     "hold",
@@ -55,6 +57,8 @@ class Names:
     engines: Mapping[str, EngineWords]
     destinations: Collection[str]
     profiles: Collection[str] = ()
+    not_admitted: Collection[str] = ()
+    """Destinations that a C-MOVE to us would be of no use to: they may not send."""
 
 
 def load_rules(file: Path, names: Names, text: str | None = None) -> RuleSet:
@@ -131,6 +135,7 @@ class _RuleReader:
             level=self._level(),
             engines=self._engines(),
             destinations=self._destinations(),
+            priors=self._priors(),
             forward=self._forward(),
             drop=self._reason("drop"),
             hold=self._reason("hold"),
@@ -213,6 +218,18 @@ class _RuleReader:
             one
             for where, one in self._listed(path, written, "destination")
             if self._known(where, one, "destination", known)
+        )
+
+    def _priors(self) -> PriorsWanted | None:
+        if "priors" not in self._written:
+            return None
+        if "engines" not in self._written:
+            self._mistake(("priors",), "nobody waits for them; priors needs `engines`")
+        return read_priors(
+            self._written["priors"],
+            lambda path, message: self._mistake(("priors", *path), message),
+            self._names.destinations,
+            self._names.not_admitted,
         )
 
     def _forward(self) -> ForwardOrder | None:

@@ -23,7 +23,7 @@ LAYERS = (
     ("config", "data_sets", "slices"),
     ("ledger", "store", "scu"),
     ("executor", "history"),
-    ("receive", "assemble", "route", "infer", "encode", "deliver"),
+    ("receive", "assemble", "route", "infer", "encode", "deliver", "prior"),
     ("inference",),
     ("worker",),
     ("receiver", "coordinator", "engine_worker"),
