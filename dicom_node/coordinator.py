@@ -158,7 +158,9 @@ class Coordinator:
                 )
         for fetch in fetching:
             if (self._prior_lane(fetch.source), fetch.source) not in in_hand:
-                self._ledger.fetches.interrupt(fetch, "the node stopped while it was fetched", now)
+                self._ledger.fetches.interrupt(
+                    fetch, "the node stopped while they were fetched", now
+                )
 
     def last_sweep(self) -> None:
         """Put back what a stopping node did not finish: interrupted, and not to blame for it."""

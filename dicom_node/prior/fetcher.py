@@ -136,8 +136,10 @@ class PriorFetcher:
     def _has(self, fetch: PriorFetch, address: Address, study: FoundStudy) -> bool:
         """Make sure that all of a prior study is here; False if it is not wanted any more."""
         uid = study.study_instance_uid
-        expected = study.instance_count or count_at_sender(address, uid).instance_count
         held = self._ledger.studies.instance_count(uid)
+        expected = study.instance_count or 0
+        if not expected or 0 < held < expected:  # it tells no count, or one that may be wrong
+            expected = count_at_sender(address, uid).instance_count
         is_whole = 0 < expected <= held
         now = self._clock()
         prior = FetchedPrior(
@@ -161,8 +163,11 @@ class PriorFetcher:
             self._ledger.fetches.interrupt(fetch, "it was broken off", self._clock())
             return False
         held = self._held(uid, expected if outcome.is_whole else 0)
+        if held < expected and not outcome.failed:
+            expected = count_at_sender(address, uid).instance_count
         ended = replace(
             prior,
+            instance_count=expected,
             failed=outcome.failed,
             is_whole=0 < expected <= held,
             ended_at=self._clock(),
