@@ -18,6 +18,7 @@ from dicom_node.harness.query_faults import (
     PartialQueryArchive,
     RefusingQueryArchive,
     SilentQueryArchive,
+    SlowQueryArchive,
 )
 from dicom_node.harness.scanner import send
 from dicom_node.ledger.fetches import PlannedFetch
@@ -58,6 +59,14 @@ class BreaksOffOnce(QueryArchive):
             inquiry.association.abort()
 
 
+class SlowToSend(SlowQueryArchive):
+    """Holds a C-GET after two instances, until it is cancelled or released."""
+
+    def before_answer(self, inquiry: Inquiry, answered: int) -> None:
+        if isinstance(inquiry.request, C_GET):
+            super().before_answer(inquiry, answered)
+
+
 @dataclass
 class Fetching:
     """A fetcher with a job that waits for priors by C-GET."""
@@ -66,7 +75,7 @@ class Fetching:
     store: LocalStore
     clock: HandClock
     fetcher: PriorFetcher
-    stopping: list[bool]
+    is_stopping: Callable[[], bool]
 
     def turn(self) -> PriorFetch:
         with capture_logs() as logs:
@@ -126,9 +135,10 @@ def fetching(tmp_path: Path) -> Iterator[MakeFetching]:
                 "archive": Peer(ae_title="ARCHIVE", host=HOST, port=port, retrieve="get"),
             },
         )
-        clock, stopping = HandClock(1000.0), [False]
-        fetcher = PriorFetcher(config, ledger, store, clock, lambda _: stopping[0])
-        return Fetching(ledger, store, clock, fetcher, stopping)
+        clock = HandClock(1000.0)
+        fetcher = PriorFetcher(config, ledger, store, clock, lambda _: site.is_stopping())
+        site = Fetching(ledger, store, clock, fetcher, lambda: False)
+        return site
 
     yield make
     for ledger in ledgers:
@@ -277,10 +287,49 @@ def test_a_node_that_stops_leaves_the_fetch_for_its_next_start(
     with archive_of(QueryArchive, tmp_path) as archive:
         keep(archive, tmp_path)
         site = fetching(archive.port)
-        site.stopping[0] = True
+        site.is_stopping = lambda: True
         assert site.turn().attempt == 0
-        site.stopping[0] = False
+        site.is_stopping = lambda: False
         assert site.turn().state is FetchState.FETCHED
+
+
+def test_a_node_that_stops_breaks_off_a_slow_archive_and_goes_on_later(
+    fetching: MakeFetching, tmp_path: Path
+) -> None:
+    with SlowToSend(tmp_path / "archive", after=2) as archive:
+        keep(archive, tmp_path)
+        site = fetching(archive.port)
+        site.is_stopping = archive.asked.is_set
+        fetch = site.turn()
+        assert (fetch.state, fetch.failures) == (FetchState.PENDING, 0)
+        assert fetch.reason == "it was broken off"
+        assert site.held(NEWER) == 2
+        site.is_stopping = lambda: False
+        archive.release()
+        assert site.turn().state is FetchState.FETCHED
+        assert site.held(NEWER) == SLICES
+
+
+def test_a_slow_archive_is_broken_off_when_the_job_has_waited_long_enough(
+    fetching: MakeFetching, tmp_path: Path
+) -> None:
+    with SlowToSend(tmp_path / "archive", after=2) as archive:
+        keep(archive, tmp_path)
+        site = fetching(archive.port)
+
+        def time_passes() -> bool:
+            if archive.asked.is_set():
+                site.clock.now = site.fetch().give_up_at
+            return False
+
+        site.is_stopping = time_passes
+        assert site.turn().attempt == 1
+        assert site.ledger.jobs.ready(site.clock.now) == []
+        assert site.ledger.fetches.give_up_late(site.clock.now) == 1
+        [job] = site.ledger.jobs.ready(site.clock.now)
+        assert job.reason.endswith(
+            "without prior studies: waited 100 s for archive: it was broken off"
+        )
 
 
 def test_an_error_of_ours_postpones_what_was_in_hand(
