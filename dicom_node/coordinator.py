@@ -15,7 +15,7 @@ from dicom_node.errors import DicomNodeError
 from dicom_node.executor.port import Executor, Task
 from dicom_node.history.keeper import Stopped
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.lifecycle import CommitmentState, DeliveryState, JobState
+from dicom_node.lifecycle import CommitmentState, DeliveryState, FetchState, JobState
 from dicom_node.model import Priority
 from dicom_node.route.router import Router
 
@@ -30,6 +30,10 @@ COMMIT_LANE = "commit/"
 """Followed by the AE title of who asked for storage commitment: each has a lane of its own."""
 COMMIT_GONE_LANE = "commit"
 """For reports to those who have no address."""
+PRIOR_LANE = "prior/"
+"""Followed by the name of the archive that is asked for prior studies: each has its own."""
+PRIOR_GONE_LANE = "prior"
+"""For archives that are no longer configured."""
 
 _LOOK_AGAIN_S = 1.0
 _SWEEP_EVERY_S = 2.0
@@ -107,6 +111,7 @@ class Coordinator:
     def submit(self) -> None:
         """Give the executor everything that could run now; it knows what it has in hand."""
         now = self._clock()
+        self._ledger.fetches.give_up_late(now)
         for job in self._ledger.jobs.ready(now):
             self._executor.submit(Task(INFER_LANE, job.job_id, job.priority))
         ready = self._ledger.deliveries.destinations_ready(now)
@@ -114,6 +119,8 @@ class Coordinator:
             self._executor.submit(Task(self._lane(destination), destination, priority))
         for ae_title in self._ledger.commitments.requestors_ready(now):
             self._executor.submit(Task(self._commit_lane(ae_title), ae_title, Priority.ROUTINE))
+        for source, priority in self._ledger.fetches.sources_ready(now):
+            self._executor.submit(Task(self._prior_lane(source), source, priority))
 
     def sweep(self) -> None:
         """Put back what is under way in the ledger and in nobody's hand.
@@ -125,6 +132,7 @@ class Coordinator:
         sending = self._ledger.deliveries.in_states(DeliveryState.SENDING)
         forwarding = self._ledger.forwards.in_states(DeliveryState.SENDING)
         reporting = self._ledger.commitments.in_states(CommitmentState.REPORTING)
+        fetching = self._ledger.fetches.in_states(FetchState.FETCHING)
         in_hand = self._executor.running()
         now = self._clock()
         for job in running:
@@ -147,6 +155,11 @@ class Coordinator:
             if (self._commit_lane(ae_title), ae_title) not in in_hand:
                 self._ledger.commitments.interrupt(
                     commitment, "the node stopped while it was reporting", now
+                )
+        for fetch in fetching:
+            if (self._prior_lane(fetch.source), fetch.source) not in in_hand:
+                self._ledger.fetches.interrupt(
+                    fetch, "the node stopped while they were fetched", now
                 )
 
     def last_sweep(self) -> None:
@@ -176,6 +189,9 @@ class Coordinator:
 
     def _commit_lane(self, ae_title: str) -> str:
         return COMMIT_LANE + ae_title if ae_title in self._requestors else COMMIT_GONE_LANE
+
+    def _prior_lane(self, source: str) -> str:
+        return PRIOR_LANE + source if source in self._destinations else PRIOR_GONE_LANE
 
     def note_failure(self, stage: str, reason: str) -> None:
         """Leave an event, but not one for each second in which the same is wrong."""

@@ -108,6 +108,12 @@ class PeerRefused(DeliveryError):
         self.retryable = retryable
 
 
+class PriorsIncomplete(DeliveryError):
+    """An archive has not sent all of a prior study; it may send the rest later."""
+
+    retryable = True
+
+
 class StorageError(DicomNodeError):
     """The store could not keep or find bytes."""
 

@@ -87,6 +87,24 @@ class CommitmentEvent(StrEnum):
     RETRIED = "RETRIED"
 
 
+class FetchState(StrEnum):
+    PENDING = "PENDING"
+    FETCHING = "FETCHING"
+    FETCHED = "FETCHED"
+    DEAD = "DEAD"
+    SUPERSEDED = "SUPERSEDED"
+
+
+class FetchEvent(StrEnum):
+    STARTED = "STARTED"
+    CAME = "CAME"
+    POSTPONED = "POSTPONED"
+    INTERRUPTED = "INTERRUPTED"
+    GIVEN_UP = "GIVEN_UP"
+    SUPERSEDED = "SUPERSEDED"
+    RETRIED = "RETRIED"
+
+
 STUDY_MOVES: Mapping[tuple[StudyState, StudyEvent], StudyState] = {
     # one more instance while the study is still arriving
     (StudyState.RECEIVING, StudyEvent.INSTANCE_STORED): StudyState.RECEIVING,
@@ -176,6 +194,27 @@ COMMITMENT_MOVES: Mapping[tuple[CommitmentState, CommitmentEvent], CommitmentSta
     (CommitmentState.DEAD, CommitmentEvent.RETRIED): CommitmentState.PENDING,
 }
 
+FETCH_MOVES: Mapping[tuple[FetchState, FetchEvent], FetchState] = {
+    # the archive is being asked
+    (FetchState.PENDING, FetchEvent.STARTED): FetchState.FETCHING,
+    # every prior study that was chosen is here; there may be none
+    (FetchState.FETCHING, FetchEvent.CAME): FetchState.FETCHED,
+    # unreachable, aborted, or not everything came: again later
+    (FetchState.FETCHING, FetchEvent.POSTPONED): FetchState.PENDING,
+    # the node stopped or was killed while it was fetching
+    (FetchState.FETCHING, FetchEvent.INTERRUPTED): FetchState.PENDING,
+    # the archive will never send them, or the job has waited long enough: it runs without
+    (FetchState.FETCHING, FetchEvent.GIVEN_UP): FetchState.DEAD,
+    (FetchState.PENDING, FetchEvent.GIVEN_UP): FetchState.DEAD,
+    # the job that they are for is no longer wanted
+    (FetchState.PENDING, FetchEvent.SUPERSEDED): FetchState.SUPERSEDED,
+    (FetchState.FETCHING, FetchEvent.SUPERSEDED): FetchState.SUPERSEDED,
+    # it is wanted after all
+    (FetchState.SUPERSEDED, FetchEvent.RETRIED): FetchState.PENDING,
+    # the operator has the archive asked again
+    (FetchState.DEAD, FetchEvent.RETRIED): FetchState.PENDING,
+}
+
 
 def next_study_state(state: StudyState, event: StudyEvent) -> StudyState:
     """Return where `event` takes a study; InvariantBroken if the table has no such move."""
@@ -195,6 +234,11 @@ def next_delivery_state(state: DeliveryState, event: DeliveryEvent) -> DeliveryS
 def next_commitment_state(state: CommitmentState, event: CommitmentEvent) -> CommitmentState:
     """Return where `event` takes a commitment; InvariantBroken if the table has no such move."""
     return _next(COMMITMENT_MOVES, state, event)
+
+
+def next_fetch_state(state: FetchState, event: FetchEvent) -> FetchState:
+    """Return where `event` takes a fetch; InvariantBroken if the table has no such move."""
+    return _next(FETCH_MOVES, state, event)
 
 
 def _next(moves: Mapping[tuple[State, Event], State], state: State, event: Event) -> State:

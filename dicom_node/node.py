@@ -21,6 +21,8 @@ from dicom_node.coordinator import (
     DELIVER_LANE,
     GONE_LANE,
     INFER_LANE,
+    PRIOR_GONE_LANE,
+    PRIOR_LANE,
     Coordinator,
 )
 from dicom_node.deliver.commitments import CommitmentReporter
@@ -37,6 +39,7 @@ from dicom_node.infer.manifest import Manifest, list_engines
 from dicom_node.infer.parameters import facts_known, parameters_of
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import JobState
+from dicom_node.prior.fetcher import PriorFetcher
 from dicom_node.receive import certificates
 from dicom_node.receivers import Receivers
 from dicom_node.reloading import require_reloadable
@@ -111,7 +114,7 @@ def load_plan(config: Config) -> Plan:
 def names_for_rules(config: Config, engines: Mapping[str, Manifest]) -> Names:
     """Return what rules may name."""
     words = {name: words_of(manifest) for name, manifest in engines.items()}
-    return Names(words, frozenset(config.destinations))
+    return Names(words, frozenset(config.destinations), not_admitted=config.not_admitted)
 
 
 def words_of(manifest: Manifest) -> EngineWords:
@@ -168,6 +171,9 @@ class Node:
         self._secret = load_or_make_secret(config.secret_file)
         self._copies = Copies(self._ledger, self._store, plan.rules.profiles, self._secret)
         self._forwarder = Forwarder(config, self._ledger, self._copies, clock, checkpoint)
+        self._fetcher = PriorFetcher(
+            config, self._ledger, self._store, clock, self._stopping.wait, checkpoint
+        )
         self._reporter = CommitmentReporter(
             config,
             self._ledger,
@@ -298,6 +304,8 @@ class Node:
         lanes[COMMIT_GONE_LANE] = Lane(self._report, self._report_failed)
         for peer in self._config.destinations.values():
             lanes[COMMIT_LANE + peer.ae_title] = Lane(self._report, self._report_failed)
+        for name in (PRIOR_GONE_LANE, *(PRIOR_LANE + name for name in self._config.destinations)):
+            lanes[name] = Lane(self._fetch, self._fetch_failed)
         return lanes
 
     def _infer(self, task: Task) -> None:
@@ -322,6 +330,14 @@ class Node:
     def _report_failed(self, task: Task, error: Exception) -> None:
         self._task_failed(task, error)
         self._reporter.broke(task.key, error)
+
+    def _fetch(self, task: Task) -> None:
+        self._fetcher.turn(task.key)
+        self._coordinator.hint()
+
+    def _fetch_failed(self, task: Task, error: Exception) -> None:
+        self._task_failed(task, error)
+        self._fetcher.broke(task.key, error)
 
     def _task_failed(self, task: Task, error: Exception) -> None:
         reason = f"{type(error).__name__} in lane {task.lane}"

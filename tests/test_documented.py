@@ -10,7 +10,13 @@ from typer.main import get_command
 
 from dicom_node.cli.app import app
 from dicom_node.config.settings import Config, Peer
-from dicom_node.lifecycle import COMMITMENT_MOVES, DELIVERY_MOVES, JOB_MOVES, STUDY_MOVES
+from dicom_node.lifecycle import (
+    COMMITMENT_MOVES,
+    DELIVERY_MOVES,
+    FETCH_MOVES,
+    JOB_MOVES,
+    STUDY_MOVES,
+)
 from dicom_node.receive.policy import Status
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +55,6 @@ def test_every_command_stands_in_the_readme() -> None:
 
 def test_exactly_the_moves_of_the_tables_are_printed_for_the_operator() -> None:
     lines = [line.strip() for line in OPERATOR.splitlines() if re.search(r"\w --\w+--> \w", line)]
-    tables = (STUDY_MOVES, JOB_MOVES, DELIVERY_MOVES, COMMITMENT_MOVES)
+    tables = (STUDY_MOVES, JOB_MOVES, DELIVERY_MOVES, COMMITMENT_MOVES, FETCH_MOVES)
     moves = [move for table in tables for move in table.items()]
     assert lines == [f"{state} --{event}--> {target}" for (state, event), target in moves]

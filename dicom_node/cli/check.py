@@ -60,7 +60,9 @@ def find_mistakes(config_file: Path) -> tuple[list[Mistake], Config | None]:
         loaded.mistake(("node", "engines_dir"), str(error))
     try:
         rules_file = load_yaml(places.rules_file)
-        validate_rules(rules_file, Names(engines, places.destinations))
+        not_admitted = frozenset[str]() if config is None else config.not_admitted
+        names = Names(engines, places.destinations, not_admitted=not_admitted)
+        validate_rules(rules_file, names)
         mistakes += rules_file.mistakes
     except ConfigError as error:
         mistakes += error.mistakes

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from dicom_node.cli.console import make_console
 from dicom_node.cli.files import find_series, studies_of
+from dicom_node.cli.status import fetch_name
 from dicom_node.conditions import Answer
 from dicom_node.config.settings import load_config
 from dicom_node.errors import StudyUnusable
@@ -90,6 +91,10 @@ def _tell_story(console: Console, ledger: Ledger, study: Study) -> None:
     for job in ledger.jobs.of_study(study.study_instance_uid):
         what = f"job {job.job_id}: {job.engine_name} {job.engine_version}, {job.state}"
         console.print(f"{what}: {job.summary or job.reason}")
+        fetch = ledger.fetches.for_job(job.job_id)
+        if fetch is not None:
+            what = f"  prior studies {fetch_name(fetch)} from {fetch.source}"
+            console.print(f"{what}, {fetch.state}: {fetch.reason}")
         _print_events(console, ledger.events.of(job.job_id))
         for parcel in ledger.deliveries.of_job(job.job_id):
             delivery = parcel.delivery

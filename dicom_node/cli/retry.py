@@ -7,14 +7,21 @@ import time
 from pathlib import Path
 
 from dicom_node.cli.console import make_console
-from dicom_node.cli.status import commitment_name, forward_name
+from dicom_node.cli.status import commitment_name, fetch_name, forward_name
 from dicom_node.config.settings import load_config
 from dicom_node.errors import StudyUnusable
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.lifecycle import CommitmentState, DeliveryState, JobState, StudyState
+from dicom_node.lifecycle import (
+    CommitmentState,
+    DeliveryState,
+    FetchState,
+    JobState,
+    StudyState,
+)
 
 _COMMITMENT = re.compile(r"c[0-9]{1,18}")
 _FORWARD = re.compile(r"f[0-9]{1,18}")
+_FETCH = re.compile(r"p[0-9]{1,18}")
 """As `status` names them; a job's name is longer."""
 
 
@@ -52,8 +59,9 @@ def _bad_ends(ledger: Ledger) -> list[str]:
     deliveries = [str(parcel.delivery.delivery_id) for parcel in dead]
     commitments = ledger.commitments.in_states(CommitmentState.DEAD)
     forwards = ledger.forwards.in_states(DeliveryState.DEAD)
+    fetches = ledger.fetches.in_states(FetchState.DEAD)
     named = [*map(commitment_name, commitments), *map(forward_name, forwards)]
-    return studies + jobs + deliveries + named
+    return studies + jobs + deliveries + named + [fetch_name(fetch) for fetch in fetches]
 
 
 def _retry_one(ledger: Ledger, subject: str, now: float) -> bool:
@@ -63,6 +71,8 @@ def _retry_one(ledger: Ledger, subject: str, now: float) -> bool:
         return ledger.commitments.retry(int(subject[1:]), now)
     if _FORWARD.fullmatch(subject):
         return ledger.forwards.retry(int(subject[1:]), now)
+    if _FETCH.fullmatch(subject):
+        return ledger.fetches.retry(int(subject[1:]), now)
     if "." in subject:
         return ledger.studies.retry(subject, now)
     retried = ledger.jobs.retry(subject, now)

@@ -14,8 +14,14 @@ from rich.table import Table
 from dicom_node.cli.console import make_console, make_table
 from dicom_node.config.settings import load_config
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.lifecycle import CommitmentState, DeliveryState, JobState, StudyState
-from dicom_node.model import Commitment, ForwardTask
+from dicom_node.lifecycle import (
+    CommitmentState,
+    DeliveryState,
+    FetchState,
+    JobState,
+    StudyState,
+)
+from dicom_node.model import Commitment, ForwardTask, PriorFetch
 
 _REFUSED = ("REJECTED", "REFUSED")
 _DOUBTFUL = ("REPLACED", "KEPT_FIRST", "UNREADABLE", "NOTICE", "NOT_FORWARDED")
@@ -24,11 +30,12 @@ _OPEN_STUDIES = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.PARKED)
 _OPEN_JOBS = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
 _OPEN_COMMITMENTS = (CommitmentState.PENDING, CommitmentState.REPORTING, CommitmentState.DEAD)
 _OPEN_DELIVERIES = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.DEAD)
+_OPEN_FETCHES = (FetchState.PENDING, FetchState.FETCHING, FetchState.DEAD)
 
 
 @dataclass(frozen=True)
 class OpenItem:
-    """A study, job, delivery or commitment that has not come to its end."""
+    """A study, job, delivery, forward, fetch or commitment that has not come to its end."""
 
     what: str
     name: str
@@ -57,6 +64,11 @@ def commitment_name(commitment: Commitment) -> str:
 def forward_name(forward: ForwardTask) -> str:
     """Return what an operator calls a forward: its number, told apart from a delivery's."""
     return f"f{forward.forward_id}"
+
+
+def fetch_name(fetch: PriorFetch) -> str:
+    """Return what an operator calls a fetch of priors: its number, told apart from a delivery's."""
+    return f"p{fetch.fetch_id}"
 
 
 def status(config_file: Path, as_json: bool, refused: bool) -> None:
@@ -177,6 +189,17 @@ def open_items(ledger: Ledger, now: float) -> list[OpenItem]:
             f"originals to {forward.destination} by rule {forward.rule}: {forward.reason}",
         )
         for forward in ledger.forwards.in_states(*_OPEN_DELIVERIES)
+    ]
+    items += [
+        OpenItem(
+            "priors",
+            fetch_name(fetch),
+            fetch.state,
+            fetch.study_instance_uid,
+            now - fetch.updated_at,
+            f"prior studies from {fetch.source}: {fetch.reason}",
+        )
+        for fetch in ledger.fetches.in_states(*_OPEN_FETCHES)
     ]
     items += [
         OpenItem(

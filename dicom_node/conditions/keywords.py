@@ -53,6 +53,9 @@ OWN_KEYWORDS: Mapping[str, OwnKeyword] = {
     ),
     "weekday": OwnKeyword(Kind.TEXT, "on which day that was: monday to sunday"),
     "completeness": OwnKeyword(Kind.TEXT, "complete, probable or suspect"),
+    "prior": OwnKeyword(
+        Kind.TEXT, "yes if it was fetched as a prior study, else no; other rules skip what is one"
+    ),
 }
 """Keywords beside DICOM's."""
 

@@ -159,6 +159,7 @@ class Peer(Section):
     addresses: tuple[AddressRange, ...] = ()
     host: str | None = None
     port: Port | None = None
+    retrieve: Literal["move", "get"] = "move"
     certificate_sha256: Fingerprint | None = None
     certificate_name: CertificateName | None = None
 
@@ -198,6 +199,18 @@ class Config(Section):
     def destinations(self) -> dict[str, Peer]:
         """The peers that results can be sent to: those with an address."""
         return {name: peer for name, peer in self.peers.items() if peer.can_receive}
+
+    @property
+    def not_admitted(self) -> frozenset[str]:
+        """The destinations that could not send us what we ask of them by C-MOVE."""
+        if self.receive.admit_unknown_calling_ae_titles:
+            return frozenset()
+        admitted = {peer.ae_title for peer in self.peers.values() if peer.may_send}
+        return frozenset(
+            name
+            for name, peer in self.destinations.items()
+            if peer.retrieve == "move" and peer.ae_title not in admitted
+        )
 
 
 def load_config(file: Path) -> Config:

@@ -12,6 +12,7 @@ from dicom_node.errors import InvariantBroken
 from dicom_node.ledger import schema
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.events import write_event
+from dicom_node.ledger.fetches import supersede_fetch, waits_for_priors
 from dicom_node.ledger.studies import Studies
 from dicom_node.ledger.transitions import Transitions, is_due
 from dicom_node.lifecycle import DeliveryState, JobEvent, JobState, next_job_state
@@ -41,10 +42,14 @@ class Jobs:
         return self._read(schema.jobs.c.state.in_([state.value for state in states]))
 
     def ready(self, now: float, limit: int = 100) -> list[Job]:
-        """Return what could run now, the most urgent first, then the oldest."""
+        """Return what could run now, the most urgent first, then the oldest.
+
+        What waits for prior studies could not.
+        """
         table = schema.jobs
         queued = table.c.state == JobState.QUEUED.value
-        return self._read(queued, is_due(table.c.not_before, now), limit=limit)
+        due = is_due(table.c.not_before, now)
+        return self._read(queued, due, ~waits_for_priors(), limit=limit)
 
     def counts(self) -> dict[JobState, int]:
         table = schema.jobs
@@ -147,6 +152,7 @@ class Jobs:
             if job_id not in wanted:
                 reason = f"revision {study.revision} of the study no longer asks for it"
                 _MOVES.move(connection, job_id, JobState(state), JobEvent.SUPERSEDED, reason, now)
+                supersede_fetch(connection, job_id, reason, now)
 
     # ------------------------------------------------------------ working
 

@@ -10,6 +10,7 @@ from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import Deliveries
 from dicom_node.ledger.events import Events
 from dicom_node.ledger.evidence import Evidence
+from dicom_node.ledger.fetches import Fetches
 from dicom_node.ledger.forwards import Forwards
 from dicom_node.ledger.headers import Headers
 from dicom_node.ledger.holdings import Holdings
@@ -37,6 +38,7 @@ class Ledger:
         self.headers = Headers(self._database)
         self.deliveries = Deliveries(self._database)
         self.forwards = Forwards(self._database)
+        self.fetches = Fetches(self._database)
         self.events = Events(self._database)
         self.holdings = Holdings(self._database)
         self.commitments = Commitments(self._database)

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, exists, func, insert, select
 from dicom_node.ledger import schema
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.events import write_event
+from dicom_node.ledger.fetches import PlannedFetch, plan_fetch
 from dicom_node.ledger.forwards import plan_forward, withdraw
 from dicom_node.ledger.jobs import Jobs
 from dicom_node.ledger.studies import Studies
@@ -52,6 +53,8 @@ class Plan:
     decided: Mapping[str, Any]
     """The decision for the record, as JSON has it."""
     jobs: tuple[Job, ...] = ()
+    fetches: tuple[PlannedFetch, ...] = ()
+    """The prior studies that some of the jobs wait for."""
     forwards: tuple[PlannedForward, ...] = ()
     drops: tuple[PlannedDrop, ...] = ()
     notices: tuple[str, ...] = ()
@@ -110,6 +113,8 @@ class Routing:
             self._note(connection, study, plan, now)
             if plan.parked is None:
                 self._jobs.order(connection, study, plan.jobs, now)
+                for fetch in plan.fetches:
+                    plan_fetch(connection, fetch, now)
                 for forward in plan.forwards:
                     self._forward(connection, study.study_instance_uid, forward, now)
             return True

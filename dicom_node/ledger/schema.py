@@ -7,6 +7,7 @@ from enum import StrEnum
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Float,
@@ -19,7 +20,13 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from dicom_node.lifecycle import CommitmentState, DeliveryState, JobState, StudyState
+from dicom_node.lifecycle import (
+    CommitmentState,
+    DeliveryState,
+    FetchState,
+    JobState,
+    StudyState,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -353,4 +360,42 @@ crosswalk = Table(
     UniqueConstraint("study_instance_uid", "profile", "kind", "replacement"),
     Index(None, "original"),
     Index(None, "replacement"),
+)
+
+prior_fetches = Table(
+    "prior_fetches",
+    metadata,
+    Column("fetch_id", _NUMBER, primary_key=True, autoincrement=True),
+    Column("job_id", Text, ForeignKey("jobs.job_id"), nullable=False),  # which waits for it
+    Column("study_instance_uid", Text, ForeignKey("studies.study_instance_uid"), nullable=False),
+    Column("series_instance_uid", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("wanted", JSON, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("not_before", Float, nullable=False),
+    Column("give_up_at", Float, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    _state_check(FetchState),
+    UniqueConstraint("job_id"),
+    Index(None, "state", "source", "not_before"),
+    Index(None, "study_instance_uid"),
+)
+
+fetched_priors = Table(
+    "fetched_priors",
+    metadata,
+    Column("fetch_id", _NUMBER, ForeignKey("prior_fetches.fetch_id"), primary_key=True),
+    Column("study_instance_uid", Text, primary_key=True),  # it may not have come yet
+    Column("calling_ae_title", Text, nullable=False),  # as whom the archive sends
+    Column("was_held", Boolean, nullable=False),  # it was here already, and nothing was asked for
+    Column("instance_count", Integer, nullable=False),  # as the archive counts
+    Column("failed", Integer, nullable=False),
+    Column("is_whole", Boolean, nullable=False),
+    Column("asked_at", Float, nullable=False),
+    Column("ended_at", Float),  # NULL while it comes; later instances were not asked for
+    Index(None, "study_instance_uid"),
 )

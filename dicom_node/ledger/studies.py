@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, select
 
 from dicom_node.ledger import schema
-from dicom_node.ledger.arrivals import Arrival, put_instances
+from dicom_node.ledger.arrivals import Arrival, OnConflict, put_instances
 from dicom_node.ledger.associations import AssociationEnd
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.transitions import Transitions
@@ -41,10 +41,10 @@ class Studies:
 
     # ------------------------------------------------------------ instances
 
-    def instance_stored(self, instance: Instance) -> Arrival:
+    def instance_stored(self, instance: Instance, on_conflict: OnConflict = "replace") -> Arrival:
         """Record one instance; see `put_instances`."""
         with self._database.writing() as connection:
-            [(_, arrival)] = put_instances(self._database, connection, [instance])
+            [(_, arrival)] = put_instances(self._database, connection, [instance], on_conflict)
         return arrival
 
     def instances(
@@ -61,6 +61,13 @@ class Studies:
             query = query.where(table.c.series_instance_uid == series_instance_uid)
         with self._database.reading() as connection:
             return [Instance(*row) for row in connection.execute(query)]
+
+    def instance_count(self, study_instance_uid: str) -> int:
+        """Return how many instances of a study are here."""
+        table = schema.instances
+        query = select(func.count()).where(table.c.study_instance_uid == study_instance_uid)
+        with self._database.reading() as connection:
+            return int(connection.execute(query).scalar_one())
 
     def instance(
         self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str

@@ -9,32 +9,20 @@ receive log. A larger one is handed block by block to a file of its own, and has
 from __future__ import annotations
 
 import mmap
-import struct
 from collections.abc import Callable
-from functools import lru_cache
 
 import xxhash
 
-from dicom_node import __version__
 from dicom_node.errors import InstanceRefused
-from dicom_node.receive.command import ui
 from dicom_node.receive.identity import IdentityReader
 from dicom_node.receive.policy import Identity, Status
 from dicom_node.store.large import LargeFile, LargeFileWriter
 from dicom_node.store.record import BLOCK_BYTES, whole_blocks
-from dicom_node.uid import derived_uid
-
-IMPLEMENTATION_CLASS_UID = derived_uid("dicom_node", "implementation class")
-IMPLEMENTATION_VERSION_NAME = f"DICOM_NODE_{__version__}"[:16]
 
 MEMORY_BLOCK_BYTES = 1 << 20
 _IN_MEMORY_BLOCKS = 4
 _UNDER_WAY_MAX = 8
 _FREE_BLOCKS_MAX = 16
-
-_PREAMBLE = bytes(128) + b"DICM"
-_SHORT = struct.Struct("<HH2sH")
-_LONG = struct.Struct("<HH2sHL")
 
 
 class BlockPool:
@@ -216,43 +204,3 @@ class Arriving:
                 hint="the sender must repair the instance",
             )
         return identity
-
-
-@lru_cache(maxsize=256)
-def _file_meta_end(transfer_syntax_uid: str, calling_ae_title: str) -> bytes:
-    return b"".join(
-        (
-            _element(0x0010, b"UI", ui(transfer_syntax_uid)),
-            _element(0x0012, b"UI", ui(IMPLEMENTATION_CLASS_UID)),
-            _element(0x0013, b"SH", _even(IMPLEMENTATION_VERSION_NAME)),
-            _element(0x0016, b"AE", _even(calling_ae_title)),
-        )
-    )
-
-
-_FILE_META_BEGIN = _LONG.pack(2, 0x0001, b"OB", 0, 2) + b"\0\1"
-
-
-def file_meta_of(
-    sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, calling_ae_title: str
-) -> bytes:
-    """Return preamble, prefix and File Meta Information (PS3.10 7.1) of an instance."""
-    body = b"".join(
-        (
-            _FILE_META_BEGIN,
-            _element(0x0002, b"UI", ui(sop_class_uid)),
-            _element(0x0003, b"UI", ui(sop_instance_uid)),
-            _file_meta_end(transfer_syntax_uid, calling_ae_title),
-        )
-    )
-    group_length = _SHORT.pack(2, 0x0000, b"UL", 4) + len(body).to_bytes(4, "little")
-    return _PREAMBLE + group_length + body
-
-
-def _element(element: int, vr: bytes, value: bytes) -> bytes:
-    return _SHORT.pack(2, element, vr, len(value)) + value
-
-
-def _even(text: str) -> bytes:
-    encoded = text.encode("ascii", "replace")
-    return encoded + b" " * (len(encoded) % 2)

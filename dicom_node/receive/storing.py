@@ -10,7 +10,7 @@ import structlog
 
 from dicom_node.errors import InstanceRefused, StoreFull
 from dicom_node.ledger.arrivals import NotedEvent
-from dicom_node.receive.arriving import Arriving, file_meta_of
+from dicom_node.receive.arriving import Arriving
 from dicom_node.receive.command import Command, Element, lo, response, store_response
 from dicom_node.receive.contexts import AcceptedContext
 from dicom_node.receive.doorway import Doorway
@@ -18,6 +18,7 @@ from dicom_node.receive.identity import IdentityReader
 from dicom_node.receive.owner import Owner
 from dicom_node.receive.policy import Identity, Status, check_command, check_identity
 from dicom_node.receive.rows import InstanceTexts, event_texts
+from dicom_node.store.file_meta import file_meta_of
 from dicom_node.store.large import LargeFile, part10_path
 from dicom_node.store.local import study_folder
 from dicom_node.store.receive_log import Entry

@@ -46,11 +46,14 @@ def decide(rules: RuleSet, facts: StudyFacts) -> Decision:
     """Return what the rules make of a complete study.
 
     No rule is asked of results for a copy: they go where the copy's profile says, as results for
-    the real study.
+    the real study. Of a study that was fetched as a prior, only those that ask for it.
     """
     if facts.copied_by:
         return _results_for_a_copy(rules, facts)
-    return _Deciding(rules, facts.in_order()).decision()
+    if facts.prior_of:
+        rules = rules.for_priors
+    decision = _Deciding(rules, facts.in_order()).decision()
+    return replace(decision, prior_of=facts.prior_of)
 
 
 def _results_for_a_copy(rules: RuleSet, facts: StudyFacts) -> Decision:
@@ -74,20 +77,21 @@ def decide_at_once(rules: RuleSet, instances: Sequence[tuple[str, InstanceFacts]
     instances : sequence of (Series Instance UID, InstanceFacts)
     """
     forwards, problems = Forwards(rules), []
-    by_series: dict[str, list[InstanceFacts]] = {}
+    by_series: dict[tuple[str, bool], list[InstanceFacts]] = {}
     for series_instance_uid, instance in instances:
-        by_series.setdefault(series_instance_uid, []).append(instance)
-    for uid, of_series in by_series.items():
+        by_series.setdefault((series_instance_uid, instance.is_prior), []).append(instance)
+    for (uid, is_prior), of_series in by_series.items():
+        tried = rules.for_priors if is_prior else rules
         here = Instances(of_series)
         dropped = {
             instance.sop_instance_uid
-            for rule in _rules_on(rules, Level.INSTANCE, drop=True)
+            for rule in _rules_on(tried, Level.INSTANCE, drop=True)
             for outcome, of_these in here.judged(rule)
             if outcome.answer is not Answer.NO
             for instance in of_these
         }
         here = Instances([one for one in of_series if one.sop_instance_uid not in dropped])
-        for rule in rules.at(Level.INSTANCE):
+        for rule in tried.at(Level.INSTANCE):
             if rule.forward is None or not rule.forward.at_once:
                 continue
             for outcome, of_these in here.judged(rule):
@@ -252,6 +256,7 @@ class _Deciding:
                     priority_of(rule, attributes),
                     rule.name,
                     outcome.reason,
+                    rule.priors,
                 )
                 by_engine[wanted.engine] = _joined(by_engine.get(wanted.engine), made)
             self._forwards.add(rule, attributes, keys)
@@ -341,6 +346,7 @@ def _joined(first: Order | None, other: Order) -> Order:
         parameters=first.parameters or other.parameters,
         destinations=tuple(dict.fromkeys(first.destinations + other.destinations)),
         priority=min(first.priority, other.priority),
+        priors=first.priors or other.priors,
     )
 
 

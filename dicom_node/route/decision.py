@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dicom_node.conditions import Answer, Outcome
-from dicom_node.model import InstanceKey, Priority
+from dicom_node.model import InstanceKey, Priority, PriorsWanted
 from dicom_node.route.rules import Level, Rule
 
 _SENTENCES_MAX = 12
@@ -47,6 +47,8 @@ class Order:
     rule: str
     """The first rule that asks for it."""
     reason: str
+    priors: PriorsWanted | None = None
+    """The prior studies for which it waits: those of the first rule that wants any."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ class Decision:
     problems: tuple[Remark, ...] = ()
     unreadable: tuple[str, ...] = field(default=())
     """The SOP Instance UIDs of those whose header cannot be parsed."""
+    prior_of: tuple[str, ...] = ()
+    """The studies for which this one was fetched as a prior; only rules that ask for it apply."""
 
     copied_by: str = ""
     """The profile of the copy for which these are results."""
@@ -125,6 +129,8 @@ class Decision:
         parts += [f"dropped by {d.rule}: {len(d.instances)} instances" for d in self.drops]
         if self.copied_by and not parts:
             parts = [f"results for a copy; profile {self.copied_by} has no results_to"]
+        if not parts and self.prior_of:
+            parts = [f"fetched as a prior study of {', '.join(self.prior_of)}"]
         if not parts:
             near = _few([f"{one.rule.name}: {one.reason}" for one in self.outcomes])
             parts = ["no rule matched (" + " | ".join(near) + ")"]
@@ -152,6 +158,7 @@ def record_of(decision: Decision) -> dict[str, Any]:
                 "destinations": list(order.destinations),
                 "priority": order.priority.name.lower(),
                 "rule": order.rule,
+                **({"priors": _as_json(order.priors)} if order.priors else {}),
             }
             for order in decision.orders
         ],
@@ -180,4 +187,11 @@ def record_of(decision: Decision) -> dict[str, Any]:
             for wait in decision.waits
         ],
         "matched": sorted({one.rule.name for one in decision.outcomes if one.answer is Answer.YES}),
+    }
+
+
+def _as_json(wanted: PriorsWanted) -> dict[str, Any]:
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in asdict(wanted).items()
     }

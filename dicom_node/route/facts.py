@@ -34,6 +34,8 @@ class InstanceFacts:
     received_at: float = 0.0
     """Seconds since the epoch; 0 for a file that was never received."""
     unreadable: bool = False
+    is_prior: bool = False
+    """It was fetched as a part of a prior study."""
 
     @cached_property
     def attributes(self) -> Attributes:
@@ -42,6 +44,7 @@ class InstanceFacts:
             **_sent((self,)),
             **geometry_of((self.header,)),
             "instance_count": ("1",),
+            "prior": _yes_or_no(self.is_prior),
         }
 
 
@@ -103,6 +106,8 @@ class StudyFacts:
     """A person let it pass every rule that holds it."""
     copied_by: str = ""
     """The profile by which its UID was made: what came are results for a copy of another study."""
+    prior_of: tuple[str, ...] = ()
+    """The studies for which all of it was fetched as a prior; empty for one that came by itself."""
 
     @cached_property
     def attributes(self) -> Attributes:
@@ -125,6 +130,7 @@ class StudyFacts:
         return {
             "series_count": (str(len(self.series)),),
             "completeness": (self.completeness,),
+            "prior": _yes_or_no(bool(self.prior_of)),
         }
 
     def in_order(self) -> StudyFacts:
@@ -165,6 +171,10 @@ def geometry_of(headers: Sequence[Attributes]) -> Attributes:
         if h.get("ImageOrientationPatient") and h.get("ImagePositionPatient")
     ]
     return {"orientation": tuple(words), "slice_count": (str(slice_count(placed)),)}
+
+
+def _yes_or_no(holds: bool) -> tuple[str, ...]:
+    return ("yes" if holds else "no",)
 
 
 def _sent(instances: Sequence[InstanceFacts]) -> Attributes:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 
 from dicom_node.history.keeper import HeaderKeeper
+from dicom_node.ledger.fetches import was_asked_for
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import JobState
 from dicom_node.model import Attributes, Instance, Study
@@ -46,6 +47,7 @@ class Gatherer:
         for instance, facts in self.instances(uid, instances, keywords):
             by_series[instance.series_instance_uid].append(facts)
         findings, by_job = self._findings(study)
+        is_prior = all(one.is_prior for of_one in by_series.values() for one in of_one)
         return StudyFacts(
             study_instance_uid=uid,
             series=tuple(
@@ -56,6 +58,7 @@ class Gatherer:
             completeness=self._ledger.studies.completeness(uid),
             copied_by=self._copied_by(uid),
             released=study.released_revision == study.revision,
+            prior_of=self._prior_of(uid) if by_series and is_prior else (),
         )
 
     def _copied_by(self, uid: str) -> str:
@@ -79,6 +82,7 @@ class Gatherer:
         headers = self._keeper.of_study(study_instance_uid, instances)
         attributes = self._keeper.with_keywords(headers, instances, _ALWAYS.union(keywords))
         called = self._ledger.associations.called(study_instance_uid)
+        askings = self._ledger.fetches.askings(study_instance_uid)
         gathered = []
         for instance in instances:
             key = (instance.series_instance_uid, instance.sop_instance_uid)
@@ -91,9 +95,14 @@ class Gatherer:
                 peer=self._peers.get(instance.calling_ae_title, ""),
                 received_at=instance.received_at,
                 unreadable=bool(headers[key].unreadable),
+                is_prior=was_asked_for(instance, askings),
             )
             gathered.append((instance, facts))
         return gathered
+
+    def _prior_of(self, study_instance_uid: str) -> tuple[str, ...]:
+        askings = self._ledger.fetches.askings(study_instance_uid)
+        return tuple(dict.fromkeys(current for current, _ in askings))
 
     def _findings(
         self, study: Study

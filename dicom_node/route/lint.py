@@ -27,7 +27,9 @@ _NUMBERS = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _PATTERN = re.compile(r"/.+/")
 _OTHER = "~ none of these ~"
 _BESIDE = 1e-6
-_SINGLE = frozenset({"instance_count", "slice_count", "series_count", "completeness", "peer"})
+_SINGLE = frozenset(
+    {"instance_count", "slice_count", "series_count", "completeness", "peer", "prior"}
+)
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,8 @@ def _does(rule: Rule) -> set[tuple[str, ...]]:
             done.add((action, getattr(rule, action)))
     if rule.stop:
         done.add(("stop",))
+    if rule.priors:
+        done.add(("priors", str(rule.priors)))
     return done
 
 

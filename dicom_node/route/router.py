@@ -14,6 +14,7 @@ import structlog
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
 from dicom_node.errors import StorageError, StudyUnusable
 from dicom_node.history.keeper import Stopped
+from dicom_node.ledger.fetches import PlannedFetch
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.routing import Plan, PlannedDrop, PlannedForward
 from dicom_node.lifecycle import JobState, StudyEvent, StudyState
@@ -161,14 +162,20 @@ class Router:
             parked = StudyEvent.ROUTING_FAILED
         elif decision.holds:
             parked = StudyEvent.HELD
+        jobs = tuple(
+            self._job(study, order, left[order.series_instance_uid], now)
+            for order in decision.orders
+        )
         return Plan(
             reason=decision.reason,
             rule_set=self._rule_set,
             completeness=facts.completeness,
             decided=record_of(decision),
-            jobs=tuple(
-                self._job(study, order, left[order.series_instance_uid], now)
-                for order in decision.orders
+            jobs=jobs,
+            fetches=tuple(
+                PlannedFetch(job.job_id, order.priors)
+                for job, order in zip(jobs, decision.orders, strict=True)
+                if order.priors is not None
             ),
             forwards=_planned(decision.forwards),
             drops=tuple(PlannedDrop(d.rule, d.reason, d.instances) for d in decision.drops),

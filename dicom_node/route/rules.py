@@ -13,7 +13,10 @@ from functools import cached_property
 from dicom_node.coerce.profile import Profile
 from dicom_node.conditions import All
 from dicom_node.conditions.keywords import FindingKeyword
-from dicom_node.model import Priority
+from dicom_node.model import Priority, PriorsWanted
+
+PRIOR = "prior"
+"""The keyword by which a rule says that it is meant for prior studies, or for all but these."""
 
 
 class Level(StrEnum):
@@ -53,6 +56,8 @@ class Rule:
     engines: tuple[EngineOrder, ...] = ()
     destinations: tuple[str, ...] = ()
     """Of the engines' results."""
+    priors: PriorsWanted | None = None
+    """Prior studies for which the engines wait."""
     forward: ForwardOrder | None = None
     drop: str = ""
     """The reason why it goes nowhere; empty does not drop."""
@@ -99,6 +104,12 @@ class RuleSet:
     """How originals are changed before they are forwarded."""
     text: str = field(default="", compare=False)
     """As it was written, for the record."""
+
+    @property
+    def for_priors(self) -> RuleSet:
+        """The rules that apply to prior studies: those that ask whether it is one."""
+        asking = tuple(rule for rule in self.rules if PRIOR in rule.when.keywords())
+        return RuleSet(asking, text=self.text)
 
     @property
     def forwards_at_once(self) -> bool:

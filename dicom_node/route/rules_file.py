@@ -12,7 +12,8 @@ from dicom_node.coerce.profile import Profile
 from dicom_node.coerce.profiles import validate_profiles
 from dicom_node.conditions import All, parse_rule_conditions
 from dicom_node.config.yaml_lines import KeyPath, YamlFile, load_yaml, raise_mistakes
-from dicom_node.model import Priority
+from dicom_node.model import Priority, PriorsWanted
+from dicom_node.route.priors_order import read_priors
 from dicom_node.route.rules import EngineOrder, ForwardOrder, Level, Rule, RuleSet
 
 _KEYS = (
@@ -21,6 +22,7 @@ _KEYS = (
     "when",
     "engines",
     "destinations",
+    "priors",
     "forward",
     "drop",
     "hold",
@@ -58,6 +60,8 @@ class Names:
 
     engines: Mapping[str, EngineWords]
     destinations: Collection[str]
+    not_admitted: Collection[str] = ()
+    """Destinations that a C-MOVE to us would be of no use to: they may not send."""
 
 
 def load_rules(file: Path, names: Names, text: str | None = None) -> RuleSet:
@@ -165,6 +169,7 @@ class _RuleReader:
             level=self._level(),
             engines=self._engines(),
             destinations=self._destinations(),
+            priors=self._priors(),
             forward=self._forward(),
             drop=self._reason("drop"),
             hold=self._reason("hold"),
@@ -249,6 +254,18 @@ class _RuleReader:
             one
             for where, one in self._listed(path, written, "destination")
             if self._known(where, one, "destination", known)
+        )
+
+    def _priors(self) -> PriorsWanted | None:
+        if "priors" not in self._written:
+            return None
+        if "engines" not in self._written:
+            self._mistake(("priors",), "nobody waits for them; priors needs `engines`")
+        return read_priors(
+            self._written["priors"],
+            lambda path, message: self._mistake(("priors", *path), message),
+            self._names.destinations,
+            self._names.not_admitted,
         )
 
     def _forward(self) -> ForwardOrder | None:

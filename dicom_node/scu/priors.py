@@ -28,7 +28,7 @@ def find_priors(
     Parameters
     ----------
     study_date : str
-        A date or range, as `route.priors.study_date_range` makes it; empty for any.
+        A date or range, as `prior_choice.study_date_range` makes it; empty for any.
 
     Returns
     -------

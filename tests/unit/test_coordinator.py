@@ -13,9 +13,11 @@ from dicom_node.coordinator import GONE_LANE, Coordinator
 from dicom_node.errors import StorageError
 from dicom_node.executor.local import Lane, LocalExecutor
 from dicom_node.executor.port import Executor, Task
+from dicom_node.ledger.fetches import PlannedFetch
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.lifecycle import DeliveryState, JobState
-from dicom_node.model import Priority
+from dicom_node.ledger.routing import Plan
+from dicom_node.lifecycle import DeliveryState, FetchState, JobState
+from dicom_node.model import Priority, PriorsWanted
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import HandClock, a_job, a_result, delivery_of, finished, job_of
 
@@ -224,6 +226,57 @@ def test_it_sweeps_every_two_seconds_and_submits_at_every_turn(
     clock.now = 1002.0
     coordinator.turn()
     assert job_of(ledger).state is JobState.QUEUED
+
+
+def test_priors_are_fetched_in_a_lane_of_their_archive_and_the_job_waits(
+    build: Build, ledger: Ledger, executor: RecordingExecutor, clock: HandClock
+) -> None:
+    study = rows.complete(ledger, rows.an_instance())
+    jobs = (a_job("job-1", priority=Priority.STAT), a_job("job-2"))
+    fetches = (
+        PlannedFetch("job-1", PriorsWanted("archive", wait_s=10.0)),
+        PlannedFetch("job-2", PriorsWanted("gone", wait_s=10.0)),
+    )
+    rule_set = ledger.routing.keep_rule_set("rules", 1000.0)
+    plan = Plan("rules", rule_set, "", {}, jobs=jobs, fetches=fetches)
+    assert ledger.routing.record(study, plan, 1000.0)
+    coordinator = build()
+    coordinator.submit()
+    assert executor.submitted == [
+        Task("prior/archive", "archive", Priority.STAT),
+        Task("prior", "gone", Priority.ROUTINE),
+    ]
+    clock.now = 1010.0
+    coordinator.submit()
+    assert executor.submitted[2:] == [
+        Task("infer", "job-1", Priority.STAT),
+        Task("infer", "job-2", Priority.ROUTINE),
+    ]
+    assert len(ledger.events.named("WITHOUT_PRIORS")) == 2
+
+
+def test_a_fetch_under_way_that_nobody_holds_is_put_back(
+    build: Build, ledger: Ledger, executor: RecordingExecutor
+) -> None:
+    study = rows.complete(ledger, rows.an_instance())
+    jobs = (a_job("held"), a_job("lost"))
+    fetches = (
+        PlannedFetch("held", PriorsWanted("archive")),
+        PlannedFetch("lost", PriorsWanted("research")),
+    )
+    rule_set = ledger.routing.keep_rule_set("rules", 1000.0)
+    plan = Plan("rules", rule_set, "", {}, jobs=jobs, fetches=fetches)
+    assert ledger.routing.record(study, plan, 1000.0)
+    for source in ("archive", "research"):
+        ready = ledger.fetches.ready(source, 1000.0)
+        assert ready is not None
+        assert ledger.fetches.start(ready, 1000.0)
+    executor.in_hand = {("prior/archive", "archive")}
+    build().sweep()
+    [held] = ledger.fetches.in_states(FetchState.FETCHING)
+    [lost] = ledger.fetches.in_states(FetchState.PENDING)
+    assert (held.job_id, lost.job_id) == ("held", "lost")
+    assert lost.reason == "the node stopped while they were fetched"
 
 
 # ---------------------------------------------------------------- one stage fails

@@ -26,7 +26,7 @@ LAYERS = (
     ("config", "data_sets", "slices"),
     ("ledger", "store", "scu", "coerce"),
     ("executor", "history"),
-    ("receive", "assemble", "route", "infer", "encode", "deliver"),
+    ("receive", "assemble", "route", "infer", "encode", "deliver", "prior"),
     ("inference",),
     ("worker",),
     ("receiver", "coordinator", "engine_worker"),

@@ -15,12 +15,15 @@ from dicom_node.lifecycle import (
     CommitmentState,
     DeliveryEvent,
     DeliveryState,
+    FetchEvent,
+    FetchState,
     JobEvent,
     JobState,
     StudyEvent,
     StudyState,
     next_commitment_state,
     next_delivery_state,
+    next_fetch_state,
     next_job_state,
     next_study_state,
 )
@@ -75,6 +78,18 @@ COMMITMENTS = """
     REPORTED    RETRIED          PENDING
     DEAD        RETRIED          PENDING
 """
+FETCHES = """
+    PENDING     STARTED          FETCHING
+    PENDING     GIVEN_UP         DEAD
+    PENDING     SUPERSEDED       SUPERSEDED
+    FETCHING    CAME             FETCHED
+    FETCHING    POSTPONED        PENDING
+    FETCHING    INTERRUPTED      PENDING
+    FETCHING    GIVEN_UP         DEAD
+    FETCHING    SUPERSEDED       SUPERSEDED
+    SUPERSEDED  RETRIED          PENDING
+    DEAD        RETRIED          PENDING
+"""
 
 Next = Callable[[Any, Any], StrEnum]
 KINDS: Mapping[str, tuple[str, Mapping[Any, StrEnum], type[StrEnum], type[StrEnum], Next]] = {
@@ -94,6 +109,7 @@ KINDS: Mapping[str, tuple[str, Mapping[Any, StrEnum], type[StrEnum], type[StrEnu
         CommitmentEvent,
         next_commitment_state,
     ),
+    "fetch": (FETCHES, lifecycle.FETCH_MOVES, FetchState, FetchEvent, next_fetch_state),
 }
 
 
@@ -135,6 +151,7 @@ def test_every_state_can_be_reached_and_every_event_moves_something(kind: str) -
 
 def test_what_a_person_parked_a_person_can_retry() -> None:
     ends = {JobState.DONE, DeliveryState.SENT, StudyState.ROUTED, CommitmentState.REPORTED}
+    ends.add(FetchState.FETCHED)
     for _, moves, states, _, _ in KINDS.values():
         for state in set(states) - ends:
             assert any(left == state for left, _ in moves), f"nothing leaves {state}"

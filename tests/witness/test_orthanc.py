@@ -14,7 +14,9 @@ from typing import Any
 import pydicom
 import pytest
 
+from dicom_node.harness.scanner import send
 from dicom_node.lifecycle import JobState
+from tests.factories import make_ct_series, make_xray, write, write_series
 from tests.fault.test_kill import sent_bytes
 from tests.node_process import NodeProcess, wait_until
 
@@ -180,4 +182,43 @@ def test_orthanc_asks_what_is_here_and_gets_its_storage_committed(
     report = committed([held[0], (held[1][0], "1.2.3.404")])
     assert report["Status"] == "Failure"
     assert [one["SOPInstanceUID"] for one in report["Failures"]] == ["1.2.3.404"]
+    assert node.stop() == 0
+
+
+@pytest.mark.parametrize("retrieve", ["move", "get"])
+def test_orthanc_has_the_prior_study_that_a_rule_wants(
+    retrieve: str, orthanc: Orthanc, ports: list[int], tmp_path: Path
+) -> None:
+    patient: dict[str, Any] = {"PatientID": "P-1", "PatientBirthDate": "19450607"}
+    prior = make_ct_series(5, **patient, StudyInstanceUID="1.2.3.1", StudyDate="20230601")
+    for file in write_series(prior, tmp_path / "prior"):
+        orthanc.call("/instances", file.read_bytes())
+    rule = {
+        "name": "quality",
+        "when": {"Modality": "CR"},
+        "engines": ["cxr_quality"],
+        "destinations": ["archive"],
+        "priors": {"from": "archive", "modalities": ["CT"], "body_parts": ["CHEST"]},
+    }
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(json.dumps({"rules": [rule]}))
+    pacs = {"ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port}
+    peers = {
+        "archive": {**pacs, "may_send": True, "retrieve": retrieve},
+        "scanner": {"ae_title": "SCANNER", "may_send": True},
+    }
+    node = NodeProcess(tmp_path / "node", ports[0], node={"rules_file": str(rules)}, peers=peers)
+    node.start()
+    current = make_xray(**patient, StudyInstanceUID="1.2.3.2", StudyDate="20240601")
+    send([write(current, tmp_path / "current.dcm")], "127.0.0.1", ports[0], called="DICOM_NODE")
+    node.wait_done(studies=2)
+    ledger = node.ledger()
+    [job] = ledger.jobs.of_study("1.2.3.2")
+    assert job.state is JobState.DONE
+    assert ledger.fetches.of_job(job.job_id) == ("1.2.3.1",)
+    assert ledger.studies.instance_count("1.2.3.1") == 5
+    study = ledger.studies.get("1.2.3.1")
+    assert study is not None
+    assert study.reason == "fetched as a prior study of 1.2.3.2"
+    ledger.close()
     assert node.stop() == 0

@@ -161,3 +161,24 @@ def test_a_peer_that_does_not_answer_fails_the_check_and_says_what_to_look_at(
         result.output
     )
     assert "-> " in result.output
+
+
+def test_an_archive_that_may_not_send_could_not_answer_a_c_move(site: Site) -> None:
+    rules = site.folder / "rules.yaml"
+    rules.write_text(
+        "rules:\n"
+        "  - name: lungs\n"
+        "    when: {}\n"
+        "    engines: [ct_lungs]\n"
+        "    destinations: [archive]\n"
+        "    priors: {from: archive}\n",
+        "utf-8",
+    )
+    text = site.config.read_text("utf-8")
+    site.config.write_text(text.replace(str(ROOT / "config" / "rules.yaml"), str(rules)), "utf-8")
+    result = site.call("check", "--no-echo")
+    assert result.exit_code == 1
+    assert f"{rules}:6: rules.0.priors.from: archive is asked by C-MOVE" in result.output
+    with site.config.open("a", encoding="utf-8") as file:
+        file.write("    retrieve: get\n")
+    assert site.call("check", "--no-echo").exit_code == 0

@@ -1,162 +1,190 @@
-"""Which studies are priors, and why the others are not."""
+"""Prior studies in rules: read with every mistake, ordered once, and skipped by other rules."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from dicom_node.route.priors import PriorsWanted, choose_priors, study_date_range
-from dicom_node.scu.found import FoundStudy
+from dicom_node.config.settings import Config, Peer, ReceiveSettings
+from dicom_node.config.yaml_lines import load_yaml
+from dicom_node.model import PriorsWanted
+from dicom_node.route.decide import decide, decide_at_once
+from dicom_node.route.decision import record_of
+from dicom_node.route.facts import InstanceFacts
+from dicom_node.route.lint import lint
+from dicom_node.route.rules import ForwardOrder, Level, Rule, RuleSet
+from dicom_node.route.rules_file import EngineWords, Names, validate_rules
+from tests.unit.route.made import engine_rule, series, study, when
 
-TODAY = date(2024, 6, 1)
-CURRENT = FoundStudy(
-    "1.2.0",
-    study_date="20240501",
-    study_time="1200",
-    modalities=("CT",),
-    patient_id="SECRET-1",
-    issuer_of_patient_id="SECRET-ISSUER",
-    patient_birth_date="19700101",
-)
-PRIOR = replace(
-    CURRENT, study_instance_uid="1.2.1", study_date="20230501", study_description="CT Chest"
-)
-ANY = PriorsWanted("archive", count_max=10)
+NAMES = Names({"ct_lungs": EngineWords()}, ("archive", "mute"), not_admitted=("mute",))
+WANTED = PriorsWanted("archive")
 
 
-def chosen(found: list[FoundStudy], wanted: PriorsWanted = ANY, **current: Any) -> list[str]:
-    choices = choose_priors(found, replace(CURRENT, **current), wanted, TODAY)
-    assert all(choice.reason for choice in choices)
-    return [choice.study.study_instance_uid for choice in choices if choice.is_chosen]
+def read(folder: Path, priors: Any) -> tuple[RuleSet, list[tuple[str, str]]]:
+    """Return the rules, and key and message of each mistake."""
+    given = {"name": "one", "when": {}, "engines": ["ct_lungs"], "destinations": ["archive"]}
+    file = folder / "rules.yaml"
+    file.write_text(yaml.safe_dump({"rules": [{**given, "priors": priors}]}))
+    loaded = load_yaml(file)
+    rules = validate_rules(loaded, NAMES)
+    return rules, [(m.key.removeprefix("rules.0."), m.message) for m in loaded.mistakes]
 
 
-def reason(study: FoundStudy, wanted: PriorsWanted = ANY, **current: Any) -> str:
-    [choice] = choose_priors([study], replace(CURRENT, **current), wanted, TODAY)
-    return "" if choice.is_chosen else choice.reason
+# ---------------------------------------------------------------- reading them
 
 
-def dated(number: int, study_date: str, study_time: str = "") -> FoundStudy:
-    return replace(
-        PRIOR, study_instance_uid=f"1.2.{number}", study_date=study_date, study_time=study_time
+def test_what_is_wanted_is_read_as_it_is_written(tmp_path: Path) -> None:
+    written = {
+        "from": "archive",
+        "count": 2,
+        "modalities": ["CT", "PT"],
+        "study_description": "*chest*",
+        "body_parts": "CHEST",
+        "within_days": 730,
+        "wait_s": 60,
+    }
+    rules, mistakes = read(tmp_path, written)
+    assert mistakes == []
+    assert rules.rules[0].priors == PriorsWanted(
+        "archive", 2, ("CT", "PT"), "*chest*", ("CHEST",), within_days=730, wait_s=60.0
     )
 
 
-def test_the_newest_come_first_and_no_more_than_are_wanted() -> None:
-    found = [dated(1, "20210101"), dated(2, "20230101"), dated(3, "20220101")]
-    assert chosen(found) == ["1.2.2", "1.2.3", "1.2.1"]
-    choices = choose_priors(found, CURRENT, PriorsWanted("archive", 2), TODAY)
-    assert [(c.study.study_instance_uid, c.is_chosen, c.reason) for c in choices] == [
-        ("1.2.2", True, "prior 1 of at most 2, of 20230101"),
-        ("1.2.3", True, "prior 2 of at most 2, of 20220101"),
-        ("1.2.1", False, "2 newer ones are enough"),
-    ]
-
-
-def test_of_one_day_the_later_is_the_newer() -> None:
-    found = [dated(1, "20230101", "0900"), dated(2, "20230101", "101500.25"), dated(3, "20230101")]
-    assert chosen(found) == ["1.2.2", "1.2.1", "1.2.3"]
-
-
-def test_the_order_of_the_answers_changes_nothing() -> None:
-    found = [dated(number, "20230101") for number in range(1, 6)]
-    assert chosen(found) == chosen(found[::-1]) == [f"1.2.{number}" for number in range(1, 6)]
-
-
-def test_a_study_that_is_answered_twice_is_one() -> None:
-    assert chosen([PRIOR, PRIOR]) == ["1.2.1"]
-    assert len(choose_priors([PRIOR, PRIOR], CURRENT, ANY, TODAY)) == 1
+def test_all_but_the_archive_may_be_left_out(tmp_path: Path) -> None:
+    rules, mistakes = read(tmp_path, {"from": "archive"})
+    assert mistakes == []
+    assert rules.rules[0].priors == WANTED
 
 
 @pytest.mark.parametrize(
-    ("changes", "why"),
+    ("written", "key", "message"),
     [
-        ({"study_instance_uid": "1.2.0"}, "it is the current study"),
-        ({"study_instance_uid": ""}, "it has no Study Instance UID"),
-        ({"patient_id": "SECRET-2"}, "its Patient ID is another"),
-        ({"patient_id": ""}, "its Patient ID is another"),
-        ({"issuer_of_patient_id": "OTHER"}, "the issuer of its Patient ID is another"),
-        ({"issuer_of_patient_id": ""}, ""),
-        (
-            {"patient_birth_date": "19800101"},
-            "its patient has another birth date under the same Patient ID",
-        ),
-        ({"patient_birth_date": ""}, ""),
-        ({"study_date": ""}, "it has no Study Date"),
-        ({"study_date": "20231399"}, "it has no Study Date"),
-        ({"study_date": "20240502"}, "it is newer than the current study"),
-        ({"study_date": "20240501", "study_time": "1300"}, "it is newer than the current study"),
-        ({"study_date": "20240501", "study_time": "1100"}, ""),
-        ({"study_date": "20240501", "study_time": ""}, ""),
-        ({}, ""),
+        ("archive", "priors", "must be a mapping with `from`"),
+        ({}, "priors", "needs `from`, a peer that has an address; there are: archive, mute"),
+        ({"from": "scanner"}, "priors.from", "there are: archive, mute"),
+        ({"from": "mute"}, "priors.from", "`may_send: true`, or `retrieve: get`"),
+        ({"count": 0}, "priors.count", "must be a whole number from 1 to 10"),
+        ({"count": 1.5}, "priors.count", "must be a whole number from 1 to 10"),
+        ({"count": True}, "priors.count", "must be a whole number from 1 to 10"),
+        ({"wait_s": 0}, "priors.wait_s", "must be a number from 1 to 86400"),
+        ({"wait_s": "long"}, "priors.wait_s", "must be a number from 1 to 86400"),
+        ({"wait_s": 90_000}, "priors.wait_s", "must be a number from 1 to 86400"),
+        ({"within_days": -1}, "priors.within_days", "must be a whole number from 0 to 36500"),
+        ({"modalities": []}, "priors.modalities", "must be a text or a list of texts"),
+        ({"modalities": [1]}, "priors.modalities", "must be a text or a list of texts"),
+        ({"body_parts": ""}, "priors.body_parts", "must be a text or a list of texts"),
+        ({"study_description": 5}, "priors.study_description", "must be a text"),
+        ({"modality": "CT"}, "priors.modality", "no such key; priors has from, count"),
     ],
 )
-def test_whatever_is_known_of_patient_and_date_has_to_agree(
-    changes: dict[str, Any], why: str
+def test_every_mistake_has_its_key(written: Any, key: str, message: str, tmp_path: Path) -> None:
+    if isinstance(written, dict) and written and "from" not in written:
+        written = {"from": "archive", **written}
+    _, [(found, said)] = read(tmp_path, written)
+    assert found == key
+    assert message in said
+
+
+def test_priors_without_an_engine_are_a_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "rules.yaml"
+    written = {"name": "one", "when": {}, "notify": "it came", "priors": {"from": "archive"}}
+    file.write_text(yaml.safe_dump({"rules": [written]}))
+    loaded = load_yaml(file)
+    validate_rules(loaded, NAMES)
+    [mistake] = loaded.mistakes
+    assert "priors needs `engines`" in mistake.message
+
+
+@pytest.mark.parametrize(
+    ("archive", "admits_all", "is_admitted"),
+    [
+        ({"may_send": True}, False, True),
+        ({}, False, False),
+        ({"retrieve": "get"}, False, True),
+        ({}, True, True),
+        ({"ae_title": "SCANNER"}, False, True),  # by the entry of the scanner
+    ],
+)
+def test_who_is_asked_by_c_move_has_to_be_let_in(
+    archive: dict[str, Any], admits_all: bool, is_admitted: bool
 ) -> None:
-    assert reason(replace(PRIOR, **changes)) == why
-
-
-@pytest.mark.parametrize(
-    ("wanted", "why"),
-    [
-        ({"modalities": ("CT", "MR")}, ""),
-        ({"modalities": ("MR",)}, "none of its modalities is MR"),
-        ({"study_description": "*chest*"}, ""),
-        ({"study_description": "*head*"}, "its Study Description does not match"),
-        ({"body_parts": ("HEAD",)}, ""),  # this archive does not tell it
-        ({"within_days": 366}, ""),
-        ({"within_days": 365}, "it is more than 365 days older"),
-        ({"count_max": 0}, "0 newer ones are enough"),
-    ],
-)
-def test_a_rule_says_what_kind_is_wanted(wanted: dict[str, Any], why: str) -> None:
-    assert reason(PRIOR, PriorsWanted("archive", **{"count_max": 10, **wanted})) == why
-
-
-def test_a_body_part_that_is_told_has_to_be_wanted() -> None:
-    wanted = PriorsWanted("archive", body_parts=("CHEST", "LUNG"))
-    assert reason(replace(PRIOR, body_parts=("Lung",)), wanted) == ""
-    assert reason(replace(PRIOR, body_parts=("HEAD",)), wanted) == "it shows no CHEST or LUNG"
-
-
-def test_without_a_patient_id_nothing_is_a_prior() -> None:
-    assert reason(replace(PRIOR, patient_id=""), patient_id="") == (
-        "the current study has no Patient ID"
+    given: dict[str, Any] = {"ae_title": "ARCHIVE", "host": "127.0.0.1", "port": 104}
+    config = Config(
+        receive=ReceiveSettings(admit_unknown_calling_ae_titles=admits_all),
+        peers={
+            "scanner": Peer(ae_title="SCANNER", may_send=True),
+            "archive": Peer(**(given | archive)),
+        },
     )
+    assert ("archive" not in config.not_admitted) is is_admitted
 
 
-def test_a_later_study_counts_where_the_rule_says_so() -> None:
-    later = dated(1, "20240502")
-    assert chosen([later], PriorsWanted("archive", older_than_study=False)) == ["1.2.1"]
+# ---------------------------------------------------------------- who waits for what
 
 
-def test_a_current_study_without_date_is_taken_for_todays() -> None:
-    assert reason(dated(1, "20240531"), study_date="") == ""
-    assert reason(dated(1, "20240602"), study_date="") == "it is newer than the current study"
+def test_the_first_rule_that_wants_priors_decides_which() -> None:
+    plain = engine_rule("plain", {}, "ct_lungs")
+    first = replace(engine_rule("first", {}, "ct_lungs"), priors=WANTED)
+    other = replace(engine_rule("other", {}, "ct_lungs"), priors=PriorsWanted("pacs"))
+    [order] = decide(RuleSet((plain, first, other)), study(series())).orders
+    assert (order.rule, order.priors) == ("plain", WANTED)
 
 
-def test_no_reason_tells_whom_it_is_about() -> None:
-    others = [replace(PRIOR, patient_id="SECRET-2"), dated(3, ""), PRIOR]
-    told = " ".join(choice.reason for choice in choose_priors(others, CURRENT, ANY, TODAY))
-    assert "SECRET" not in told
-    assert "1970" not in told
+def test_priors_stand_in_the_record_of_a_decision_that_has_some() -> None:
+    rule = engine_rule("one", {}, "ct_lungs")
+    [without] = record_of(decide(RuleSet((rule,)), study(series())))["orders"]
+    assert "priors" not in without
+    wanting = replace(rule, priors=replace(WANTED, modalities=("CT",)))
+    [order] = record_of(decide(RuleSet((wanting,)), study(series())))["orders"]
+    assert (order["priors"]["source"], order["priors"]["modalities"]) == ("archive", ["CT"])
+
+
+def test_a_rule_that_adds_priors_adds_something() -> None:
+    plain = engine_rule("plain", {"Modality": "CT"}, "ct_lungs")
+    wanting = replace(plain, name="wanting", priors=WANTED)
+    [smell] = lint(RuleSet((plain, wanting)))
+    assert smell.message == "plain adds nothing: wanting does the same for all it matches"
+
+
+# ---------------------------------------------------------------- what came as a prior
+
+CT = engine_rule("ct", {"Modality": "CT"}, "ct_lungs")
+PRIORS_ONLY = engine_rule("priors-only", {"Modality": "CT", "prior": True}, "ct_lungs")
+NO_PRIORS = engine_rule("no-priors", {"Modality": "CT", "prior": "no"}, "ct_lungs")
+EITHER = engine_rule("either", {"prior": ["yes", "no"]}, "ct_lungs")
 
 
 @pytest.mark.parametrize(
-    ("wanted", "study_date", "asked"),
-    [
-        ({}, "20240501", "-20240501"),
-        ({"within_days": 30}, "20240501", "20240401-20240501"),
-        ({"within_days": 30, "older_than_study": False}, "20240501", "20240401-"),
-        ({"older_than_study": False}, "20240501", ""),
-        ({}, "", "-20240601"),
-    ],
+    ("rule", "of_prior", "of_other"),
+    [(CT, False, True), (PRIORS_ONLY, True, False), (NO_PRIORS, False, True), (EITHER, True, True)],
 )
-def test_the_archive_is_asked_for_the_days_that_matter(
-    wanted: dict[str, Any], study_date: str, asked: str
+def test_rules_apply_to_a_prior_study_only_if_they_ask(
+    rule: Rule, of_prior: bool, of_other: bool
 ) -> None:
-    current = replace(CURRENT, study_date=study_date)
-    assert study_date_range(current, PriorsWanted("archive", **wanted), TODAY) == asked
+    rules = RuleSet((rule,))
+    assert bool(decide(rules, study(series(), prior_of=("1.9",))).orders) is of_prior
+    assert bool(decide(rules, study(series())).orders) is of_other
+
+
+def test_a_prior_study_says_whose_it_is() -> None:
+    decision = decide(RuleSet((CT,)), study(series(), prior_of=("1.8", "1.9")))
+    assert decision.reason == "fetched as a prior study of 1.8, 1.9"
+    drop = Rule("no-ct", when({"Modality": "CT"}), drop="not wanted")
+    assert decide(RuleSet((drop,)), study(series(), prior_of=("1.9",))).drops == ()
+    hold = Rule("hold", when({"prior": "yes"}), level=Level.STUDY, hold="look at it")
+    assert decide(RuleSet((hold,)), study(series(), prior_of=("1.9",))).holds != ()
+
+
+def test_an_instance_of_a_prior_study_is_not_forwarded_at_once() -> None:
+    forward = ForwardOrder(("archive",), at_once=True)
+    rules = RuleSet((Rule("all", when({}), Level.INSTANCE, forward=forward),))
+    asking = RuleSet((Rule("priors", when({"prior": "yes"}), Level.INSTANCE, forward=forward),))
+    prior = ("1.2.1", InstanceFacts("1.2.1.1", "d", {}, "ARCHIVE", is_prior=True))
+    other = ("1.2.1", InstanceFacts("1.2.1.2", "d", {}, "SCANNER"))
+    for rule_set, forwarded in ((rules, "1.2.1.2"), (asking, "1.2.1.1")):
+        [made] = decide_at_once(rule_set, [prior, other]).forwards
+        assert [key.sop_instance_uid for key in made.instances] == [forwarded]

@@ -13,39 +13,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from fnmatch import fnmatchcase
 
+from dicom_node.model import PriorsWanted
 from dicom_node.scu.found import FoundStudy
-
-
-@dataclass(frozen=True)
-class PriorsWanted:
-    """What a rule wants of an archive.
-
-    Parameters
-    ----------
-    source : str
-        The peer that is asked.
-    count_max : int
-        So many are fetched, the newest first.
-    modalities : tuple of str
-        One of them has to be in the study; empty for any.
-    study_description : str
-        A pattern with `*` and `?`, without regard to case; empty for any.
-    body_parts : tuple of str
-        One of them has to be (0018,0015) Body Part Examined, where the archive tells it; where it
-        does not, the study is taken.
-    within_days : int, optional
-        How much older than the current study it may be; any age if left out.
-    older_than_study : bool
-        Whether a study from after the current one is left out.
-    """
-
-    source: str
-    count_max: int = 1
-    modalities: tuple[str, ...] = ()
-    study_description: str = ""
-    body_parts: tuple[str, ...] = ()
-    within_days: int | None = None
-    older_than_study: bool = True
 
 
 @dataclass(frozen=True)
