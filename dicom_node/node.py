@@ -118,7 +118,9 @@ class Node:
         self._router = Router(self._ledger, self._store, plan.rules, plan.labels, clock, checkpoint)
         self._coordinator = Coordinator(
             self._ledger,
-            Assembler(self._ledger, config.assemble, clock, checkpoint),
+            Assembler(
+                self._ledger, config.assemble, clock, checkpoint, config.assemble_by_ae_title
+            ),
             self._router,
             self._executor,
             config.destinations,

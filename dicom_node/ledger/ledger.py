@@ -11,7 +11,9 @@ from dicom_node.ledger.events import Events
 from dicom_node.ledger.evidence import Evidence
 from dicom_node.ledger.holdings import Holdings
 from dicom_node.ledger.jobs import Jobs
+from dicom_node.ledger.paces import Paces
 from dicom_node.ledger.studies import Studies
+from dicom_node.ledger.verdicts import Verdicts
 
 
 class Ledger:
@@ -34,6 +36,8 @@ class Ledger:
         self.holdings = Holdings(self._database)
         self.commitments = Commitments(self._database)
         self.evidence = Evidence(self._database)
+        self.verdicts = Verdicts(self._database)
+        self.paces = Paces(self._database)
 
     def migrate(self) -> None:
         """Bring the schema to the newest version; by the supervisor, before its children."""

@@ -91,14 +91,6 @@ instances = Table(
     Index(None, "sop_instance_uid"),
 )
 
-study_associations = Table(
-    "study_associations",
-    metadata,
-    Column("study_instance_uid", Text, ForeignKey("studies.study_instance_uid"), primary_key=True),
-    Column("association_id", Text, ForeignKey("associations.association_id"), primary_key=True),
-    Index(None, "association_id"),
-)
-
 jobs = Table(
     "jobs",
     metadata,
@@ -235,4 +227,36 @@ announced_instances = Table(
     Column("series_instance_uid", Text, nullable=False),
     Column("sop_class_uid", Text, nullable=False),
     Column("availability", Text, nullable=False),  # empty in a procedure step
+)
+
+carried = Table(  # what came through which association, repeats too
+    "carried",
+    metadata,
+    Column("study_instance_uid", Text, ForeignKey("studies.study_instance_uid"), primary_key=True),
+    Column("series_instance_uid", Text, primary_key=True),
+    Column("association_id", Text, ForeignKey("associations.association_id"), primary_key=True),
+    Column("instance_count", Integer, nullable=False),
+    Column("last_at", Float, nullable=False),
+    Index(None, "association_id"),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("study_instance_uid", Text, ForeignKey("studies.study_instance_uid"), primary_key=True),
+    Column("series_instance_uid", Text, primary_key=True),  # empty for the study
+    Column("revision", Integer, primary_key=True),
+    Column("verdict", Text, nullable=False),
+    Column("spoke_for", JSON, nullable=False),
+    Column("spoke_against", JSON, nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+paces = Table(
+    "paces",
+    metadata,
+    Column("calling_ae_title", Text, primary_key=True),
+    Column("modality", Text, primary_key=True),
+    Column("silences", JSON, nullable=False),  # of recent studies: UID, released_s, open_s
+    Column("updated_at", Float, nullable=False),
 )
