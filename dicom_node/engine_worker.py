@@ -18,6 +18,8 @@ from dicom_node.worker import work
 log = structlog.get_logger()
 
 _SEND_AGAIN_S = 0.2
+_LOOK_AFTER_S = 1.0
+"""Ending a job means loading its engine again, so what takes less than this is left to finish."""
 
 
 class EngineWorker:
@@ -62,12 +64,24 @@ class EngineWorker:
                 return
             self._ended.clear()
             self._ending = ""
-        timeout_s = self._config.infer.job_timeout_s
-        if not self._ended.wait(timeout_s):
-            self._child.kill(f"the job took longer than infer.job_timeout_s ({timeout_s:g} s)")
+        if why := self._why_to_end(task.key):
+            self._child.kill(why)
             self._ended.wait()
         if self._ending and not self._stopping.is_set():
             self.crashed(task.key, f"the worker process ended: {self._ending}")
+
+    def _why_to_end(self, job_id: str) -> str:
+        """Wait for the job; return why it has to be ended, empty once it has."""
+        timeout_s = self._config.infer.job_timeout_s
+        left_s = timeout_s
+        while not self._ended.wait(min(left_s, _LOOK_AFTER_S)):
+            left_s -= _LOOK_AFTER_S
+            if left_s <= 0:
+                return f"the job took longer than infer.job_timeout_s ({timeout_s:g} s)"
+            job = self._ledger.jobs.get(job_id)
+            if job is not None and job.state is JobState.SUPERSEDED:
+                return "its job was superseded"  # no crash: it is not RUNNING any more
+        return ""
 
     def _heard(self, message: Message) -> None:
         if message == ("done", self._in_hand):

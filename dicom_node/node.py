@@ -39,6 +39,7 @@ from dicom_node.infer.manifest import Manifest, list_engines
 from dicom_node.infer.parameters import facts_known, parameters_of
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import JobState
+from dicom_node.model import Attributes
 from dicom_node.prior.fetcher import PriorFetcher
 from dicom_node.receive import certificates
 from dicom_node.receivers import Receivers
@@ -189,7 +190,14 @@ class Node:
         )
         gatherer = Gatherer(self._ledger, self._keeper, plan.peer_names)
         self._router = Router(self._ledger, gatherer, plan.rules, plan.labels, clock, checkpoint)
-        self._assembler = Assembler(self._ledger, config.assemble, clock, checkpoint)
+        self._assembler = Assembler(
+            self._ledger,
+            config.assemble,
+            clock,
+            checkpoint,
+            config.assemble_by_ae_title,
+            self._headers_of,
+        )
         self._coordinator = Coordinator(
             self._ledger,
             self._assembler,
@@ -270,7 +278,7 @@ class Node:
 
     def _take_up(self, plan: Plan) -> None:
         self._config = plan.config
-        self._assembler.replace_policy(plan.config.assemble)
+        self._assembler.replace_policy(plan.config.assemble, plan.config.assemble_by_ae_title)
         self._keeper.policy = plan.keep_policy(self._secret)
         self._router.replace_rules(plan.rules)
         self._copies.profiles = plan.rules.profiles
@@ -278,6 +286,14 @@ class Node:
         subject = ("node", plan.config.node.ae_title)
         self._ledger.events.record(self._clock(), subject, RELOADED, reason)
         log.info("reloaded", rules=len(plan.rules.rules))
+
+    def _headers_of(self, study_instance_uid: str) -> Mapping[str, Mapping[str, Attributes]]:
+        """Return the headers of a study's instances, for the decision whether it is whole."""
+        by_series: dict[str, dict[str, Attributes]] = {}
+        for (series_uid, uid), header in self._keeper.of_study(study_instance_uid).items():
+            if not header.unreadable:
+                by_series.setdefault(series_uid, {})[uid] = header.attributes
+        return by_series
 
     def _forget_headers(self) -> None:
         keep_s = max(1.0, self._config.history.keep_days) * _SECONDS_A_DAY

@@ -130,6 +130,18 @@ class TlsSettings(Section):
 class AssembleSettings(Section):
     quiet_after_release_s: NotNegative = 5
     quiet_otherwise_s: NotNegative = 60
+    longest_wait_s: NotNegative = 600
+    learn_pace: bool = True
+    whole_studies: bool = True
+    at_probable: Literal["route", "hold"] = "route"
+    at_suspect: Literal["route", "hold"] = "route"
+
+    def changed_by(self, other: AssembleSettings | None) -> AssembleSettings:
+        """Return these settings with those that were written down in `other`."""
+        if other is None:
+            return self
+        written = {key: getattr(other, key) for key in other.model_fields_set}
+        return self.model_copy(update=written)
 
 
 class HistorySettings(Section):
@@ -162,6 +174,7 @@ class Peer(Section):
     retrieve: Literal["move", "get"] = "move"
     certificate_sha256: Fingerprint | None = None
     certificate_name: CertificateName | None = None
+    assemble: AssembleSettings | None = None
 
     @property
     def can_receive(self) -> bool:
@@ -194,6 +207,15 @@ class Config(Section):
     def secret_file(self) -> Path:
         """The key of all hashes and replaced UIDs."""
         return self.node.data_dir / "secret.key"
+
+    @property
+    def assemble_by_ae_title(self) -> dict[str, AssembleSettings]:
+        """How the studies of those who have settings of their own are judged."""
+        return {
+            peer.ae_title: self.assemble.changed_by(peer.assemble)
+            for peer in self.peers.values()
+            if peer.assemble is not None
+        }
 
     @property
     def destinations(self) -> dict[str, Peer]:

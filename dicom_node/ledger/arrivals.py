@@ -17,6 +17,7 @@ from dicom_node.ledger import schema
 from dicom_node.ledger.associations import AssociationEnd
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.events import write_event
+from dicom_node.ledger.superseding import supersede_open_jobs
 from dicom_node.lifecycle import StudyEvent, StudyState, next_study_state
 from dicom_node.model import Instance
 
@@ -26,7 +27,7 @@ to do, and means `keep` for what it could not know in time."""
 
 T = TypeVar("T")
 
-_NAMES_IN_A_QUERY = 500
+NAMES_IN_A_QUERY = 500
 _COLUMNS = tuple(field.name for field in fields(Instance))
 
 
@@ -202,7 +203,7 @@ def _known(
     """Return digest and path of those that the study has, by series and SOP Instance UID."""
     table = schema.instances
     known = {}
-    for some in _pieces([i.sop_instance_uid for i in instances], _NAMES_IN_A_QUERY):
+    for some in pieces([i.sop_instance_uid for i in instances], NAMES_IN_A_QUERY):
         query = select(
             table.c.series_instance_uid, table.c.sop_instance_uid, table.c.digest, table.c.path
         ).where(
@@ -277,9 +278,13 @@ def _study_for_update(
 
 
 def _link(database: Database, connection: Connection, instances: list[Instance]) -> None:
-    """Say which associations carried the study."""
-    first = {instance.association_id: instance for instance in reversed(instances)}
-    for association_id, instance in first.items():
+    """Say which associations carried the study, and how much of each series, repeats too."""
+    by_link: dict[tuple[str, str], list[Instance]] = {}
+    for instance in instances:
+        link = (instance.association_id, instance.series_instance_uid)
+        by_link.setdefault(link, []).append(instance)
+    for (association_id, series_instance_uid), through in by_link.items():
+        instance = through[0]
         # an association whose own record is lost is one that nobody saw end
         database.insert_new(
             connection,
@@ -292,14 +297,20 @@ def _link(database: Database, connection: Connection, instances: list[Instance])
                 "opened_at": instance.received_at,
             },
         )
-        database.insert_new(
-            connection,
-            schema.study_associations,
-            {
-                "study_instance_uid": instance.study_instance_uid,
-                "association_id": association_id,
-            },
-        )
+        table = schema.carried
+        key = {
+            "study_instance_uid": instance.study_instance_uid,
+            "series_instance_uid": series_instance_uid,
+            "association_id": association_id,
+        }
+        last_at = max(instance.received_at for instance in through)
+        row = {**key, "instance_count": len(through), "last_at": last_at}
+        if not database.insert_new(connection, table, row):
+            connection.execute(
+                update(table)
+                .where(*(table.c[name] == value for name, value in key.items()))
+                .values(instance_count=table.c.instance_count + len(through), last_at=last_at)
+            )
 
 
 def _touch_study(
@@ -311,6 +322,9 @@ def _touch_study(
     target = next_study_state(state, StudyEvent.INSTANCE_STORED)
     now = max(instance.received_at for instance in instances)
     times = {"last_instance_at": now, "updated_at": now}
+    if state is not StudyState.RECEIVING or revision > 1:
+        series = sorted({instance.series_instance_uid for instance in instances})
+        supersede_open_jobs(connection, study_instance_uid, series, now)
     if state is StudyState.RECEIVING:
         connection.execute(update(table).where(here).values(**times))
         return
@@ -333,6 +347,6 @@ def _closed(connection: Connection, row: AssociationClosed) -> None:
     )
 
 
-def _pieces(items: list[T], size: int) -> Iterator[list[T]]:
+def pieces(items: list[T], size: int) -> Iterator[list[T]]:
     for begin in range(0, len(items), size):
         yield items[begin : begin + size]

@@ -50,11 +50,12 @@ class Associations:
 
     def called(self, study_instance_uid: str) -> dict[str, str]:
         """Return the AE title by which each association of a study called us, by its ID."""
-        a, link = schema.associations, schema.study_associations
+        a, link = schema.associations, schema.carried
         query = (
             select(a.c.association_id, a.c.called_ae_title)
             .join(link, link.c.association_id == a.c.association_id)
             .where(link.c.study_instance_uid == study_instance_uid)
+            .distinct()
         )
         with self._database.reading() as connection:
             return {row.association_id: row.called_ae_title for row in connection.execute(query)}

@@ -10,6 +10,9 @@ from dicom_node.ledger import schema
 from dicom_node.ledger.database import Database
 from dicom_node.model import Event
 
+INSTANCE_REFUSED = "INSTANCE_REFUSED"
+"""The event of an association that refused an instance; its reason is the SOP Instance UID."""
+
 
 def write_event(
     connection: Connection,

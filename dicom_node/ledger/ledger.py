@@ -15,8 +15,10 @@ from dicom_node.ledger.forwards import Forwards
 from dicom_node.ledger.headers import Headers
 from dicom_node.ledger.holdings import Holdings
 from dicom_node.ledger.jobs import Jobs
+from dicom_node.ledger.paces import Paces
 from dicom_node.ledger.routing import Routing
 from dicom_node.ledger.studies import Studies
+from dicom_node.ledger.verdicts import Verdicts
 
 
 class Ledger:
@@ -44,6 +46,8 @@ class Ledger:
         self.commitments = Commitments(self._database)
         self.evidence = Evidence(self._database)
         self.crosswalk = Crosswalk(self._database)
+        self.verdicts = Verdicts(self._database)
+        self.paces = Paces(self._database)
 
     def migrate(self) -> None:
         """Bring the schema to the newest version; by the supervisor, before its children."""

@@ -99,14 +99,6 @@ instances = Table(
     Index(None, "sop_instance_uid"),
 )
 
-study_associations = Table(
-    "study_associations",
-    metadata,
-    Column("study_instance_uid", Text, ForeignKey("studies.study_instance_uid"), primary_key=True),
-    Column("association_id", Text, ForeignKey("associations.association_id"), primary_key=True),
-    Index(None, "association_id"),
-)
-
 jobs = Table(
     "jobs",
     metadata,
@@ -398,4 +390,36 @@ fetched_priors = Table(
     Column("asked_at", Float, nullable=False),
     Column("ended_at", Float),  # NULL while it comes; later instances were not asked for
     Index(None, "study_instance_uid"),
+)
+
+carried = Table(  # what came through which association, repeats too
+    "carried",
+    metadata,
+    Column("study_instance_uid", Text, ForeignKey("studies.study_instance_uid"), primary_key=True),
+    Column("series_instance_uid", Text, primary_key=True),
+    Column("association_id", Text, ForeignKey("associations.association_id"), primary_key=True),
+    Column("instance_count", Integer, nullable=False),
+    Column("last_at", Float, nullable=False),
+    Index(None, "association_id"),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("study_instance_uid", Text, ForeignKey("studies.study_instance_uid"), primary_key=True),
+    Column("series_instance_uid", Text, primary_key=True),  # empty for the study
+    Column("revision", Integer, primary_key=True),
+    Column("verdict", Text, nullable=False),
+    Column("spoke_for", JSON, nullable=False),
+    Column("spoke_against", JSON, nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+paces = Table(
+    "paces",
+    metadata,
+    Column("calling_ae_title", Text, primary_key=True),
+    Column("modality", Text, primary_key=True),
+    Column("silences", JSON, nullable=False),  # of recent studies: UID, released_s, open_s
+    Column("updated_at", Float, nullable=False),
 )

@@ -10,6 +10,7 @@ import structlog
 
 from dicom_node.errors import InstanceRefused, StoreFull
 from dicom_node.ledger.arrivals import NotedEvent
+from dicom_node.ledger.events import INSTANCE_REFUSED
 from dicom_node.receive.arriving import Arriving
 from dicom_node.receive.command import Command, Element, lo, response, store_response
 from dicom_node.receive.contexts import AcceptedContext
@@ -249,6 +250,10 @@ class _Pending:
         )
         now = self._doorway.clock()
         row = NotedEvent(now, "instance", sop_instance_uid, "REFUSED", message)
+        self._doorway.append(Entry(RecordKind.EVENT, event_texts(row)))
+        # with the association too: whatever study it carries may lack this one
+        subject = ("association", self._owner.association_id)
+        row = NotedEvent(now, *subject, INSTANCE_REFUSED, sop_instance_uid)
         self._doorway.append(Entry(RecordKind.EVENT, event_texts(row)))
 
 

@@ -50,7 +50,7 @@ def closed(name: str, at: float = 200.0) -> AssociationClosed:
 
 
 def counts(database: Database) -> dict[str, int]:
-    tables = ("associations", "instances", "studies", "study_associations", "events")
+    tables = ("associations", "instances", "studies", "carried", "events")
     with database.reading() as connection:
         return {
             name: connection.execute(
