@@ -91,7 +91,7 @@ class Assembler:
             flows_until = study.last_instance_at + min(
                 _FLOWING_S, policy.quiet_after_release_s, policy.quiet_otherwise_s
             )
-            if study.open_associations and 0 <= flows_until - now <= _FLOWING_S:
+            if study.open_associations and 0 < flows_until - now <= _FLOWING_S:
                 waits.append(flows_until)
                 continue
             evidence = self._evidence(study, policy)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, select
 
 from dicom_node.ledger import schema
+from dicom_node.ledger.fetches import supersede_fetch
 from dicom_node.ledger.transitions import Transitions
 from dicom_node.lifecycle import JobEvent, JobState, next_job_state
 
@@ -31,3 +32,4 @@ def supersede_open_jobs(
     reason = "its series got another instance; the study's next revision makes a new job"
     for job_id, state in connection.execute(query).all():
         _MOVES.move(connection, job_id, JobState(state), JobEvent.SUPERSEDED, reason, now)
+        supersede_fetch(connection, job_id, reason, now)

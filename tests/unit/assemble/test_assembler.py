@@ -147,7 +147,8 @@ def test_a_study_of_which_something_was_refused_waits_until_it_comes(ledger: Led
     assembler = Assembler(ledger, POLICY, HandClock(160.0))
     assert assembler.turn() == 750.0
     ledger.studies.instance_stored(missing)
-    assert assembler.turn() == 175.0
+    # 18 s passed between the release and this one, so the study may pause for as long again
+    assert assembler.turn() == pytest.approx(170.0 + 1.2 * 18.0)
 
 
 def test_a_peer_may_have_a_policy_of_its_own_and_have_studies_held(ledger: Ledger) -> None:
@@ -189,7 +190,7 @@ def test_at_rest_a_look_reads_no_instance_and_no_header_again(ledger: Ledger) ->
 def test_on_a_ledger_a_transfer_ends_as_it_does_for_the_judge_alone(
     family: Family, ledger: Ledger
 ) -> None:
-    for number, transfer in enumerate(list(family())[::5]):
+    for number, transfer in enumerate(list(family())[::20]):
         assert on_ledger(ledger, transfer, number) == [
             (act.certainty, act.was_whole) for act in play(transfer)
         ], transfer.title
