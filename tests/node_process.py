@@ -61,7 +61,11 @@ class NodeProcess:
                 "segment_bytes": 16_777_216,
                 "segments_ready": 1,
             },
-            "assemble": {"quiet_after_release_s": 0.3, "quiet_otherwise_s": 1.0},
+            "assemble": {
+                "quiet_after_release_s": 0.3,
+                "quiet_otherwise_s": 1.0,
+                "longest_wait_s": 2.0,
+            },
             "infer": {"retry_first_s": 0.2},
             "deliver": {"retry_first_s": 0.2, "retry_longest_s": 1, "timeout_s": 5},
             "peers": {"scanner": {"ae_title": "SCANNER", "may_send": True}},

@@ -16,6 +16,7 @@ from dicom_node.conditions import Answer
 from dicom_node.config.settings import load_config
 from dicom_node.errors import StudyUnusable
 from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.verdicts import KeptVerdict
 from dicom_node.model import Attributes, Event, Study
 from dicom_node.node import Plan, build_router, load_plan
 from dicom_node.route.decide import decide
@@ -78,6 +79,7 @@ def _explain_study(console: Console, plan: Plan, uid: str, every_condition: bool
         )
     console.print(f"study {study.study_instance_uid}")
     console.print(f"  {study.state}, revision {study.revision}: {study.reason}")
+    _print_verdicts(console, ledger.verdicts.of_study(study.study_instance_uid))
     router = build_router(plan, ledger, time.time)
     asked = {c.keyword for manifest in plan.engines.values() for c in manifest.accepts}
     facts, decision = router.examine(study, asked)
@@ -175,6 +177,15 @@ def _print_engine(console: Console, plan: Plan, engine: str, attributes: Attribu
     ]
     verdict = f"would refuse it: {'; '.join(refused)}" if refused else "accepts it"
     console.print(f"  engine {engine} {verdict}")
+
+
+def _print_verdicts(console: Console, verdicts: Sequence[KeptVerdict]) -> None:
+    for verdict in verdicts:
+        of = f"series {verdict.series_instance_uid}" if verdict.series_instance_uid else "study"
+        console.print(f"  revision {verdict.revision}, {of}: {verdict.certainty}")
+        for voice, words in (("for", verdict.for_), ("against", verdict.against)):
+            if words:
+                console.print(f"    {voice} it: {'; '.join(words)}")
 
 
 def _print_events(console: Console, events: Sequence[Event]) -> None:

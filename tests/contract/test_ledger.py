@@ -19,8 +19,19 @@ from dicom_node.ledger.associations import AssociationEnd
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import Parcel
 from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.paces import Lesson
 from dicom_node.lifecycle import DeliveryState, JobState, StudyState
-from dicom_node.model import Delivery, Instance, Job, Priority
+from dicom_node.model import (
+    Action,
+    Certainty,
+    Delivery,
+    Instance,
+    Job,
+    Priority,
+    SeriesVerdict,
+    Silences,
+    Verdict,
+)
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import (
     SERIES,
@@ -331,9 +342,12 @@ def test_a_study_that_moved_on_meanwhile_gets_no_job(ledger: Ledger) -> None:
     assert ledger.jobs.of_study(STUDY) == []
 
 
-def next_revision(ledger: Ledger, *jobs: Job, number: int = 2, now: float = 600.0) -> None:
+def next_revision(
+    ledger: Ledger, *jobs: Job, number: int = 2, now: float = 600.0, series: str = SERIES
+) -> None:
     """Let a late instance come, and route the new revision."""
-    study = complete(ledger, an_instance(number, received_at=now - 50), now=now - 10)
+    late = an_instance(number, received_at=now - 50, series_instance_uid=series)
+    study = complete(ledger, late, now=now - 10)
     assert ledger.jobs.route(study, jobs, "rules matched", now)
 
 
@@ -370,11 +384,33 @@ def test_an_open_job_that_the_new_revision_does_not_want_is_superseded(
 ) -> None:
     routed(ledger, a_job())
     bring(ledger)
-    next_revision(ledger, a_job("job-2", revision=2))
+    next_revision(ledger, a_job("job-2", revision=2), series="1.2.3.1.2")
     job = job_of(ledger)
     assert job.state is JobState.SUPERSEDED
     assert job.reason == reason
     assert job_of(ledger, "job-2").state is JobState.QUEUED
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_an_open_job_whose_series_grows_is_superseded_at_once(
+    is_running: bool, ledger: Ledger
+) -> None:
+    routed(ledger, a_job(), a_job("of-another-series", series_instance_uid="1.2.3.1.2"))
+    job = started(ledger) if is_running else job_of(ledger)
+    receive(ledger, an_instance(2, received_at=350.0))
+    assert job_of(ledger).state is JobState.SUPERSEDED
+    assert "its series got another instance" in job_of(ledger).reason
+    assert job_of(ledger, "of-another-series").state is JobState.QUEUED
+    assert not ledger.jobs.finish(job, [a_result()], "found", {}, 360.0)
+    # one more, while the new revision is still arriving
+    receive(ledger, an_instance(1, received_at=361.0, series_instance_uid="1.2.3.1.2"))
+    assert job_of(ledger, "of-another-series").state is JobState.SUPERSEDED
+
+
+def test_the_same_again_supersedes_nothing(ledger: Ledger) -> None:
+    routed(ledger, a_job())
+    ledger.studies.instance_stored(an_instance(received_at=350.0))
+    assert job_of(ledger).state is JobState.QUEUED
 
 
 def test_a_job_that_came_to_its_end_is_not_superseded(ledger: Ledger) -> None:
@@ -827,3 +863,75 @@ def test_two_routers_make_the_jobs_once(ledger: Ledger) -> None:
     answers = together(2, lambda _: ledger.jobs.route(study, [a_job()], "rules", 300.0))
     assert sorted(map(bool, answers)) == [False, True]
     assert moves_of(ledger, "job-1") == [("CREATED", "", "QUEUED")]
+
+
+# ---------------------------------------------------------------- verdicts and paces
+
+
+def a_verdict(certainty: Certainty = Certainty.PROBABLE, *against: str) -> Verdict:
+    series = SeriesVerdict(SERIES, certainty, ("1 instances",), against)
+    return Verdict(certainty, ("1 instances in 1 series",), against, (series,), Action.ROUTE, 0.0)
+
+
+def test_a_verdict_is_kept_with_its_reasons_for_each_revision(ledger: Ledger) -> None:
+    verdict = a_verdict(Certainty.SUSPECT, "an association of SCANNER was aborted; ü")
+    first = receive(ledger, an_instance(1))
+    assert ledger.studies.completed(first, verdict.reason, 250.0, verdict)
+    second = receive(ledger, an_instance(2, received_at=300.0))
+    assert ledger.studies.completed(second, "again", 310.0, a_verdict())
+    kept = ledger.verdicts.of_study(STUDY)
+    assert [(v.revision, v.series_instance_uid) for v in kept] == [
+        (1, ""),
+        (1, SERIES),
+        (2, ""),
+        (2, SERIES),
+    ]
+    assert (kept[0].certainty, kept[0].at) == (Certainty.SUSPECT, 250.0)
+    assert kept[0].for_ == ("1 instances in 1 series",)
+    assert kept[0].against == ("an association of SCANNER was aborted; ü",)
+
+
+def test_no_verdict_and_no_lesson_is_kept_of_a_study_that_moved_on(ledger: Ledger) -> None:
+    evidence = receive(ledger, an_instance(1))
+    receive(ledger, an_instance(2))
+    lesson = Lesson("SCANNER", "CT", Silences(1.0, 2.0))
+    assert not ledger.studies.completed(evidence, "quiet", 250.0, a_verdict(), [lesson])
+    assert ledger.verdicts.of_study(STUDY) == []
+    assert ledger.paces.of("SCANNER", "CT") == ()
+
+
+def test_a_lesson_is_corrected_and_only_the_last_fifty_are_kept(ledger: Ledger) -> None:
+    for number in range(60):
+        uid = f"1.2.9.{number}"
+        evidence = receive(ledger, an_instance(study_instance_uid=uid))
+        lesson = Lesson("SCANNER", "CT", Silences(float(number), 0.5))
+        assert ledger.studies.completed(evidence, "quiet", 250.0, None, [lesson])
+    kept = ledger.paces.of("SCANNER", "CT")
+    assert [silences.released_s for silences in kept] == [float(n) for n in range(10, 60)]
+    late = receive(ledger, an_instance(2, study_instance_uid="1.2.9.30", received_at=300.0))
+    lesson = Lesson("SCANNER", "CT", Silences(77.0, 0.5))
+    assert ledger.studies.completed(late, "quiet", 350.0, None, [lesson])
+    assert [s.released_s for s in ledger.paces.of("SCANNER", "CT")][20] == 77.0
+    assert len(ledger.paces.of("SCANNER", "CT")) == 50
+    assert ledger.paces.of("SCANNER", "MR") == ()
+
+
+def test_evidence_names_who_carried_what_repeats_too(ledger: Ledger) -> None:
+    rows.open_association(ledger, "again", at=110.0)
+    receive(ledger, an_instance(1), an_instance(1, series_instance_uid="1.2.3.1.2"))
+    rows.release(ledger, at=109.0)
+    evidence = receive(ledger, an_instance(1, received_at=120.0, association_id="again"))
+    first, again = evidence.carriers
+    assert (first.end, again.end) == (AssociationEnd.RELEASED, None)
+    assert set(first.series) == {SERIES, "1.2.3.1.2"}
+    assert (set(again.series), again.last_series) == ({SERIES}, SERIES)
+    assert (again.last_at, evidence.last_instance_at) == (120.0, 101.0)
+    assert (evidence.instance_count, evidence.open_associations) == (2, 1)
+
+
+def test_what_was_refused_is_evidence_until_it_comes(ledger: Ledger) -> None:
+    for number in (1, 2):
+        uid = an_instance(number).sop_instance_uid
+        ledger.events.record(90.0, ("association", rows.ASSOCIATION), "INSTANCE_REFUSED", uid)
+    assert receive(ledger, an_instance(1)).refused == {an_instance(2).sop_instance_uid}
+    assert receive(ledger, an_instance(2)).refused == frozenset()

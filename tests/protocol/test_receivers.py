@@ -36,7 +36,11 @@ class Pair:
             folder,
             port,
             receive={"receivers": 2},
-            assemble={"quiet_after_release_s": QUIET_S, "quiet_otherwise_s": QUIET_S},
+            assemble={
+                "quiet_after_release_s": QUIET_S,
+                "quiet_otherwise_s": QUIET_S,
+                "longest_wait_s": QUIET_S,
+            },
         ).start()
         wait_until(lambda: self.node.log().count('"listening"') == 2, 30, "the second receiver")
         self.ledger: Ledger = self.node.ledger()

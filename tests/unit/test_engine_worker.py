@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dicom_node.engine_worker import EngineWorker
 from dicom_node.executor.port import Task
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import JobState
+from tests.node_process import wait_until
 from tests.unit import crashing
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import HandClock, a_job, job_of, moves_of
@@ -78,6 +80,20 @@ def test_a_job_that_takes_too_long_is_ended_as_a_crash(build: Build, ledger: Led
     assert job_of(ledger).state is JobState.QUEUED
     assert job_of(ledger).crashes == 1
     assert "took longer than infer.job_timeout_s (3 s)" in job_of(ledger).reason
+
+
+def test_a_job_that_is_superseded_while_it_runs_is_ended_without_a_crash(
+    build: Build, ledger: Ledger
+) -> None:
+    rows.routed(ledger, a_job())
+    worker = build(crashing.hang_when_started)
+    running = threading.Thread(target=worker.handle, args=(Task("infer", "job-1"),))
+    running.start()
+    wait_until(lambda: job_of(ledger).state is JobState.RUNNING, 60.0, "the job's start")
+    ledger.studies.instance_stored(rows.an_instance(2, received_at=350.0))
+    running.join(60.0)
+    assert not running.is_alive()
+    assert (job_of(ledger).state, job_of(ledger).crashes) == (JobState.SUPERSEDED, 0)
 
 
 def test_a_job_that_nobody_knows_is_handed_back_at_once(build: Build, ledger: Ledger) -> None:

@@ -282,7 +282,7 @@ def test_a_series_that_changed_since_is_not_mixed_with_the_old_one(site: Site) -
     site.receive(make_xray(number=2))
     site.worker.do(job.job_id)
     assert site.job(job.job_id).state is JobState.SUPERSEDED
-    assert site.job(job.job_id).reason.startswith("the series changed since")
+    assert site.job(job.job_id).reason.startswith("its series got another instance")
     assert site.ledger.jobs.results(job.job_id) == []
     new = site.route()
     assert new.job_id != job.job_id

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.model import Action, Certainty, SeriesVerdict, Verdict
 from dicom_node.store.local import LocalStore
 from tests import factories
 from tests.factories import make_ct_series, make_xray, write, write_series
@@ -102,7 +103,15 @@ def received(site: Site) -> Site:
         engine_name="cxr_pneumonia",
     )
     with site.ledger() as ledger:
-        study = rows.complete(ledger, instance)
+        evidence = rows.receive(ledger, instance)
+        series = SeriesVerdict(
+            factories.XRAY_SERIES, Certainty.PROBABLE, ("1 instances",), ("a doubt",)
+        )
+        verdict = Verdict(
+            Certainty.PROBABLE, ("1 instances", "silence"), (), (series,), Action.ROUTE, 0.0
+        )
+        assert ledger.studies.completed(evidence, verdict.reason, 250.0, verdict)
+        study = rows.study_of(ledger, factories.STUDY)
         ledger.jobs.route(study, [job], "chest-x-ray -> cxr_pneumonia", 300.0)
         ledger.jobs.fail(rows.started(ledger), "the model raised", 330.0, 320.0)
         result = rows.a_result(study_instance_uid=factories.STUDY, kind="SR")
@@ -121,6 +130,10 @@ def test_a_study_tells_its_whole_story_by_its_own_uid_or_an_instances(
     in_order = [
         f"study {factories.STUDY}",
         "ROUTED, revision 1: chest-x-ray -> cxr_pneumonia",
+        "revision 1, study: PROBABLE",
+        "for it: 1 instances; silence",
+        f"revision 1, series {factories.XRAY_SERIES}: PROBABLE",
+        "against it: a doubt",
         f"series {factories.XRAY_SERIES} (CR Synthetic series, 1 instances)",
         "rule chest-x-ray matches",
         "engine cxr_pneumonia accepts it",

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from dicom_node.config.settings import Config, Peer, load_config
+from dicom_node.config.settings import AssembleSettings, Config, Peer, load_config
 from dicom_node.errors import ConfigError, Mistake
 
 ROOT = Path(__file__).parents[3]
@@ -243,3 +243,19 @@ def test_a_mistake_reads_as_file_line_key_message() -> None:
         "node.yaml:3: receive.port: too big"
     )
     assert str(Mistake("node.yaml", 1, "", "is empty")) == "node.yaml:1: is empty"
+
+
+def test_a_peer_changes_only_the_keys_that_it_writes_down(tmp_path: Path) -> None:
+    file = tmp_path / "node.yaml"
+    file.write_text(
+        """\
+assemble: {quiet_after_release_s: 7, longest_wait_s: 300}
+peers:
+  ct: {ae_title: CT1, may_send: true, assemble: {quiet_after_release_s: 30, at_suspect: hold}}
+  mr: {ae_title: MR1, may_send: true}
+"""
+    )
+    config = load_config(file)
+    assert config.assemble_by_ae_title == {
+        "CT1": AssembleSettings(quiet_after_release_s=30, longest_wait_s=300, at_suspect="hold")
+    }

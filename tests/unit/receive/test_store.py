@@ -183,8 +183,13 @@ def test_an_instance_is_refused_with_its_reason_and_the_next_one_is_taken(
     refused, stored = [command_in(answer) for answer in talk.answers()]
     assert refused[Element.STATUS] == us(status)
     assert stored[Element.STATUS] == us(SUCCESS)
-    [event] = hall.rows(NotedEvent)
+    event, of_association = hall.rows(NotedEvent)
     assert (event.subject_kind, event.event) == ("instance", "REFUSED")
+    assert (of_association.subject_kind, of_association.event, of_association.reason) == (
+        "association",
+        "INSTANCE_REFUSED",
+        event.subject,
+    )
     assert words in event.reason
     assert refused[Element.ERROR_COMMENT].strip() == event.reason[:64].encode().strip()
     assert [row.sop_instance_uid for row in hall.rows(Instance)] == [f"{CT_SERIES}.2"]
