@@ -22,6 +22,8 @@ from dicom_node.route.router import Router
 log = structlog.get_logger()
 
 INFER_LANE = "infer"
+ASK_LANE = "ask"
+"""For questions to senders, by Study Instance UID."""
 DELIVER_LANE = "deliver/"
 """Followed by the destination's name: each has a lane of its own."""
 GONE_LANE = "deliver"

@@ -12,10 +12,12 @@ from typing import IO
 
 import structlog
 
+from dicom_node.assemble.asking import SenderQuestions
 from dicom_node.assemble.assembler import Assembler
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
 from dicom_node.config.settings import Config
 from dicom_node.coordinator import (
+    ASK_LANE,
     COMMIT_GONE_LANE,
     COMMIT_LANE,
     DELIVER_LANE,
@@ -185,6 +187,9 @@ class Node:
         )
         self._worker = EngineWorker(config, self._ledger, clock, checkpoint)
         self._executor = LocalExecutor(self._lanes())
+        self._questions = SenderQuestions(
+            config, clock, lambda uid: self._executor.submit(Task(ASK_LANE, uid))
+        )
         self._keeper = HeaderKeeper(
             self._ledger, self._store, plan.keep_policy(self._secret), self._stopping.is_set
         )
@@ -197,6 +202,7 @@ class Node:
             checkpoint,
             config.assemble_by_ae_title,
             self._headers_of,
+            self._questions.about,
         )
         self._coordinator = Coordinator(
             self._ledger,
@@ -314,6 +320,7 @@ class Node:
 
     def _lanes(self) -> dict[str, Lane]:
         lanes = {INFER_LANE: Lane(self._infer, self._task_failed)}
+        lanes[ASK_LANE] = Lane(self._ask, self._task_failed, threads=2)
         lanes[GONE_LANE] = Lane(self._deliver, self._delivery_failed)
         for name in self._config.destinations:
             lanes[DELIVER_LANE + name] = Lane(self._deliver, self._delivery_failed)
@@ -326,6 +333,10 @@ class Node:
 
     def _infer(self, task: Task) -> None:
         self._worker.handle(task)
+        self._coordinator.hint()
+
+    def _ask(self, task: Task) -> None:
+        self._questions.ask(task.key)
         self._coordinator.hint()
 
     def _deliver(self, task: Task) -> None:

@@ -25,7 +25,7 @@ take from the sender what it needs, and no verdict could be acted upon yet."""
 
 Headers = Callable[[str], Mapping[str, Mapping[str, Attributes]]]
 """Returns the headers of a study's instances that are known, by series and SOP Instance UID."""
-SenderCounts = Callable[[str], SenderCount | None]
+SenderCounts = Callable[[StudyEvidence], SenderCount | None]
 """Returns what the sender of a study said of it; None if it was not asked."""
 
 
@@ -33,7 +33,7 @@ def _no_headers(_study_instance_uid: str) -> Mapping[str, Mapping[str, Attribute
     return {}
 
 
-def _nobody_asked(_study_instance_uid: str) -> SenderCount | None:
+def _nobody_asked(_study: StudyEvidence) -> SenderCount | None:
     return None
 
 
@@ -117,7 +117,7 @@ class Assembler:
             series=memory.series,
             announcements=memory.announcements,
             held_elsewhere=memory.held_elsewhere,
-            sender_count=self._sender_counts(study.study_instance_uid),
+            sender_count=self._sender_counts(study),
             pace=slowest(learned),
             own=memory.own,
         )
