@@ -15,7 +15,7 @@ from dicom_node.deliver.store_scu import echo
 from dicom_node.errors import ConfigError, Mistake, PeerUnreachable
 from dicom_node.infer.manifest import find_engines
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.node import words_of
+from dicom_node.plan import words_of
 from dicom_node.receive.tls import expired
 from dicom_node.route.rules_file import EngineWords, Names, validate_rules
 from dicom_node.scu.peers import address_of

@@ -18,7 +18,7 @@ from dicom_node.errors import StudyUnusable
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.verdicts import KeptVerdict
 from dicom_node.model import Attributes, Event, Study
-from dicom_node.node import Plan, build_router, load_plan
+from dicom_node.plan import Plan, build_router, load_plan
 from dicom_node.route.decide import decide
 from dicom_node.route.decision import Decision, RuleOutcome
 from dicom_node.route.facts import SeriesFacts, StudyFacts

@@ -18,7 +18,7 @@ from dicom_node.errors import ConfigError, DicomNodeError, StorageError
 from dicom_node.infer.engine import Engine, load_engine
 from dicom_node.inference import infer_and_encode
 from dicom_node.logs import configure_logs
-from dicom_node.node import Plan, load_plan
+from dicom_node.plan import Plan, load_plan
 from dicom_node.route.decide import decide
 from dicom_node.route.files import series_of, study_of
 

@@ -14,7 +14,8 @@ from dicom_node.config.settings import Config, load_config
 from dicom_node.errors import StudyUnusable
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.model import Event
-from dicom_node.node import RELOAD_REFUSED, RELOADED, load_plan
+from dicom_node.node import RELOAD_REFUSED, RELOADED
+from dicom_node.plan import load_plan
 
 _WAIT_S = 30.0
 _LOOK_EVERY_S = 0.05

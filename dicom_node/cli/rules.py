@@ -16,7 +16,7 @@ from dicom_node.cli.console import make_console, make_table
 from dicom_node.config.settings import load_config
 from dicom_node.errors import ConfigError, StudyUnusable
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.node import Plan, build_gatherer, load_plan
+from dicom_node.plan import Plan, build_gatherer, load_plan
 from dicom_node.route.facts import StudyFacts
 from dicom_node.route.lint import lint as smells_of
 from dicom_node.route.replay import Replay

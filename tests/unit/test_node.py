@@ -8,7 +8,8 @@ import pytest
 
 from dicom_node.config.settings import Config, NodeSettings, Peer
 from dicom_node.errors import ConfigError
-from dicom_node.node import Node, Plan, _lock_data_dir
+from dicom_node.node import Node, _lock_data_dir
+from dicom_node.plan import Plan
 from dicom_node.route.rules import RuleSet
 
 

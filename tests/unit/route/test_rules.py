@@ -11,7 +11,7 @@ from dicom_node.conditions import Answer
 from dicom_node.errors import ConfigError
 from dicom_node.infer.manifest import list_engines
 from dicom_node.model import Priority
-from dicom_node.node import words_of
+from dicom_node.plan import words_of
 from dicom_node.route.rules import EngineOrder, ForwardOrder, Level, Rule
 from dicom_node.route.rules_file import EngineWords, Names, ParameterRange, load_rules
 from tests.unit.route.made import engine_rule
