@@ -11,7 +11,7 @@ from dicom_node.coerce.part10 import apply_to_file
 from dicom_node.coerce.profile import Profile
 from dicom_node.coerce.restore import restore
 from dicom_node.data_sets import encode
-from dicom_node.deliver.originals import Original, read_original
+from dicom_node.deliver.originals import Original, from_the_store, read_original
 from dicom_node.errors import DeliveryError, StudyUnusable
 from dicom_node.headers import reading
 from dicom_node.ledger.ledger import Ledger
@@ -64,7 +64,8 @@ class Copies:
         return self._changed(instance, self.profiles[profile])
 
     def _changed(self, instance: Instance, profile: Profile) -> Original:
-        with self._store.file(instance.path).open() as file:
+        stored = self._store.file(instance.path)
+        with from_the_store(stored.name), stored.open() as file:
             copied = apply_to_file(file, profile, self._secret)
             file.seek(copied.pixels_offset)
             pixels = file.read(copied.pixels_length)
@@ -78,7 +79,9 @@ class Copies:
 
     def _restored(self, instance: Instance) -> Original:
         entries = self._ledger.crosswalk.find(instance.study_instance_uid)
-        content = self._store.file(instance.path).read_bytes()
+        stored = self._store.file(instance.path)
+        with from_the_store(stored.name):
+            content = stored.read_bytes()
         with reading("the result"):
             result = pydicom.dcmread(BytesIO(content), force=True)
         real = restore(result, entries)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dicom_node.errors import StorageError
@@ -28,6 +30,18 @@ class Original:
         return self.sop_class_uid, self.transfer_syntax_uid
 
 
+@contextmanager
+def from_the_store(name: str) -> Iterator[None]:
+    """Translate what the disk says of a file of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"our file {name} cannot be read: {error.strerror}",
+            hint="restore it from a backup of data_dir, then retry the forward",
+        ) from error
+
+
 def read_original(store: LocalStore, instance: Instance) -> Original:
     """Return an instance of the store as it came.
 
@@ -37,13 +51,8 @@ def read_original(store: LocalStore, instance: Instance) -> Original:
         If it is not there, or is not what we wrote.
     """
     file = store.file(instance.path)
-    try:
+    with from_the_store(file.name):
         content = file.read_bytes()
-    except OSError as error:
-        raise StorageError(
-            f"our file {file.name} cannot be read: {error.strerror}",
-            hint="restore it from a backup of data_dir, then retry the forward",
-        ) from error
     return Original(
         instance.sop_class_uid,
         instance.sop_instance_uid,

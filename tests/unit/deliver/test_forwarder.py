@@ -106,6 +106,16 @@ def test_what_a_profile_must_not_let_out_is_refused_with_its_reason(unreached: F
     assert len(told) == 2
 
 
+def test_a_file_that_is_gone_is_refused_under_a_profile_too(unreached: Forwarding) -> None:
+    unreached.add_some(1)
+    unreached.choose(profile="refuses")
+    unreached.store.path(unreached.instances[0].path).unlink()
+    unreached.run()
+    assert (unreached.state(), unreached.progress) == (DeliveryState.DEAD, (0, 1, 1))
+    [told] = unreached.ledger.events.named("NOT_FORWARDED")
+    assert "restore it from a backup of data_dir" in told.reason
+
+
 def test_a_file_that_is_gone_or_broken_is_refused_and_says_what_to_do(
     unreached: Forwarding,
 ) -> None:
