@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -247,7 +248,9 @@ def test_who_does_not_read_his_answers_is_aborted(tmp_path: Path) -> None:
         sent_bytes = peer.flood(repeat(echoes * 1000, 1000))
         assert sent_bytes < 1000 * len(echoes * 1000)
         [event] = noted(door, "TIMED_OUT")
-        assert "it read no answer for receive.read_timeout_s" in event.reason
+        # we stop reading when our answers pile up: he may be stuck between two messages or in one
+        assert re.search("read no answer|stopped within a message", event.reason)
+        assert "receive.read_timeout_s" in event.reason
         peer.close()
 
 
