@@ -232,7 +232,8 @@ def test_a_c_get_that_is_cancelled_ends_early_or_whole(witness: Witness, study: 
     outcome = get(witness.address, STUDY, taken(instances), cancelled=lambda: len(instances) >= 3)
     # on a slow day the C-CANCEL comes after the last of them
     assert outcome.status == CANCELLED or outcome.is_whole
-    assert outcome.taken == outcome.completed == len(instances) >= 3
+    assert outcome.taken == len(instances) >= 3
+    assert outcome.completed <= len(instances)  # a last one may be on its way when it counts
     assert outcome.completed + outcome.remaining == 15
 
 
