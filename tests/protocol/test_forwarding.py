@@ -201,9 +201,7 @@ def test_what_the_archive_refuses_is_dead_and_named_and_the_rest_arrives(
     ("boundary", "nth"),
     [
         ("route.recorded", 1),
-        ("forward.sending", 1),
         ("forward.answered", 1),
-        ("forward.noted", 1),
         ("forward.sending", 2),
     ],
 )

@@ -231,7 +231,6 @@ def test_an_archive_that_does_not_know_us_costs_no_wait(site: Site) -> None:
 @pytest.mark.parametrize(
     ("kill_at", "nth", "retrieve"),
     [
-        ("prior.asking", 1, "move"),
         ("prior.sent", 1, "move"),
         ("store.saved", 2, "get"),  # the second instance is a file, and has no row
         ("prior.came", 1, "get"),
