@@ -147,8 +147,8 @@ def test_the_good_data_set_itself_is_taken(
 ) -> None:
     """The test above begins with what the services take, else it would prove little."""
     [good] = sensible(EXPLICIT)
-    if field is CommandField.N_SET_RQ:  # only what there is can be changed
-        ask(archive, sop_class_uid, CommandField.N_CREATE_RQ, good, EXPLICIT)
+    if field is CommandField.N_SET:  # only what there is can be changed
+        ask(archive, sop_class_uid, CommandField.N_CREATE, good, EXPLICIT)
     found = ask(archive, sop_class_uid, field, good, EXPLICIT)
     assert found.status in {0x0000, 0x0111}
 
