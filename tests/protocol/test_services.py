@@ -23,11 +23,14 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
 )
 
+from dicom_node.errors import PeerRefused
 from dicom_node.harness.scanner import send
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import CommitmentState
 from dicom_node.model import AnnouncedInstance, AnnouncementStatus
+from dicom_node.scu.address import Address
 from dicom_node.scu.commitment import STORAGE_COMMITMENT_INSTANCE
+from dicom_node.scu.find import Level, Query
 from tests.factories import CT_SERIES, STUDY, make_ct_series, write_series
 from tests.node_process import NodeProcess, wait_until
 from tests.protocol.commitment_scu import CommitmentScu, Report
@@ -218,13 +221,12 @@ def test_each_instance_is_counted_by_the_time_it_is_acknowledged(
 
 
 def test_a_bad_identifier_is_refused_and_the_association_goes_on(running: Running) -> None:
-    association = running.associate(StudyRootQueryRetrieveInformationModelFind)
-    query = Dataset()
-    query.QueryRetrieveLevel = "SERIES"
-    for _ in range(2):
-        [(status, _)] = association.send_c_find(query, StudyRootQueryRetrieveInformationModelFind)
-        assert status.Status == 0xA900
-    association.release()
+    address = Address("127.0.0.1", running.node.port, "DICOM_NODE", "SCANNER")
+    with Query(address) as query:
+        for _ in range(2):  # the second on the same association
+            with pytest.raises(PeerRefused) as refused:
+                query.find(Level.SERIES, {})
+            assert refused.value.status == 0xA900
 
 
 # ---------------------------------------------------------------- storage commitment
