@@ -24,6 +24,11 @@ class DicomNodeError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def in_words(self) -> str:
+        """What happened, and what the operator can do about it: for a reason in the ledger."""
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
 
 @dataclass(frozen=True)
 class Mistake:

@@ -153,7 +153,8 @@ def _tags(value: bytes, byte_order: str) -> Texts:
     if len(value) % 4:
         raise NotPlain
     numbers = iter(struct.unpack(f"{byte_order}{len(value) // 2}H", value))
-    return tuple(f"({group:04X},{element:04X})" for group, element in zip(numbers, numbers))  # noqa: B905
+    pairs = zip(numbers, numbers, strict=True)
+    return tuple(f"({group:04X},{element:04X})" for group, element in pairs)
 
 
 _TEXT: dict[bytes, Callable[[str], Texts]] = {

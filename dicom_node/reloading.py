@@ -32,8 +32,5 @@ def require_reloadable(running: Config, new: Config) -> None:
 
 def _changed(running: object, new: object) -> list[str]:
     """Return the keys of a section whose values differ."""
-    before, after = (
-        one if isinstance(one, dict) else dict(one)  # type: ignore[call-overload]
-        for one in (running, new)
-    )
+    before, after = (one if isinstance(one, dict) else vars(one) for one in (running, new))
     return sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))

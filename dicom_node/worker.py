@@ -64,9 +64,10 @@ class Worker:
         try:
             self._attempt(job)
         except StudyUnusable as error:
-            reason = f"{error.message}; {error.hint}" if error.hint else error.message
-            self._ledger.jobs.refuse(job, reason, self._clock())
-            log.warning("job_refused", job_id=job.job_id, engine=job.engine_name, reason=reason)
+            self._ledger.jobs.refuse(job, error.in_words, self._clock())
+            log.warning(
+                "job_refused", job_id=job.job_id, engine=job.engine_name, reason=error.in_words
+            )
         except Exception as error:
             log.exception("job_failed", job_id=job.job_id, engine=job.engine_name)
             self._failed(job, error)
@@ -165,7 +166,7 @@ class Worker:
         if isinstance(error, StorageError):  # a full disk is no fault of the job's
             self._ledger.jobs.fail(job, reason, now + wait_s, now, counts=False)
         elif isinstance(error, DicomNodeError) and not error.retryable:
-            self._ledger.jobs.give_up(job, f"{reason}; {error.hint}".rstrip("; "), now)
+            self._ledger.jobs.give_up(job, error.in_words, now)
         elif job.failures + 1 >= settings.attempts_max:
             self._ledger.jobs.give_up(job, f"failed {job.failures + 1} times: {reason}", now)
         else:

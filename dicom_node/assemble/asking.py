@@ -87,9 +87,7 @@ class SenderQuestions:
             return False
         if count is None:
             return True
-        if count.state is CountState.PENDING:
-            return False
-        if count.state is CountState.FAILED:
+        if count.state is not CountState.ANSWERED:  # whoever was to ask may have broken down
             return self._clock() - count.asked_at > _AGAIN_AFTER_S
         return count.asked_at <= study.last_instance_at or (
             sum(count.instance_counts.values()) > study.instance_count

@@ -109,7 +109,7 @@ class Assembler:
 
     def _evidence(self, study: StudyEvidence, policy: AssembleSettings) -> Evidence:
         memory = self._memories[study.study_instance_uid]
-        memory.refresh(study, self._ledger, self._headers, policy.longest_wait_s)
+        memory.refresh(study, self._ledger, self._headers_of, policy.longest_wait_s)
         titles = sorted({carrier.calling_ae_title for carrier in study.carriers})
         learned = [pace_of(self._ledger.paces.of(t, memory.modality)) for t in titles]
         return Evidence(
@@ -121,6 +121,16 @@ class Assembler:
             pace=slowest(learned),
             own=memory.own,
         )
+
+    def _headers_of(self, study_instance_uid: str) -> Mapping[str, Mapping[str, Attributes]]:
+        """Return the headers that can be read; a lost file may not hold up the other studies."""
+        try:
+            return self._headers(study_instance_uid)
+        except OSError as error:
+            log.error(
+                "headers_not_read", study_instance_uid=study_instance_uid, reason=error.strerror
+            )
+            return {}
 
     def _act(
         self, evidence: Evidence, policy: AssembleSettings, verdict: Verdict, now: float

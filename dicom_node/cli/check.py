@@ -97,7 +97,7 @@ def _check_ledger(loaded: YamlFile, config: Config) -> None:
     try:
         Ledger(config.ledger_url).close()
     except ConfigError as error:
-        loaded.mistake(("ledger", "url"), f"{error.message}; {error.hint}")
+        loaded.mistake(("ledger", "url"), error.in_words)
 
 
 def _check_tls(loaded: YamlFile, config: Config) -> None:

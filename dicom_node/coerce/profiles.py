@@ -265,7 +265,7 @@ class _Parser:
 
     def _member(self, kind: type[_Member], written: object, path: KeyPath) -> _Member | None:
         try:
-            return kind(written)  # type: ignore[arg-type]
+            return kind(str(written))
         except ValueError:
             self._mistake(path, f"must be one of {', '.join(kind)}")
             return None

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import structlog
 
-from dicom_node.backoff import delay_s
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
 from dicom_node.config.settings import Config
+from dicom_node.deliver.patience import wait_s
 from dicom_node.errors import DeliveryError, PeerRefused, PeerUnreachable
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import CommitmentState
@@ -32,7 +32,6 @@ IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 _CONTEXT = (STORAGE_COMMITMENT_PUSH_MODEL, IMPLICIT_VR_LITTLE_ENDIAN)
 _TRANSIENT = frozenset({0x0110, 0x0213})  # processing failure, resource limitation (PS3.7 C.5)
 _BATCH = 64
-_FAILURES_MIN = 8
 
 
 class CommitmentReporter:
@@ -128,20 +127,14 @@ class CommitmentReporter:
 
     def _postpone(self, commitments: list[Commitment], error: DeliveryError) -> None:
         """Try again later; what has been tried for days is given up."""
-        settings = self._settings
         for commitment in commitments:
             now = self._clock()
-            tried_for_s = now - commitment.tried_since
-            # a clock that was wrong at boot must not end what was hardly tried
-            tried_enough = commitment.failures >= _FAILURES_MIN
-            if tried_enough and tried_for_s > settings.give_up_after_h * 3600:
+            waiting_s = wait_s(commitment, self._settings, now)
+            if waiting_s is None:
                 self._give_up(commitment, error)
                 continue
-            wait_s = delay_s(
-                commitment.failures + 1, settings.retry_first_s, settings.retry_longest_s
-            )
-            reason = f"{_in_words(error)}; next attempt after {wait_s:.0f} s"
-            self._ledger.commitments.postpone(commitment, reason, now + wait_s, now)
+            reason = f"{error.in_words}; next attempt after {waiting_s:.0f} s"
+            self._ledger.commitments.postpone(commitment, reason, now + waiting_s, now)
             log.warning(
                 "commitment_postponed",
                 transaction_uid=commitment.transaction_uid,
@@ -150,7 +143,7 @@ class CommitmentReporter:
             )
 
     def _give_up(self, commitment: Commitment, error: DeliveryError) -> None:
-        reason = _in_words(error)
+        reason = error.in_words
         self._ledger.commitments.give_up(commitment, reason, self._clock())
         log.error(
             "commitment_dead",
@@ -209,7 +202,3 @@ def _send(
         retryable=status in _TRANSIENT,
         hint="look into its log",
     )
-
-
-def _in_words(error: DeliveryError) -> str:
-    return f"{error.message}; {error.hint}" if error.hint else error.message

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import structlog
 
-from dicom_node.backoff import delay_s
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
 from dicom_node.config.settings import Config
+from dicom_node.deliver.patience import wait_s
 from dicom_node.deliver.store_scu import Item, send
 from dicom_node.errors import DeliveryError, PeerUnreachable
 from dicom_node.ledger.deliveries import Parcel
@@ -18,7 +18,6 @@ from dicom_node.store.local import LocalStore
 log = structlog.get_logger()
 
 _BATCH = 64
-_FAILURES_MIN = 8
 
 
 class Deliverer:
@@ -106,19 +105,14 @@ class Deliverer:
 
     def _postpone(self, parcels: list[Parcel], error: DeliveryError) -> None:
         """Try again later; what has been tried for days is given up."""
-        settings = self._settings
         for parcel in parcels:
             delivery, now = parcel.delivery, self._clock()
-            tried_for_s = now - delivery.tried_since
-            # a clock that was wrong at boot must not end what was hardly tried
-            if delivery.failures >= _FAILURES_MIN and tried_for_s > settings.give_up_after_h * 3600:
+            waiting_s = wait_s(delivery, self._settings, now)
+            if waiting_s is None:
                 self._give_up(parcel, error)
                 continue
-            wait_s = delay_s(
-                delivery.failures + 1, settings.retry_first_s, settings.retry_longest_s
-            )
-            reason = f"{_in_words(error)}; next attempt after {wait_s:.0f} s"
-            self._ledger.deliveries.postpone(delivery, reason, now + wait_s, now)
+            reason = f"{error.in_words}; next attempt after {waiting_s:.0f} s"
+            self._ledger.deliveries.postpone(delivery, reason, now + waiting_s, now)
             log.warning(
                 "delivery_postponed",
                 sop_instance_uid=delivery.sop_instance_uid,
@@ -128,7 +122,7 @@ class Deliverer:
 
     def _give_up(self, parcel: Parcel, error: DeliveryError) -> None:
         delivery = parcel.delivery
-        reason = _in_words(error)
+        reason = error.in_words
         self._ledger.deliveries.give_up(delivery, reason, self._clock())
         log.error(
             "delivery_dead",
@@ -136,7 +130,3 @@ class Deliverer:
             destination=delivery.destination,
             reason=reason,
         )
-
-
-def _in_words(error: DeliveryError) -> str:
-    return f"{error.message}; {error.hint}" if error.hint else error.message

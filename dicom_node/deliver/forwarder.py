@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import structlog
 
-from dicom_node.backoff import delay_s
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
 from dicom_node.config.settings import Config
 from dicom_node.deliver.copies import Copies
 from dicom_node.deliver.originals import Original
+from dicom_node.deliver.patience import wait_s
 from dicom_node.deliver.store_scu import send_originals
 from dicom_node.errors import (
     DeliveryError,
-    DicomNodeError,
     PeerUnreachable,
     StorageError,
     StudyUnusable,
@@ -30,7 +29,6 @@ log = structlog.get_logger()
 
 _BATCH = 64
 _BATCH_BYTES = 64_000_000
-_FAILURES_MIN = 8
 
 
 class Forwarder:
@@ -103,7 +101,7 @@ class Forwarder:
                     elif outcome.retryable:
                         transient = outcome
                     else:
-                        refused.append((key, _in_words(outcome)))
+                        refused.append((key, outcome.in_words))
                 self._checkpoint("forward.answered")
         finally:
             self._ledger.forwards.sent(forward, taken, refused, self._clock())
@@ -140,7 +138,7 @@ class Forwarder:
             try:
                 original = self._original(forward, key)
             except (StudyUnusable, StorageError) as error:
-                refused.append((key, _in_words(error)))
+                refused.append((key, error.in_words))
                 continue
             size += len(original.data_set)
             batch.append((key, original))
@@ -156,18 +154,12 @@ class Forwarder:
 
     def _postpone(self, forward: ForwardTask, error: DeliveryError) -> None:
         """Try again later; what has been tried for days is given up."""
-        settings, now = self._settings, self._clock()
-        tried_for_s = now - forward.tried_since
-        # a clock that was wrong at boot must not end what was hardly tried
-        if forward.failures >= _FAILURES_MIN and tried_for_s > settings.give_up_after_h * 3600:
-            self._ledger.forwards.give_up(forward, _in_words(error), now)
-            log.error("forward_dead", destination=forward.destination, reason=_in_words(error))
+        now = self._clock()
+        waiting_s = wait_s(forward, self._settings, now)
+        if waiting_s is None:
+            self._ledger.forwards.give_up(forward, error.in_words, now)
+            log.error("forward_dead", destination=forward.destination, reason=error.in_words)
             return
-        wait_s = delay_s(forward.failures + 1, settings.retry_first_s, settings.retry_longest_s)
-        reason = f"{_in_words(error)}; next attempt after {wait_s:.0f} s"
-        self._ledger.forwards.postpone(forward, reason, now + wait_s, now)
+        reason = f"{error.in_words}; next attempt after {waiting_s:.0f} s"
+        self._ledger.forwards.postpone(forward, reason, now + waiting_s, now)
         log.warning("forward_postponed", destination=forward.destination, reason=reason)
-
-
-def _in_words(error: DicomNodeError) -> str:
-    return f"{error.message}; {error.hint}" if error.hint else error.message

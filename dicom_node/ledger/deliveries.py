@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, select, update
+from sqlalchemy import ColumnElement, Row, select
 
 from dicom_node.ledger import schema
+from dicom_node.ledger.attempts import Attempts
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.transitions import Transitions, is_due
 from dicom_node.lifecycle import DeliveryEvent, DeliveryState, next_delivery_state
@@ -32,6 +33,9 @@ class Deliveries:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._attempts = Attempts(
+            database, _MOVES, DeliveryState.PENDING, DeliveryState.SENDING, DeliveryEvent.STARTED
+        )
 
     # ------------------------------------------------------------ reading
 
@@ -53,20 +57,10 @@ class Deliveries:
 
     def destinations_ready(self, now: float) -> list[tuple[str, Priority]]:
         """Return the destinations that something can be sent to now, and how urgent it is."""
-        table = schema.deliveries
-        query = (
-            select(table.c.destination, func.min(table.c.priority))
-            .where(table.c.state == DeliveryState.PENDING.value, is_due(table.c.not_before, now))
-            .group_by(table.c.destination)
-        )
-        with self._database.reading() as connection:
-            return [(name, Priority(urgency)) for name, urgency in connection.execute(query)]
+        return self._attempts.ready_by(schema.deliveries.c.destination, now)
 
     def counts(self) -> dict[DeliveryState, int]:
-        table = schema.deliveries
-        with self._database.reading() as connection:
-            rows = connection.execute(select(table.c.state, func.count()).group_by(table.c.state))
-            return {DeliveryState(state): count for state, count in rows}
+        return self._attempts.counts()
 
     # ------------------------------------------------------------ working
 
@@ -76,16 +70,7 @@ class Deliveries:
         with self._database.writing() as connection:
             for parcel in parcels:
                 delivery = parcel.delivery
-                if _MOVES.move(
-                    connection,
-                    delivery.delivery_id,
-                    DeliveryState.PENDING,
-                    DeliveryEvent.STARTED,
-                    f"attempt {delivery.attempt + 1}",
-                    now,
-                    schema.deliveries.c.attempt == delivery.attempt,
-                    attempt=delivery.attempt + 1,
-                ):
+                if self._attempts.start(connection, delivery.delivery_id, delivery.attempt, now):
                     now_sending = replace(
                         delivery, attempt=delivery.attempt + 1, state=DeliveryState.SENDING
                     )
@@ -139,13 +124,7 @@ class Deliveries:
 
     def hurry(self, now: float) -> int:
         """Let everything that waits for its next attempt go at once; return how many waited."""
-        table = schema.deliveries
-        with self._database.writing() as connection:
-            return connection.execute(
-                update(table)
-                .where(table.c.state == DeliveryState.PENDING.value, table.c.not_before > now)
-                .values(not_before=now)
-            ).rowcount
+        return self._attempts.hurry(now)
 
     def _end_attempt(
         self,
@@ -155,17 +134,9 @@ class Deliveries:
         now: float,
         **values: Any,
     ) -> bool:
-        with self._database.writing() as connection:
-            return _MOVES.move(
-                connection,
-                delivery.delivery_id,
-                DeliveryState.SENDING,
-                event,
-                reason,
-                now,
-                schema.deliveries.c.attempt == delivery.attempt,
-                **values,
-            )
+        return self._attempts.end_now(
+            delivery.delivery_id, delivery.attempt, event, reason, now, **values
+        )
 
     def _parcels(self, *conditions: ColumnElement[bool], limit: int | None = None) -> list[Parcel]:
         d, r = schema.deliveries, schema.results

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, select, update
 
 from dicom_node.ledger import schema
+from dicom_node.ledger.attempts import Attempts
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.events import write_event
 from dicom_node.ledger.transitions import Transitions, is_due
@@ -103,6 +104,9 @@ class Fetches:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._attempts = Attempts(
+            database, _MOVES, FetchState.PENDING, FetchState.FETCHING, FetchEvent.STARTED
+        )
 
     # ------------------------------------------------------------ reading
 
@@ -184,16 +188,7 @@ class Fetches:
     def start(self, fetch: PriorFetch, now: float) -> PriorFetch | None:
         """Take a fetch for one more attempt; None if it is no longer to be had."""
         with self._database.writing() as connection:
-            taken = _MOVES.move(
-                connection,
-                fetch.fetch_id,
-                FetchState.PENDING,
-                FetchEvent.STARTED,
-                f"attempt {fetch.attempt + 1}",
-                now,
-                schema.prior_fetches.c.attempt == fetch.attempt,
-                attempt=fetch.attempt + 1,
-            )
+            taken = self._attempts.start(connection, fetch.fetch_id, fetch.attempt, now)
         return self.get(fetch.fetch_id) if taken else None
 
     def note(self, fetch: PriorFetch, prior: FetchedPrior) -> bool:
@@ -296,15 +291,8 @@ class Fetches:
         now: float,
         **values: Any,
     ) -> bool:
-        moved = _MOVES.move(
-            connection,
-            fetch.fetch_id,
-            FetchState.FETCHING,
-            event,
-            reason,
-            now,
-            schema.prior_fetches.c.attempt == fetch.attempt,
-            **values,
+        moved = self._attempts.end(
+            connection, fetch.fetch_id, fetch.attempt, event, reason, now, **values
         )
         if moved:
             _end_asking(connection, fetch.fetch_id, now)

@@ -11,9 +11,21 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Table,
+    and_,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from dicom_node.ledger import schema
+from dicom_node.ledger.attempts import Attempts
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.events import write_event
 from dicom_node.ledger.transitions import Transitions, is_due
@@ -47,23 +59,7 @@ def plan_forward(
     query = select(table.c.forward_id, table.c.state, table.c.priority).where(here)
     row = connection.execute(query.with_for_update()).first()
     if row is None:
-        connection.execute(
-            insert(table).values(
-                study_instance_uid=study_instance_uid,
-                destination=destination,
-                profile=profile,
-                rule=rule,
-                priority=int(priority),
-                state=DeliveryState.PENDING.value,
-                attempt=0,
-                failures=0,
-                not_before=now,
-                reason="not tried yet",
-                created_at=now,
-                tried_since=now,
-                updated_at=now,
-            )
-        )
+        _make(connection, study_instance_uid, way, rule, priority, now)
         row = connection.execute(query).one()
         subject = ("forward", str(row.forward_id))
         reason = f"rule {rule}: to {destination}" + (f" by profile {profile}" if profile else "")
@@ -86,6 +82,32 @@ def plan_forward(
     return added
 
 
+def _make(
+    connection: Connection,
+    study_instance_uid: str,
+    way: tuple[str, str],
+    rule: str,
+    priority: Priority,
+    now: float,
+) -> None:
+    row = {
+        "study_instance_uid": study_instance_uid,
+        "destination": way[0],
+        "profile": way[1],
+        "rule": rule,
+        "priority": int(priority),
+        "state": DeliveryState.PENDING.value,
+        "attempt": 0,
+        "failures": 0,
+        "not_before": now,
+        "reason": "not tried yet",
+        "created_at": now,
+        "tried_since": now,
+        "updated_at": now,
+    }
+    connection.execute(insert(schema.forwards).values(row))
+
+
 def _add(connection: Connection, forward_id: int, instances: Iterable[InstanceKey]) -> int:
     table = schema.forwarded_instances
     known = {
@@ -101,7 +123,7 @@ def _add(connection: Connection, forward_id: int, instances: Iterable[InstanceKe
         digest = known.get((one.series_instance_uid, one.sop_instance_uid))
         values: dict[str, Any] = {"digest": one.digest, "sent_at": None, "refused": ""}
         if digest is None:
-            new.append({"forward_id": forward_id, **_key(one), **values})
+            new.append({"forward_id": forward_id, **one._asdict(), **values})
         elif digest != one.digest:
             connection.execute(update(table).where(*_is(table, forward_id, one)).values(**values))
             added += 1
@@ -122,12 +144,8 @@ def withdraw(
     )
     for row in connection.execute(query).all() if gone else ():
         if (row.series_instance_uid, row.sop_instance_uid) in gone:
-            here = (
-                table.c.forward_id == row.forward_id,
-                table.c.series_instance_uid == row.series_instance_uid,
-                table.c.sop_instance_uid == row.sop_instance_uid,
-            )
-            connection.execute(delete(table).where(*here))
+            one = InstanceKey(row.series_instance_uid, row.sop_instance_uid, "")
+            connection.execute(delete(table).where(*_is(table, row.forward_id, one)))
 
 
 class Forwards:
@@ -135,6 +153,9 @@ class Forwards:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._attempts = Attempts(
+            database, _MOVES, DeliveryState.PENDING, DeliveryState.SENDING, DeliveryEvent.STARTED
+        )
 
     # ------------------------------------------------------------ reading
 
@@ -160,20 +181,10 @@ class Forwards:
 
     def destinations_ready(self, now: float) -> list[tuple[str, Priority]]:
         """Return the destinations that something can be sent to now, and how urgent it is."""
-        table = schema.forwards
-        query = (
-            select(table.c.destination, func.min(table.c.priority))
-            .where(table.c.state == DeliveryState.PENDING.value, is_due(table.c.not_before, now))
-            .group_by(table.c.destination)
-        )
-        with self._database.reading() as connection:
-            return [(name, Priority(urgency)) for name, urgency in connection.execute(query)]
+        return self._attempts.ready_by(schema.forwards.c.destination, now)
 
     def counts(self) -> dict[DeliveryState, int]:
-        table = schema.forwards
-        with self._database.reading() as connection:
-            rows = connection.execute(select(table.c.state, func.count()).group_by(table.c.state))
-            return {DeliveryState(state): count for state, count in rows}
+        return self._attempts.counts()
 
     def unsent(self, forward_id: int, limit: int) -> list[InstanceKey]:
         """Return instances that the destination has not taken and never refused."""
@@ -206,16 +217,7 @@ class Forwards:
     def start(self, forward: ForwardTask, now: float) -> ForwardTask | None:
         """Take a forward for one more attempt; None if it is no longer to be had."""
         with self._database.writing() as connection:
-            taken = _MOVES.move(
-                connection,
-                forward.forward_id,
-                DeliveryState.PENDING,
-                DeliveryEvent.STARTED,
-                f"attempt {forward.attempt + 1}",
-                now,
-                schema.forwards.c.attempt == forward.attempt,
-                attempt=forward.attempt + 1,
-            )
+            taken = self._attempts.start(connection, forward.forward_id, forward.attempt, now)
         return self.get(forward.forward_id) if taken else None
 
     def sent(
@@ -251,44 +253,30 @@ class Forwards:
             )
             if connection.execute(rest).scalar_one():
                 return False
-            return self._end_attempt(connection, forward, DeliveryEvent.ACCEPTED, reason, now)
-
-    def postpone(self, forward: ForwardTask, reason: str, not_before: float, now: float) -> bool:
-        with self._database.writing() as connection:
-            return self._end_attempt(
+            return self._attempts.end(
                 connection,
-                forward,
-                DeliveryEvent.POSTPONED,
+                forward.forward_id,
+                forward.attempt,
+                DeliveryEvent.ACCEPTED,
                 reason,
                 now,
-                not_before=not_before,
-                failures=forward.failures + 1,
             )
 
+    def postpone(self, forward: ForwardTask, reason: str, not_before: float, now: float) -> bool:
+        values = {"not_before": not_before, "failures": forward.failures + 1}
+        return self._end_attempt(forward, DeliveryEvent.POSTPONED, reason, now, **values)
+
     def give_up(self, forward: ForwardTask, reason: str, now: float) -> bool:
-        with self._database.writing() as connection:
-            return self._end_attempt(connection, forward, DeliveryEvent.GIVEN_UP, reason, now)
+        return self._end_attempt(forward, DeliveryEvent.GIVEN_UP, reason, now)
 
     def go_on(self, forward: ForwardTask, reason: str, now: float) -> bool:
         """End an attempt that has sent some of it; the rest follows, and giving up counts anew."""
-        with self._database.writing() as connection:
-            return self._end_attempt(
-                connection,
-                forward,
-                DeliveryEvent.INTERRUPTED,
-                reason,
-                now,
-                not_before=now,
-                tried_since=now,
-                failures=0,
-            )
+        values = {"not_before": now, "tried_since": now, "failures": 0}
+        return self._end_attempt(forward, DeliveryEvent.INTERRUPTED, reason, now, **values)
 
     def interrupt(self, forward: ForwardTask, reason: str, now: float) -> bool:
         """Nobody has this forward in hand any more; what was taken is marked."""
-        with self._database.writing() as connection:
-            return self._end_attempt(
-                connection, forward, DeliveryEvent.INTERRUPTED, reason, now, not_before=now
-            )
+        return self._end_attempt(forward, DeliveryEvent.INTERRUPTED, reason, now, not_before=now)
 
     def retry(self, forward_id: int, now: float) -> bool:
         """Try a forward again that is dead, or that has sent all but what was refused."""
@@ -314,32 +302,13 @@ class Forwards:
 
     def hurry(self, now: float) -> int:
         """Let everything that waits for its next attempt go at once; return how many waited."""
-        table = schema.forwards
-        with self._database.writing() as connection:
-            return connection.execute(
-                update(table)
-                .where(table.c.state == DeliveryState.PENDING.value, table.c.not_before > now)
-                .values(not_before=now)
-            ).rowcount
+        return self._attempts.hurry(now)
 
     def _end_attempt(
-        self,
-        connection: Connection,
-        forward: ForwardTask,
-        event: DeliveryEvent,
-        reason: str,
-        now: float,
-        **values: Any,
+        self, forward: ForwardTask, event: DeliveryEvent, reason: str, now: float, **values: Any
     ) -> bool:
-        return _MOVES.move(
-            connection,
-            forward.forward_id,
-            DeliveryState.SENDING,
-            event,
-            reason,
-            now,
-            schema.forwards.c.attempt == forward.attempt,
-            **values,
+        return self._attempts.end_now(
+            forward.forward_id, forward.attempt, event, reason, now, **values
         )
 
     def _read(
@@ -363,14 +332,7 @@ def _forward(row: Row[Any]) -> ForwardTask:
     return ForwardTask(**values)
 
 
-def _key(one: InstanceKey) -> dict[str, str]:
-    return {
-        "series_instance_uid": one.series_instance_uid,
-        "sop_instance_uid": one.sop_instance_uid,
-    }
-
-
-def _is(table: Any, forward_id: int, one: InstanceKey) -> tuple[ColumnElement[bool], ...]:
+def _is(table: Table, forward_id: int, one: InstanceKey) -> tuple[ColumnElement[bool], ...]:
     return (
         table.c.forward_id == forward_id,
         table.c.series_instance_uid == one.series_instance_uid,

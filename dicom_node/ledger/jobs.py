@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, select, update
 
 from dicom_node.errors import InvariantBroken
 from dicom_node.ledger import schema
+from dicom_node.ledger.attempts import Attempts
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.events import write_event
 from dicom_node.ledger.fetches import supersede_fetch, waits_for_priors
@@ -28,6 +29,9 @@ class Jobs:
     def __init__(self, database: Database, studies: Studies) -> None:
         self._database = database
         self._studies = studies
+        self._attempts = Attempts(
+            database, _MOVES, JobState.QUEUED, JobState.RUNNING, JobEvent.STARTED
+        )
 
     # ------------------------------------------------------------ reading
 
@@ -52,10 +56,7 @@ class Jobs:
         return self._read(queued, due, ~waits_for_priors(), limit=limit)
 
     def counts(self) -> dict[JobState, int]:
-        table = schema.jobs
-        with self._database.reading() as connection:
-            rows = connection.execute(select(table.c.state, func.count()).group_by(table.c.state))
-            return {JobState(state): count for state, count in rows}
+        return self._attempts.counts()
 
     def results(self, job_id: str) -> list[Result]:
         table = schema.results
@@ -162,16 +163,7 @@ class Jobs:
         if job is None or job.state is not JobState.QUEUED:
             return None
         with self._database.writing() as connection:
-            taken = _MOVES.move(
-                connection,
-                job_id,
-                JobState.QUEUED,
-                JobEvent.STARTED,
-                f"attempt {job.attempt + 1}",
-                now,
-                schema.jobs.c.attempt == job.attempt,
-                attempt=job.attempt + 1,
-            )
+            taken = self._attempts.start(connection, job_id, job.attempt, now)
         return self.get(job_id) if taken else None
 
     def finish(
@@ -286,16 +278,7 @@ class Jobs:
         now: float,
         **values: Any,
     ) -> bool:
-        return _MOVES.move(
-            connection,
-            job.job_id,
-            JobState.RUNNING,
-            event,
-            reason,
-            now,
-            schema.jobs.c.attempt == job.attempt,
-            **values,
-        )
+        return self._attempts.end(connection, job.job_id, job.attempt, event, reason, now, **values)
 
     def _require_same_job(self, connection: Connection, result: Result) -> None:
         table = schema.results

@@ -179,13 +179,6 @@ class Routing:
         table = schema.decisions
         return self._read(table.c.study_instance_uid == study_instance_uid)
 
-    def decided_since(self, at: float) -> list[Decided]:
-        """Return what was decided of each study since then; of each the last decision."""
-        last: dict[str, Decided] = {}
-        for decided in self._read(schema.decisions.c.decided_at >= at):
-            last[decided.study_instance_uid] = decided
-        return list(last.values())
-
     def last_rule_set(self) -> str | None:
         """Return the text of the rules by which a study was routed last; None if none was."""
         d, r = schema.decisions, schema.rule_sets

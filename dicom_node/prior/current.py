@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dicom_node.attributes import read_attributes
 from dicom_node.errors import StorageError, StudyUnusable
-from dicom_node.headers import attributes_of, read_header_of
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.scu.found import FoundStudy
 from dicom_node.store.local import LocalStore
@@ -32,7 +32,7 @@ def read_current(
     """
     for instance in ledger.studies.instances(study_instance_uid, series_instance_uid):
         try:
-            header = read_header_of(store.file(instance.path), _KEYWORDS)
+            return FoundStudy.of(read_attributes(store.file(instance.path), _KEYWORDS))
         except StudyUnusable:
             continue  # the others of the series say the same
         except OSError as error:
@@ -40,5 +40,4 @@ def read_current(
                 f"an instance of ours cannot be read: {error.strerror}",
                 hint="restore it from a backup of data_dir",
             ) from error
-        return FoundStudy.of(attributes_of([header]))
     raise StudyUnusable("no header of the series can be read", hint="have the sender send it again")

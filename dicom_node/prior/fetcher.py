@@ -204,7 +204,7 @@ class PriorFetcher:
 
     def _failed(self, fetch: PriorFetch, error: DicomNodeError) -> None:
         """Try again while the job waits; what no repetition mends is given up at once."""
-        now, reason = self._clock(), _with_hint(error)
+        now, reason = self._clock(), error.in_words
         longest_s = min(
             self._config.deliver.retry_longest_s, fetch.wanted.wait_s / _ATTEMPTS_AIMED_AT
         )
@@ -227,7 +227,3 @@ def _in_words(choices: Sequence[PriorChoice]) -> str:
     said = [f"{reason} ({count})" for reason, count in against.items()]
     first = f"{len(chosen)} of {len(choices)} studies that were found: {', '.join(named) or 'none'}"
     return "; ".join([first, *said])
-
-
-def _with_hint(error: DicomNodeError) -> str:
-    return f"{error.message}; {error.hint}" if error.hint else error.message

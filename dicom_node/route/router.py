@@ -142,7 +142,6 @@ class Router:
         if not self._ledger.routing.record(study, plan, now):
             return
         self._checkpoint("route.recorded")
-        self._considered.pop(study.study_instance_uid, None)
         self._mark_unreadable(decision.unreadable, now)
         log.info(
             "study_routed",
@@ -217,9 +216,13 @@ class Router:
 
     def _forward_at_once(self) -> None:
         """Forward what came of studies that are still arriving; what is chosen stays so."""
-        for study in self._ledger.studies.in_states([StudyState.RECEIVING]):
-            uid = study.study_instance_uid
-            considered = self._considered.setdefault(uid, set())
+        receiving = self._ledger.studies.in_states([StudyState.RECEIVING])
+        before = self._considered
+        self._considered = {
+            study.study_instance_uid: before.get(study.study_instance_uid, set())
+            for study in receiving
+        }
+        for uid, considered in self._considered.items():
             new = [i for i in self._ledger.studies.instances(uid) if _key(i) not in considered]
             if not new:
                 continue

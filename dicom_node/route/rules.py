@@ -6,7 +6,7 @@ config/rules.yaml and docs/rules.md explain every key.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 
@@ -109,7 +109,7 @@ class RuleSet:
     def for_priors(self) -> RuleSet:
         """The rules that apply to prior studies: those that ask whether it is one."""
         asking = tuple(rule for rule in self.rules if PRIOR in rule.when.keywords())
-        return RuleSet(asking, text=self.text)
+        return replace(self, rules=asking)
 
     @property
     def forwards_at_once(self) -> bool:

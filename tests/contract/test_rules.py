@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dicom_node.ledger.database import Database
 from dicom_node.ledger.headers import KeptHeader
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.routing import Plan, PlannedDrop, PlannedForward
@@ -435,19 +434,3 @@ def test_what_an_engine_found_before_does_not_count_while_it_works_anew(ledger: 
     assert ledger.routing.found() == []
     assert ledger.jobs.finish(started(ledger, "job-2", 340.0), [], "found", {}, 350.0)
     assert ledger.routing.found() == [(STUDY, "ct_lungs")]
-
-
-def test_decisions_can_be_asked_for_by_time_each_study_by_its_last(
-    ledger: Ledger, database: Database
-) -> None:
-    completed(ledger)
-    for now in (300.0, 400.0):
-        recorded = a_plan(ledger, decided={"at": now})
-        assert ledger.routing.record(study_of(ledger), recorded, now)
-        assert ledger.studies.retry(STUDY, now)
-    assert [one.decided for one in ledger.routing.decisions(STUDY)] == [
-        {"at": 300.0},
-        {"at": 400.0},
-    ]
-    assert [one.decided for one in ledger.routing.decided_since(350.0)] == [{"at": 400.0}]
-    assert ledger.routing.decided_since(401.0) == []

@@ -125,3 +125,15 @@ def test_a_sender_that_cannot_be_reached_is_asked_again_later(
     again = asked.questions.about(study)
     assert again is not None
     assert again.state is CountState.PENDING
+
+
+def test_a_question_that_was_lost_is_asked_again(ledger: Ledger) -> None:
+    asked = Asked(1)
+    study = arriving(ledger, 1)
+    asked.questions.about(study)
+    asked.clock.now += 59.0
+    asked.questions.about(study)
+    assert asked.submitted == [factories.STUDY]
+    asked.clock.now += 2.0
+    asked.questions.about(study)
+    assert asked.submitted == [factories.STUDY] * 2

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from dicom_node.assemble.assembler import Assembler
 from dicom_node.config.settings import AssembleSettings
@@ -193,3 +194,24 @@ def test_on_a_ledger_a_transfer_ends_as_it_does_for_the_judge_alone(
         assert on_ledger(ledger, transfer, number) == [
             (act.certainty, act.was_whole) for act in play(transfer)
         ], transfer.title
+
+
+def test_a_study_whose_file_is_lost_holds_up_no_other(ledger: Ledger) -> None:
+    ledger.studies.instance_stored(rows.an_instance(received_at=150.0))
+    other = rows.an_instance(
+        study_instance_uid="1.2.8", series_instance_uid="1.2.8.1", received_at=150.0
+    )
+    ledger.studies.instance_stored(other)
+    rows.release(ledger, at=151.0)
+
+    def headers(uid: str) -> dict[str, dict[str, Attributes]]:
+        if uid == rows.STUDY:
+            raise FileNotFoundError(2, "No such file or directory")
+        return {}
+
+    assembler = Assembler(ledger, POLICY, HandClock(1000.0), headers=headers)
+    with capture_logs() as logs:
+        assert assembler.turn() is None
+    assert rows.study_of(ledger).state is StudyState.COMPLETE  # the router parks it, and says why
+    assert rows.study_of(ledger, "1.2.8").state is StudyState.COMPLETE
+    assert [one["event"] for one in logs if one["log_level"] == "error"] == ["headers_not_read"]
