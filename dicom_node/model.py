@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from dicom_node.lifecycle import (
     CommitmentState,
     DeliveryState,
-    FetchState,
     JobState,
     StudyState,
 )
@@ -164,89 +163,6 @@ class Announcement:
     updated_at: float
 
 
-# ---------------------------------------------------------------- whether a study is whole
-
-
-class Certainty(StrEnum):
-    """How sure we are that a study, or a series, is whole."""
-
-    COMPLETE = "COMPLETE"
-    """Proven: an announcement names, or a count numbers, all there is, and all is here."""
-    PROBABLE = "PROBABLE"
-    """Nothing speaks against it, and the sender has been silent for longer than it ever is."""
-    SUSPECT = "SUSPECT"
-    """Something speaks against it, or it is still arriving."""
-
-
-class Action(StrEnum):
-    """What becomes of a study when its time has come."""
-
-    ROUTE = "route"
-    HOLD = "hold"
-    """It is kept for a person."""
-
-
-@dataclass(frozen=True)
-class SeriesVerdict:
-    """How sure we are of one series, and what spoke for and against it."""
-
-    series_instance_uid: str
-    certainty: Certainty
-    for_: tuple[str, ...]
-    against: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """How sure we are of a study, and whether to act now."""
-
-    certainty: Certainty
-    for_: tuple[str, ...]
-    against: tuple[str, ...]
-    series: tuple[SeriesVerdict, ...]
-    action: Action | None
-    """None: not yet."""
-    ask_again_at: float
-    """Seconds since the epoch; of no meaning once there is an action."""
-
-    @property
-    def reason(self) -> str:
-        """In one sentence: what spoke against it, where something did."""
-        return f"{self.certainty}: {'; '.join(self.against or self.for_)}"
-
-
-class CountState(StrEnum):
-    """How far a question to the sender is."""
-
-    PENDING = "PENDING"
-    ANSWERED = "ANSWERED"
-    FAILED = "FAILED"
-
-
-@dataclass(frozen=True)
-class SenderCount:
-    """What the sender says by C-FIND that it has of a study."""
-
-    ae_title: str
-    state: CountState
-    asked_at: float
-    """When the question went out: the answer is no younger than this."""
-    instance_counts: Mapping[str, int] = field(default_factory=dict)
-    """Instances of each series; empty until it is ANSWERED."""
-    reason: str = ""
-    """Why it FAILED."""
-
-
-@dataclass(frozen=True)
-class Silences:
-    """The longest silences inside of one study, in seconds; 0 where there was none."""
-
-    released_s: float = 0.0
-    """With every association that had carried it released."""
-    open_s: float = 0.0
-    """With one still open."""
-
-
 # ---------------------------------------------------------------- what is to be done
 
 
@@ -331,6 +247,27 @@ class InstanceKey(NamedTuple):
     digest: str
 
 
+@dataclass(frozen=True)
+class Forward:
+    """Originals that go to one destination."""
+
+    destination: str
+    profile: str
+    """By which they are coerced or de-identified; empty: as they came."""
+    priority: Priority
+    rule: str
+    instances: tuple[InstanceKey, ...]
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Instances that go nowhere."""
+
+    rule: str
+    reason: str
+    instances: tuple[InstanceKey, ...]
+
+
 RESTORED = "(restored)"
 """In place of a profile: results for a copy go out as results for the real study."""
 
@@ -357,74 +294,6 @@ class ForwardTask:
     tried_since: float
     """When it was made or retried; giving up counts from here."""
     updated_at: float
-
-
-@dataclass(frozen=True)
-class PriorsWanted:
-    """Which prior studies a rule wants for an engine, and of which archive."""
-
-    source: str
-    """The peer that is asked."""
-    count_max: int = 1
-    """So many are fetched, the newest first."""
-    modalities: tuple[str, ...] = ()
-    """One of them has to be in the study; empty for any."""
-    study_description: str = ""
-    """A pattern with `*` and `?`, without regard to case; empty for any."""
-    body_parts: tuple[str, ...] = ()
-    """One of them has to be (0018,0015) Body Part Examined, where the archive tells it; where it
-    does not, the study is taken."""
-    within_days: int | None = None
-    """How much older than the current study it may be; any age if None."""
-    older_than_study: bool = True
-    """Whether a study from after the current one is left out."""
-    wait_s: float = 600.0
-    """So long the engine waits for them; then it runs without."""
-
-
-@dataclass(frozen=True)
-class PriorFetch:
-    """The prior studies that a job waits for, on their way from an archive."""
-
-    fetch_id: int
-    job_id: str
-    study_instance_uid: str
-    """The current study."""
-    series_instance_uid: str
-    """Its series on which the job runs."""
-    source: str
-    wanted: PriorsWanted
-    state: FetchState
-    attempt: int
-    """Grows with every start and is never reset: it fences late answers."""
-    failures: int
-    """Failed attempts since it was made or retried."""
-    not_before: float
-    give_up_at: float
-    """Seconds since the epoch; from then on the job runs without."""
-    reason: str
-    created_at: float
-    updated_at: float
-
-
-@dataclass(frozen=True)
-class FetchedPrior:
-    """One prior study that a fetch has chosen."""
-
-    study_instance_uid: str
-    calling_ae_title: str
-    """As whom the archive sends it to us."""
-    was_held: bool
-    """It was here already; nothing was asked for."""
-    instance_count: int
-    """How many instances it has, as the archive counts."""
-    failed: int
-    """How many the archive could not send."""
-    is_whole: bool
-    """Whether all of it is in the ledger."""
-    asked_at: float
-    ended_at: float | None
-    """What comes later was not asked for; None while it comes."""
 
 
 @dataclass(frozen=True)

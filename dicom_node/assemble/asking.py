@@ -15,10 +15,10 @@ import structlog
 from dicom_node.clock import Clock
 from dicom_node.config.settings import Config
 from dicom_node.errors import DeliveryError
-from dicom_node.ledger.studies import StudyEvidence
-from dicom_node.model import CountState, SenderCount
+from dicom_node.ledger.arriving import StudyEvidence
 from dicom_node.scu.counting import count_at_sender
 from dicom_node.scu.peers import address_of
+from dicom_node.verdict import CountState, SenderCount
 
 log = structlog.get_logger()
 

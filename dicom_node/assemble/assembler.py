@@ -12,10 +12,11 @@ from dicom_node.assemble.memory import StudyMemory
 from dicom_node.assemble.pace import pace_of, slowest
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
 from dicom_node.config.settings import AssembleSettings
+from dicom_node.ledger.arriving import StudyEvidence
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.paces import Lesson
-from dicom_node.ledger.studies import StudyEvidence
-from dicom_node.model import Attributes, SenderCount, Verdict
+from dicom_node.model import Attributes
+from dicom_node.verdict import SenderCount, Verdict
 
 log = structlog.get_logger()
 

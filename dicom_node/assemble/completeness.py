@@ -55,7 +55,7 @@ from dicom_node.assemble.voices import (
 )
 from dicom_node.config.settings import AssembleSettings
 from dicom_node.ledger.associations import AssociationEnd
-from dicom_node.model import Action, Certainty, CountState, SeriesVerdict, Verdict
+from dicom_node.verdict import Action, Certainty, CountState, SeriesVerdict, Verdict
 
 SENDER_ANSWERS_WITHIN_S = 10.0
 """So long a question to the sender holds up a study that is not proven; it may settle it."""

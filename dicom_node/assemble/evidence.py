@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dicom_node.assemble.series import SeriesFacts
-from dicom_node.ledger.studies import StudyEvidence
-from dicom_node.model import Announcement, SenderCount, Silences
+from dicom_node.ledger.arriving import StudyEvidence
+from dicom_node.model import Announcement
+from dicom_node.verdict import SenderCount, Silences
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _PRESENTATION_STATES = f"{_STORAGE}11."

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from dicom_node.assemble.evidence import SeriesEvidence, is_image
 from dicom_node.assemble.pace import longest_silences
 from dicom_node.assemble.series import SeriesHeaders
+from dicom_node.ledger.arriving import Arrived, StudyEvidence
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.studies import Arrived, StudyEvidence
-from dicom_node.model import Announcement, Attributes, Silences
+from dicom_node.model import Announcement, Attributes
+from dicom_node.verdict import Silences
 
 _NOTHING = (-1, -1, 0.0)
 

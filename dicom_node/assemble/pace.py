@@ -12,9 +12,9 @@ from itertools import pairwise
 from math import ceil
 
 from dicom_node.assemble.evidence import Pace
+from dicom_node.ledger.arriving import Carrier
 from dicom_node.ledger.associations import AssociationEnd
-from dicom_node.ledger.studies import Carrier
-from dicom_node.model import Silences
+from dicom_node.verdict import Silences
 
 LEARNED_FROM = 10
 """Fewer studies say nothing of how slow a scanner can be."""

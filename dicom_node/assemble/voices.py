@@ -11,16 +11,10 @@ from dataclasses import dataclass
 
 from dicom_node.assemble.evidence import Evidence, SeriesEvidence, is_often_kept_back
 from dicom_node.config.settings import AssembleSettings
+from dicom_node.ledger.arriving import Carrier
 from dicom_node.ledger.associations import AssociationEnd
-from dicom_node.ledger.studies import Carrier
-from dicom_node.model import (
-    AnnouncedInstance,
-    Announcement,
-    AnnouncementKind,
-    AnnouncementStatus,
-    CountState,
-    SenderCount,
-)
+from dicom_node.model import AnnouncedInstance, Announcement, AnnouncementKind, AnnouncementStatus
+from dicom_node.verdict import CountState, SenderCount
 
 _NOT_TO_BE_HAD = frozenset({"OFFLINE", "UNAVAILABLE"})
 _FINAL = frozenset({AnnouncementStatus.COMPLETED, AnnouncementStatus.DISCONTINUED})

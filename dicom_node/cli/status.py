@@ -21,7 +21,8 @@ from dicom_node.lifecycle import (
     JobState,
     StudyState,
 )
-from dicom_node.model import Commitment, ForwardTask, PriorFetch
+from dicom_node.model import Commitment, ForwardTask
+from dicom_node.priors import PriorFetch
 
 _REFUSED = ("REJECTED", "REFUSED")
 _DOUBTFUL = ("REPLACED", "KEPT_FIRST", "UNREADABLE", "NOTICE", "NOT_FORWARDED")

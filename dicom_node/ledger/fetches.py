@@ -19,7 +19,8 @@ from dicom_node.ledger.database import Database
 from dicom_node.ledger.events import write_event
 from dicom_node.ledger.transitions import Transitions, is_due
 from dicom_node.lifecycle import FetchEvent, FetchState, JobState, next_fetch_state
-from dicom_node.model import FetchedPrior, Instance, PriorFetch, Priority, PriorsWanted
+from dicom_node.model import Instance, Priority
+from dicom_node.priors import FetchedPrior, PriorFetch, PriorsWanted
 
 _MOVES = Transitions[FetchState, FetchEvent](schema.prior_fetches, "fetch", next_fetch_state)
 _OPEN = (FetchState.PENDING, FetchState.FETCHING)

@@ -30,43 +30,38 @@ from dicom_node.ledger.database import Database
 from dicom_node.ledger.events import write_event
 from dicom_node.ledger.transitions import Transitions, is_due
 from dicom_node.lifecycle import DeliveryEvent, DeliveryState, next_delivery_state
-from dicom_node.model import ForwardTask, InstanceKey, Priority
+from dicom_node.model import Forward, ForwardTask, InstanceKey, Priority
 
 _MOVES = Transitions[DeliveryState, DeliveryEvent](schema.forwards, "forward", next_delivery_state)
 _ENDED = (DeliveryState.SENT, DeliveryState.DEAD)
 
 
 def plan_forward(
-    connection: Connection,
-    study_instance_uid: str,
-    way: tuple[str, str],
-    rule: str,
-    priority: Priority,
-    instances: Iterable[InstanceKey],
-    now: float,
+    connection: Connection, study_instance_uid: str, forward: Forward, now: float
 ) -> int:
-    """Add instances to the forward of a study to (destination, profile); return how many are new.
+    """Add instances to the forward of a study to a destination; return how many are new.
 
-    The forward is made if need be; one that had come to its end goes on.
+    There is one for each destination and profile. It is made if need be; one that had come to its
+    end goes on.
     """
-    destination, profile = way
     table = schema.forwards
     here = and_(
         table.c.study_instance_uid == study_instance_uid,
-        table.c.destination == destination,
-        table.c.profile == profile,
+        table.c.destination == forward.destination,
+        table.c.profile == forward.profile,
     )
     query = select(table.c.forward_id, table.c.state, table.c.priority).where(here)
     row = connection.execute(query.with_for_update()).first()
     if row is None:
-        _make(connection, study_instance_uid, way, rule, priority, now)
+        _make(connection, study_instance_uid, forward, now)
         row = connection.execute(query).one()
+        by = f" by profile {forward.profile}" if forward.profile else ""
+        reason = f"rule {forward.rule}: to {forward.destination}{by}"
         subject = ("forward", str(row.forward_id))
-        reason = f"rule {rule}: to {destination}" + (f" by profile {profile}" if profile else "")
         write_event(connection, now, subject, "CREATED", reason, "", DeliveryState.PENDING)
-    added = _add(connection, row.forward_id, instances)
-    if priority < row.priority:
-        connection.execute(update(table).where(here).values(priority=int(priority)))
+    added = _add(connection, row.forward_id, forward.instances)
+    if forward.priority < row.priority:
+        connection.execute(update(table).where(here).values(priority=int(forward.priority)))
     if added and row.state in [state.value for state in _ENDED]:
         _MOVES.move(
             connection,
@@ -82,20 +77,13 @@ def plan_forward(
     return added
 
 
-def _make(
-    connection: Connection,
-    study_instance_uid: str,
-    way: tuple[str, str],
-    rule: str,
-    priority: Priority,
-    now: float,
-) -> None:
+def _make(connection: Connection, study_instance_uid: str, forward: Forward, now: float) -> None:
     row = {
         "study_instance_uid": study_instance_uid,
-        "destination": way[0],
-        "profile": way[1],
-        "rule": rule,
-        "priority": int(priority),
+        "destination": forward.destination,
+        "profile": forward.profile,
+        "rule": forward.rule,
+        "priority": int(forward.priority),
         "state": DeliveryState.PENDING.value,
         "attempt": 0,
         "failures": 0,

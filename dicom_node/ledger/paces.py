@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select, update
 
 from dicom_node.ledger import schema
 from dicom_node.ledger.database import Database
-from dicom_node.model import Silences
+from dicom_node.verdict import Silences
 
 _STUDIES_KEPT = 50
 

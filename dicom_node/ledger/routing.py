@@ -17,29 +17,9 @@ from dicom_node.ledger.forwards import plan_forward, withdraw
 from dicom_node.ledger.jobs import Jobs
 from dicom_node.ledger.studies import Studies
 from dicom_node.lifecycle import JobState, StudyEvent, StudyState
-from dicom_node.model import InstanceKey, Job, Priority, Study
+from dicom_node.model import Drop, Forward, Job, Study
 
 _FOUND = (JobState.DONE, JobState.REFUSED, JobState.PARKED)
-
-
-@dataclass(frozen=True)
-class PlannedForward:
-    """Originals that go to one destination."""
-
-    destination: str
-    profile: str
-    rule: str
-    priority: Priority
-    instances: tuple[InstanceKey, ...]
-
-
-@dataclass(frozen=True)
-class PlannedDrop:
-    """Instances that go nowhere."""
-
-    rule: str
-    reason: str
-    instances: tuple[InstanceKey, ...]
 
 
 @dataclass(frozen=True)
@@ -55,8 +35,8 @@ class Plan:
     jobs: tuple[Job, ...] = ()
     fetches: tuple[PlannedFetch, ...] = ()
     """The prior studies that some of the jobs wait for."""
-    forwards: tuple[PlannedForward, ...] = ()
-    drops: tuple[PlannedDrop, ...] = ()
+    forwards: tuple[Forward, ...] = ()
+    drops: tuple[Drop, ...] = ()
     notices: tuple[str, ...] = ()
     awaited: tuple[tuple[str, str], ...] = ()
     """(Series Instance UID, engine) of the findings that rules wait for."""
@@ -116,18 +96,18 @@ class Routing:
                 for fetch in plan.fetches:
                     plan_fetch(connection, fetch, now)
                 for forward in plan.forwards:
-                    self._forward(connection, study.study_instance_uid, forward, now)
+                    plan_forward(connection, study.study_instance_uid, forward, now)
             return True
 
     def forward_at_once(
-        self, study_instance_uid: str, forwards: Sequence[PlannedForward], now: float
+        self, study_instance_uid: str, forwards: Sequence[Forward], now: float
     ) -> int:
         """Forward instances of a study that is still arriving; return how many are new."""
         if not forwards:
             return 0
         with self._database.writing() as connection:
             return sum(
-                self._forward(connection, study_instance_uid, forward, now) for forward in forwards
+                plan_forward(connection, study_instance_uid, forward, now) for forward in forwards
             )
 
     def dropped(self, study_instance_uid: str) -> dict[tuple[str, str], tuple[str, str]]:
@@ -238,9 +218,7 @@ class Routing:
             }
             connection.execute(insert(awaited).values(row))
 
-    def _drop(
-        self, connection: Connection, uid: str, drops: Sequence[PlannedDrop], now: float
-    ) -> None:
+    def _drop(self, connection: Connection, uid: str, drops: Sequence[Drop], now: float) -> None:
         table = schema.drops
         here = table.c.study_instance_uid == uid
         before = {
@@ -278,16 +256,3 @@ class Routing:
         for notice in dict.fromkeys(notices):
             if notice not in told:
                 write_event(connection, now, ("study", uid), "NOTICE", notice)
-
-    def _forward(
-        self, connection: Connection, uid: str, forward: PlannedForward, now: float
-    ) -> int:
-        return plan_forward(
-            connection,
-            uid,
-            (forward.destination, forward.profile),
-            forward.rule,
-            forward.priority,
-            forward.instances,
-            now,
-        )

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from dicom_node.ledger import schema
 from dicom_node.ledger.database import Database
-from dicom_node.model import Certainty, Verdict
+from dicom_node.verdict import Certainty, Verdict
 
 
 @dataclass(frozen=True)

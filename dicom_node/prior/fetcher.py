@@ -25,9 +25,9 @@ from dicom_node.errors import (
 )
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import FetchState
-from dicom_node.model import FetchedPrior, PriorFetch
 from dicom_node.prior.current import read_current
 from dicom_node.prior.filing import Filing
+from dicom_node.priors import FetchedPrior, PriorFetch
 from dicom_node.scu.address import Address
 from dicom_node.scu.counting import count_at_sender
 from dicom_node.scu.found import FoundStudy

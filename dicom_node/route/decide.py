@@ -25,17 +25,9 @@ from dataclasses import replace
 
 from dicom_node.conditions import Answer, Outcome
 from dicom_node.conditions.tree import PENDING
-from dicom_node.model import RESTORED, Attributes, InstanceKey, Priority
+from dicom_node.model import RESTORED, Attributes, Drop, Forward, InstanceKey, Priority
 from dicom_node.route.agreeing import Instances
-from dicom_node.route.decision import (
-    Decision,
-    Drop,
-    Forward,
-    Order,
-    Remark,
-    RuleOutcome,
-    Wait,
-)
+from dicom_node.route.decision import Decision, Order, Remark, RuleOutcome, Wait
 from dicom_node.route.facts import InstanceFacts, SeriesFacts, StudyFacts
 from dicom_node.route.following import finding_attributes, not_stopped, pending_engines
 from dicom_node.route.originals import Forwards, priority_of
@@ -138,7 +130,7 @@ class _Deciding:
             orders=tuple(self._orders),
             forwards=self._forwards.made(),
             drops=tuple(
-                Drop(rule.name, rule.drop, rule.level, tuple(self._dropped[rule.name]))
+                Drop(rule.name, rule.drop, tuple(self._dropped[rule.name]))
                 for rule in self._rules.rules
                 if rule.name in self._dropped
             ),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from dicom_node.conditions import Answer, Outcome
-from dicom_node.model import InstanceKey, Priority, PriorsWanted
-from dicom_node.route.rules import Level, Rule
+from dicom_node.model import Drop, Forward, Priority
+from dicom_node.priors import PriorsWanted
+from dicom_node.route.rules import Rule
 
 _SENTENCES_MAX = 12
 """A study of a thousand instances has a thousand reasons; a person reads a few."""
@@ -52,27 +53,6 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Forward:
-    """Originals to send to one destination."""
-
-    destination: str
-    profile: str
-    priority: Priority
-    rule: str
-    instances: tuple[InstanceKey, ...]
-
-
-@dataclass(frozen=True)
-class Drop:
-    """What goes nowhere."""
-
-    rule: str
-    reason: str
-    level: Level
-    instances: tuple[InstanceKey, ...]
-
-
-@dataclass(frozen=True)
 class Remark:
     """What a rule says of a study or one of its series: held, to be told, or not to be judged."""
 
@@ -103,11 +83,10 @@ class Decision:
     stops: tuple[Remark, ...] = ()
     waits: tuple[Wait, ...] = ()
     problems: tuple[Remark, ...] = ()
-    unreadable: tuple[str, ...] = field(default=())
+    unreadable: tuple[str, ...] = ()
     """The SOP Instance UIDs of those whose header cannot be parsed."""
     prior_of: tuple[str, ...] = ()
     """The studies for which this one was fetched as a prior; only rules that ask for it apply."""
-
     copied_by: str = ""
     """The profile of the copy for which these are results."""
 

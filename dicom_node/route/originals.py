@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from dicom_node.model import Attributes, InstanceKey, Priority
-from dicom_node.route.decision import Forward
+from dicom_node.model import Attributes, Forward, InstanceKey, Priority
 from dicom_node.route.rules import Rule, RuleSet
 
 _REQUESTED = {"STAT": Priority.STAT, "HIGH": Priority.HIGH, "LOW": Priority.LOW}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from dicom_node.config.yaml_lines import KeyPath
-from dicom_node.model import PriorsWanted
+from dicom_node.priors import PriorsWanted
 
 _KEYS = (
     "from",

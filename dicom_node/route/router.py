@@ -16,11 +16,11 @@ from dicom_node.errors import StorageError, StudyUnusable
 from dicom_node.history.keeper import Stopped
 from dicom_node.ledger.fetches import PlannedFetch
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.routing import Plan, PlannedDrop, PlannedForward
+from dicom_node.ledger.routing import Plan
 from dicom_node.lifecycle import JobState, StudyEvent, StudyState
 from dicom_node.model import Instance, InstanceKey, Job, Study
 from dicom_node.route.decide import decide, decide_at_once
-from dicom_node.route.decision import Decision, Forward, Order, record_of
+from dicom_node.route.decision import Decision, Order, record_of
 from dicom_node.route.facts import StudyFacts
 from dicom_node.route.gather import Gatherer
 from dicom_node.route.rules import RuleSet
@@ -176,8 +176,8 @@ class Router:
                 for job, order in zip(jobs, decision.orders, strict=True)
                 if order.priors is not None
             ),
-            forwards=_planned(decision.forwards),
-            drops=tuple(PlannedDrop(d.rule, d.reason, d.instances) for d in decision.drops),
+            forwards=decision.forwards,
+            drops=decision.drops,
             notices=tuple(f"rule {n.rule}: {n.text} ({n.subject})" for n in decision.notices),
             awaited=tuple((w.series_instance_uid, w.engine) for w in decision.waits),
             parked=parked,
@@ -236,7 +236,7 @@ class Router:
                     self._rules, [(one.series_instance_uid, facts) for one, facts in gathered]
                 )
                 now = self._clock()
-                self._ledger.routing.forward_at_once(uid, _planned(decision.forwards), now)
+                self._ledger.routing.forward_at_once(uid, decision.forwards, now)
             considered.update(map(_key, new))
 
 
@@ -278,12 +278,6 @@ def job_id(
     if parameters:
         parts.append(json.dumps(dict(parameters), sort_keys=True))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-
-
-def _planned(forwards: Sequence[Forward]) -> tuple[PlannedForward, ...]:
-    return tuple(
-        PlannedForward(f.destination, f.profile, f.rule, f.priority, f.instances) for f in forwards
-    )
 
 
 def _key(instance: Instance) -> InstanceKey:

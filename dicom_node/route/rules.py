@@ -13,7 +13,8 @@ from functools import cached_property
 from dicom_node.coerce.profile import Profile
 from dicom_node.conditions import All
 from dicom_node.conditions.keywords import FindingKeyword
-from dicom_node.model import Priority, PriorsWanted
+from dicom_node.model import Priority
+from dicom_node.priors import PriorsWanted
 
 PRIOR = "prior"
 """The keyword by which a rule says that it is meant for prior studies, or for all but these."""

@@ -12,7 +12,8 @@ from dicom_node.coerce.profile import Profile
 from dicom_node.coerce.profiles import validate_profiles
 from dicom_node.conditions import All, parse_rule_conditions
 from dicom_node.config.yaml_lines import KeyPath, YamlFile, load_yaml, raise_mistakes
-from dicom_node.model import Priority, PriorsWanted
+from dicom_node.model import Priority
+from dicom_node.priors import PriorsWanted
 from dicom_node.route.priors_order import read_priors
 from dicom_node.route.rules import EngineOrder, ForwardOrder, Level, Rule, RuleSet
 

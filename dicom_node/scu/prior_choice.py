@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from fnmatch import fnmatchcase
 
-from dicom_node.model import PriorsWanted
+from dicom_node.priors import PriorsWanted
 from dicom_node.scu.found import FoundStudy
 
 

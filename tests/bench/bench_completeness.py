@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import chain
 
-from dicom_node.model import Certainty
+from dicom_node.verdict import Certainty
 from tests.corpus.figures import Watched, best_faultless_timer, mistaken, waits
 from tests.corpus.language import Transfer
 from tests.corpus.player import Act, play, play_timer

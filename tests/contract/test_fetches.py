@@ -10,7 +10,8 @@ from dicom_node.ledger.fetches import SENT_ON_S, PlannedFetch, was_asked_for
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.routing import Plan
 from dicom_node.lifecycle import FetchState, JobState
-from dicom_node.model import FetchedPrior, Job, PriorFetch, Priority, PriorsWanted
+from dicom_node.model import Job, Priority
+from dicom_node.priors import FetchedPrior, PriorFetch, PriorsWanted
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import STUDY, a_job, job_of
 

@@ -21,17 +21,8 @@ from dicom_node.ledger.deliveries import Parcel
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.paces import Lesson
 from dicom_node.lifecycle import DeliveryState, JobState, StudyState
-from dicom_node.model import (
-    Action,
-    Certainty,
-    Delivery,
-    Instance,
-    Job,
-    Priority,
-    SeriesVerdict,
-    Silences,
-    Verdict,
-)
+from dicom_node.model import Delivery, Instance, Job, Priority
+from dicom_node.verdict import Action, Certainty, SeriesVerdict, Silences, Verdict
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import (
     SERIES,
@@ -43,6 +34,7 @@ from tests.unit.ledger.rows import (
     delivery_of,
     finished,
     job_of,
+    last_end,
     moves_of,
     receive,
     routed,
@@ -232,7 +224,7 @@ def test_the_evidence_counts_instances_and_open_associations(ledger: Ledger) -> 
     assert evidence.instance_count == 3
     assert evidence.last_instance_at == 103.0
     assert evidence.open_associations == 2
-    assert evidence.last_end is None
+    assert last_end(evidence) == (None, 0.0)
 
 
 @pytest.mark.parametrize("end", AssociationEnd)
@@ -243,7 +235,7 @@ def test_the_association_that_closed_last_speaks(end: AssociationEnd, ledger: Le
     ledger.associations.closed(rows.ASSOCIATION, AssociationEnd.RELEASED, 200.0)
     [evidence] = ledger.studies.receiving()
     assert evidence.open_associations == 0
-    assert (evidence.last_end, evidence.last_closed_at) == (end, 300.0)
+    assert last_end(evidence) == (end, 300.0)
 
 
 def test_only_the_first_end_of_an_association_counts(ledger: Ledger) -> None:
@@ -251,7 +243,7 @@ def test_only_the_first_end_of_an_association_counts(ledger: Ledger) -> None:
     ledger.associations.closed(rows.ASSOCIATION, AssociationEnd.RELEASED, 200.0)
     ledger.associations.closed(rows.ASSOCIATION, AssociationEnd.LOST, 300.0)
     [evidence] = ledger.studies.receiving()
-    assert (evidence.last_end, evidence.last_closed_at) == (AssociationEnd.RELEASED, 200.0)
+    assert last_end(evidence) == (AssociationEnd.RELEASED, 200.0)
 
 
 def test_a_repeat_through_another_association_is_evidence(ledger: Ledger) -> None:
@@ -279,7 +271,7 @@ def test_what_a_receiver_held_is_lost_with_it(ledger: Ledger) -> None:
     assert ledger.associations.close_lost(300.0) == 1
     assert ledger.associations.close_lost(301.0) == 0
     [evidence] = ledger.studies.receiving()
-    assert evidence.last_end is AssociationEnd.RELEASED
+    assert last_end(evidence)[0] is AssociationEnd.RELEASED
 
 
 # ---------------------------------------------------------------- complete

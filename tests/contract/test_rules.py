@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from dicom_node.ledger.headers import KeptHeader
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.routing import Plan, PlannedDrop, PlannedForward
+from dicom_node.ledger.routing import Plan
 from dicom_node.lifecycle import DeliveryState, JobState, StudyEvent, StudyState
-from dicom_node.model import ForwardTask, InstanceKey, Priority
+from dicom_node.model import Drop, Forward, ForwardTask, InstanceKey, Priority
 from tests.unit.ledger.rows import (
     SERIES,
     STUDY,
@@ -119,7 +119,7 @@ def test_headers_of_studies_of_which_nothing_came_since_are_forgotten(ledger: Le
 
 def plan(ledger: Ledger, *keys: InstanceKey, now: float = 300.0, **changes: Any) -> int:
     """Choose instances to go to an archive; return how many are new."""
-    planned = PlannedForward("archive", "", "all", Priority.ROUTINE, keys or KEYS)
+    planned = Forward("archive", "", Priority.ROUTINE, "all", keys or KEYS)
     return ledger.routing.forward_at_once(STUDY, [replace(planned, **changes)], now)
 
 
@@ -305,8 +305,8 @@ def test_a_decision_is_one_transaction_with_all_that_follows(ledger: Ledger) -> 
     recorded = a_plan(
         ledger,
         jobs=(a_job(),),
-        forwards=(PlannedForward("archive", "", "all", Priority.HIGH, KEYS[1:]),),
-        drops=(PlannedDrop("scouts", "no slice", KEYS[:1]),),
+        forwards=(Forward("archive", "", Priority.HIGH, "all", KEYS[1:]),),
+        drops=(Drop("scouts", "no slice", KEYS[:1]),),
         notices=("look at it", "look at it"),
         decided={"matched": ["all"]},
     )
@@ -333,9 +333,7 @@ def test_a_study_that_moved_on_is_left_alone(ledger: Ledger) -> None:
     before = study_of(ledger)
     receive(ledger, an_instance(6))
     for parked in (None, StudyEvent.HELD):
-        recorded = a_plan(
-            ledger, parked=parked, notices=("n",), drops=(PlannedDrop("d", "why", KEYS),)
-        )
+        recorded = a_plan(ledger, parked=parked, notices=("n",), drops=(Drop("d", "why", KEYS),))
         assert not ledger.routing.record(before, recorded, 300.0)
     assert study_of(ledger).state is StudyState.RECEIVING
     assert ledger.routing.decisions(STUDY) == []
@@ -350,7 +348,7 @@ def test_a_parked_study_makes_nothing_and_keeps_why(event: StudyEvent, ledger: L
         ledger,
         parked=event,
         jobs=(a_job(),),
-        forwards=(PlannedForward("archive", "", "all", Priority.HIGH, KEYS),),
+        forwards=(Forward("archive", "", Priority.HIGH, "all", KEYS),),
         notices=("n",),
     )
     assert ledger.routing.record(study_of(ledger), recorded, 300.0)
@@ -372,10 +370,10 @@ def test_a_retry_releases_this_revision_and_no_later_one(ledger: Ledger) -> None
 
 def test_drops_are_those_of_the_last_decision_and_told_once(ledger: Ledger) -> None:
     completed(ledger)
-    first = (PlannedDrop("a", "why", KEYS[:2]),)
+    first = (Drop("a", "why", KEYS[:2]),)
     assert ledger.routing.record(study_of(ledger), a_plan(ledger, drops=first), 300.0)
     assert ledger.studies.retry(STUDY, 310.0)
-    second = (PlannedDrop("a", "why", KEYS[1:3]), PlannedDrop("b", "because", KEYS[3:4]))
+    second = (Drop("a", "why", KEYS[1:3]), Drop("b", "because", KEYS[3:4]))
     assert ledger.routing.record(study_of(ledger), a_plan(ledger, drops=second), 320.0)
     assert ledger.routing.dropped(STUDY) == {
         KEYS[1][:2]: ("a", "why"),
@@ -395,7 +393,7 @@ def test_what_is_dropped_is_taken_out_of_the_forwards_unless_it_was_sent(ledger:
     forward = taken(ledger)
     ledger.forwards.sent(forward, KEYS[:1], [], 320.0)
     completed(ledger)
-    recorded = a_plan(ledger, drops=(PlannedDrop("d", "why", KEYS[:3]),))
+    recorded = a_plan(ledger, drops=(Drop("d", "why", KEYS[:3]),))
     assert ledger.routing.record(study_of(ledger), recorded, 330.0)
     assert ledger.forwards.unsent(forward.forward_id, 10) == list(KEYS[3:])
     assert ledger.forwards.progress(forward.forward_id) == (1, 0, 3)

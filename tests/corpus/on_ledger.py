@@ -7,7 +7,8 @@ from dataclasses import replace
 from dicom_node.assemble.assembler import Assembler
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.paces import Lesson, learn
-from dicom_node.model import AnnouncementStatus, Attributes, Certainty, SenderCount, Silences
+from dicom_node.model import AnnouncementStatus, Attributes
+from dicom_node.verdict import Certainty, SenderCount, Silences
 from tests.corpus.language import CLASSES, Moment, Transfer
 from tests.corpus.player import ENDS, POLICY, START, World, instance_uid, series_uid
 from tests.unit.ledger import rows

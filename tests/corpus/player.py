@@ -9,19 +9,16 @@ from dicom_node.assemble.evidence import Evidence, SeriesEvidence, is_image
 from dicom_node.assemble.pace import longest_silences, pace_of, slowest
 from dicom_node.assemble.series import SeriesHeaders
 from dicom_node.config.settings import AssembleSettings
+from dicom_node.ledger.arriving import Carrier, StudyEvidence
 from dicom_node.ledger.associations import AssociationEnd
-from dicom_node.ledger.studies import Carrier, StudyEvidence
 from dicom_node.model import (
     AnnouncedInstance,
     Announcement,
     AnnouncementKind,
     AnnouncementStatus,
     Attributes,
-    Certainty,
-    CountState,
-    SenderCount,
-    Silences,
 )
+from dicom_node.verdict import Certainty, CountState, SenderCount, Silences
 from tests.corpus.language import CLASSES, Moment, Name, Transfer
 
 STUDY = "1.2.3"

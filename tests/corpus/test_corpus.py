@@ -8,7 +8,7 @@ from statistics import median
 import pytest
 
 from dicom_node.config.settings import AssembleSettings
-from dicom_node.model import Certainty
+from dicom_node.verdict import Certainty
 from tests.corpus.figures import best_faultless_timer, mistakes, waits
 from tests.corpus.language import Transfer
 from tests.corpus.player import POLICY, Act, play, play_timer

@@ -18,7 +18,7 @@ from pynetdicom.sop_class import ModalityPerformedProcedureStep  # type: ignore[
 from dicom_node.harness.query_archive import Inquiry, QueryArchive
 from dicom_node.harness.scanner import send
 from dicom_node.lifecycle import StudyState
-from dicom_node.model import Certainty
+from dicom_node.verdict import Certainty
 from tests import factories
 from tests.factories import make_ct_series, write_series
 from tests.node_process import NodeProcess, wait_until

@@ -25,8 +25,8 @@ from dicom_node.ledger.fetches import PlannedFetch
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.routing import Plan
 from dicom_node.lifecycle import FetchState
-from dicom_node.model import FetchedPrior, PriorFetch, PriorsWanted
 from dicom_node.prior.fetcher import PriorFetcher
+from dicom_node.priors import FetchedPrior, PriorFetch, PriorsWanted
 from dicom_node.store.local import LocalStore
 from tests.factories import make_ct_series, write, write_series
 from tests.unit.ledger import rows

@@ -15,7 +15,8 @@ from dicom_node.harness.query_archive import QueryArchive
 from dicom_node.harness.scanner import send
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import FetchState, JobState, StudyState
-from dicom_node.model import Job, PriorFetch, Study
+from dicom_node.model import Job, Study
+from dicom_node.priors import PriorFetch
 from tests.factories import make_ct_series, make_xray, write, write_series
 from tests.node_process import NodeProcess, wait_until
 

@@ -17,7 +17,8 @@ from dicom_node.ledger.fetches import PlannedFetch
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.routing import Plan
 from dicom_node.lifecycle import DeliveryState, FetchState, JobState
-from dicom_node.model import Priority, PriorsWanted
+from dicom_node.model import Priority
+from dicom_node.priors import PriorsWanted
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import HandClock, a_job, a_result, delivery_of, finished, job_of
 

@@ -11,9 +11,9 @@ from dicom_node.assemble.asking import SenderQuestions
 from dicom_node.config.settings import Config, Peer
 from dicom_node.harness.query_archive import QueryArchive
 from dicom_node.harness.scanner import send
+from dicom_node.ledger.arriving import StudyEvidence
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.studies import StudyEvidence
-from dicom_node.model import CountState
+from dicom_node.verdict import CountState
 from tests import factories
 from tests.factories import make_ct_series, write_series
 from tests.unit.ledger import rows

@@ -12,7 +12,8 @@ from dicom_node.assemble.assembler import Assembler
 from dicom_node.config.settings import AssembleSettings
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import StudyState
-from dicom_node.model import Attributes, Certainty, Silences
+from dicom_node.model import Attributes
+from dicom_node.verdict import Certainty, Silences
 from tests.corpus.on_ledger import on_ledger
 from tests.corpus.player import play
 from tests.corpus.scenarios import (

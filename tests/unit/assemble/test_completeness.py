@@ -11,7 +11,7 @@ import pytest
 
 from dicom_node.assemble.completeness import judge, policy_of
 from dicom_node.config.settings import AssembleSettings
-from dicom_node.model import Action, Certainty, Verdict
+from dicom_node.verdict import Action, Certainty, Verdict
 from tests.corpus.language import Transfer
 from tests.corpus.player import START, World, series_uid
 

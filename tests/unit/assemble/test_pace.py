@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dicom_node.assemble.pace import longest_silences, pace_of, slowest
+from dicom_node.ledger.arriving import Carrier
 from dicom_node.ledger.associations import AssociationEnd
-from dicom_node.ledger.studies import Carrier
-from dicom_node.model import Silences
+from dicom_node.verdict import Silences
 
 
 def through(

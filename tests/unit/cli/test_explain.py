@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.model import Action, Certainty, SeriesVerdict, Verdict
 from dicom_node.store.local import LocalStore
+from dicom_node.verdict import Action, Certainty, SeriesVerdict, Verdict
 from tests import factories
 from tests.factories import make_ct_series, make_xray, write, write_series
 from tests.unit.cli.sites import Site

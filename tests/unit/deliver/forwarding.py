@@ -15,9 +15,8 @@ from dicom_node.deliver.copies import Copies
 from dicom_node.deliver.forwarder import Forwarder
 from dicom_node.deliver.originals import read_original
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.routing import PlannedForward
 from dicom_node.lifecycle import DeliveryState
-from dicom_node.model import ForwardTask, Instance, Priority
+from dicom_node.model import Forward, ForwardTask, Instance, Priority
 from dicom_node.store.local import LocalStore
 from tests.factories import make_instance, write
 from tests.unit.ledger import rows
@@ -75,7 +74,7 @@ class Forwarding:
     ) -> None:
         """Let a rule forward instances; all unless said."""
         keys = tuple(key_of(one) for one in (self.instances if instances is None else instances))
-        planned = PlannedForward("archive", profile, "all", priority, keys)
+        planned = Forward("archive", profile, priority, "all", keys)
         self.ledger.routing.forward_at_once(STUDY, [planned], self.clock())
 
     def turn(self) -> bool:

@@ -9,10 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from dicom_node.ledger.arriving import StudyEvidence
 from dicom_node.ledger.associations import AssociationEnd
 from dicom_node.ledger.deliveries import Parcel
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.studies import StudyEvidence
 from dicom_node.lifecycle import DeliveryState, JobState
 from dicom_node.model import Delivery, Instance, Job, Priority, Result, Study
 
@@ -133,6 +133,13 @@ def receive(ledger: Ledger, *instances: Instance) -> StudyEvidence:
         if evidence.study_instance_uid == instances[-1].study_instance_uid
     ]
     return evidence
+
+
+def last_end(evidence: StudyEvidence) -> tuple[AssociationEnd | None, float]:
+    """Return how and when the association that closed last ended; (None, 0) if none has."""
+    ended = [(one.closed_at, one.end) for one in evidence.carriers if one.closed_at is not None]
+    closed_at, end = max(ended, key=lambda one: one[0], default=(0.0, None))
+    return end, closed_at
 
 
 def complete(ledger: Ledger, *instances: Instance, now: float = 250.0) -> Study:

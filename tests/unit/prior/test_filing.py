@@ -85,7 +85,7 @@ def test_the_association_ends_with_the_c_get(site: Site, breaks: bool, last_end:
     else:
         fetch()
     [evidence] = site.ledger.studies.receiving()
-    assert (evidence.open_associations, evidence.last_end) == (0, last_end)
+    assert (evidence.open_associations, rows.last_end(evidence)[0]) == (0, last_end)
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def test_a_dropped_study_takes_no_part_in_anything() -> None:
         drop("d", {}, Level.STUDY),
     )
     [dropped] = decision.drops
-    assert (dropped.rule, dropped.reason, dropped.level) == ("d", "of no use", Level.STUDY)
+    assert (dropped.rule, dropped.reason) == ("d", "of no use")
     assert dropped.instances == keys(one)
     assert (decision.orders, decision.forwards) == ((), ())
     assert (decision.holds, decision.notices) == ((), ())
@@ -223,7 +223,7 @@ def test_a_dropped_instance_is_not_counted_and_not_sent() -> None:
         engine_rule("two", {"instance_count": 2}, "e"),
         forward("all", {}),
     )
-    assert [(d.level, d.instances) for d in decision.drops] == [(Level.INSTANCE, keys(one, 1, 4))]
+    assert [(d.rule, d.instances) for d in decision.drops] == [("scouts", keys(one, 1, 4))]
     assert [f.instances for f in decision.forwards] == [keys(one, 2, 3)]
     assert engines(decision) == [("1.2.1", "e")]
 

@@ -11,7 +11,7 @@ import yaml
 
 from dicom_node.config.settings import Config, Peer, ReceiveSettings
 from dicom_node.config.yaml_lines import load_yaml
-from dicom_node.model import PriorsWanted
+from dicom_node.priors import PriorsWanted
 from dicom_node.route.decide import decide, decide_at_once
 from dicom_node.route.decision import record_of
 from dicom_node.route.facts import InstanceFacts

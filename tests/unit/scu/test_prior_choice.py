@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dicom_node.model import PriorsWanted
+from dicom_node.priors import PriorsWanted
 from dicom_node.scu.found import FoundStudy
 from dicom_node.scu.prior_choice import choose_priors, study_date_range
 
