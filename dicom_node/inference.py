@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from dicom_node import __version__
 from dicom_node.encode.results import Encoded, Stamp, encode
+from dicom_node.finding import Finding
 from dicom_node.headers import Part10
 from dicom_node.infer.engine import Engine
-from dicom_node.model import Finding, Result
+from dicom_node.model import Result
 
 
 @dataclass(frozen=True)

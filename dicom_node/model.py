@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dicom_node.lifecycle import (
     CommitmentState,
     DeliveryState,
@@ -308,117 +305,6 @@ class Event:
     from_state: str
     to_state: str
     reason: str
-
-
-# ---------------------------------------------------------------- what an engine found
-
-
-@dataclass(frozen=True)
-class Code:
-    """A coded concept (PS3.3 8.8)."""
-
-    value: str
-    scheme: str
-    meaning: str
-
-
-class FindingKind(StrEnum):
-    SEGMENTATION = "segmentation"
-    CLASSIFICATION = "classification"
-    QUALITY = "quality"
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One segment of a mask (PS3.3 C.8.20.4)."""
-
-    segment_number: int
-    """From 1; the value of the segment's voxels in the mask."""
-    label: str
-    category: Code
-    type: Code
-    modifier: Code | None
-    volume_ml: float
-    """Measured on the mask itself: voxel count times voxel volume."""
-
-
-@dataclass(frozen=True)
-class Classification:
-    """What a network says of one image: a disease, present or absent, with its probability."""
-
-    sop_instance_uid: str
-    code: Code
-    label: str
-    probability: float
-    """0 to 1."""
-    threshold: float
-
-    @property
-    def present(self) -> bool:
-        return self.probability >= self.threshold
-
-
-class QualityGrade(StrEnum):
-    """CID 7036: Diagnostic, Limited, Non-diagnostic quality."""
-
-    DIAGNOSTIC = "diagnostic"
-    LIMITED = "limited"
-    NON_DIAGNOSTIC = "non-diagnostic"
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A technical fault of an image, with its probability from 0 to 1."""
-
-    name: str
-    probability: float
-    found: bool
-
-
-@dataclass(frozen=True)
-class Quality:
-    """The technical quality of one image."""
-
-    sop_instance_uid: str
-    grade: QualityGrade
-    faults: tuple[Fault, ...]
-    notes: tuple[str, ...] = ()
-    """What the network says beside the grade: "AP view (0.97)"."""
-
-
-@dataclass(frozen=True)
-class EngineIdentity:
-    """What a report says of the algorithm (TID 4019) and the device."""
-
-    name: str
-    version: str
-    title: str
-    description: str
-    """A paragraph: what it does, on what it was trained, its limits."""
-    model_digest: str
-    """SHA-256 (hexadecimal) over the model files."""
-    runtime: str
-    """Name and version of what ran it: onnxruntime 1.32.0 CPU."""
-    limits: tuple[str, ...] = ()
-    """Sentences that every report repeats: "Trained on children of 1 to 5 years."."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one engine says of one series."""
-
-    kind: FindingKind
-    engine: EngineIdentity
-    sop_instance_uids: tuple[str, ...]
-    """The source instances that were used; for a mask, in the order of its slices."""
-    summary: str
-    """In words, for a table or a log: no patient's identity."""
-    warnings: tuple[str, ...] = ()
-    mask: NDArray[np.uint8] | None = None
-    """(slices, rows, columns) on the source's own grid; 0 is background, else a segment number."""
-    segments: tuple[Segment, ...] = ()
-    classifications: tuple[Classification, ...] = ()
-    qualities: tuple[Quality, ...] = ()
 
 
 # ---------------------------------------------------------------- copies that were coerced

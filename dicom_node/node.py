@@ -88,40 +88,11 @@ class Node:
         self._store = _open_store(config, checkpoint)
         self._lock = _lock_data_dir(config)
         self._ledger = Ledger(config.ledger_url)
-        self._deliverer = Deliverer(config, self._ledger, self._store, clock, checkpoint)
         self._secret = load_or_make_secret(config.secret_file)
-        self._copies = Copies(self._ledger, self._store, plan.rules.profiles, self._secret)
-        self._forwarder = Forwarder(config, self._ledger, self._copies, clock, checkpoint)
-        self._fetcher = PriorFetcher(
-            config, self._ledger, self._store, clock, self._stopping.wait, checkpoint
-        )
-        self._reporter = CommitmentReporter(
-            config,
-            self._ledger,
-            lambda instance: self._store.file(instance.path).exists(),
-            lambda: self._receivers.is_idle(),
-            clock,
-            checkpoint,
-        )
+        self._build_senders(plan, checkpoint)
         self._worker = EngineWorker(config, self._ledger, clock, checkpoint)
         self._executor = LocalExecutor(self._lanes())
-        self._questions = SenderQuestions(
-            config, clock, lambda uid: self._executor.submit(Task(ASK_LANE, uid))
-        )
-        self._keeper = HeaderKeeper(
-            self._ledger, self._store, plan.keep_policy(self._secret), self._stopping.is_set
-        )
-        gatherer = Gatherer(self._ledger, self._keeper, plan.peer_names)
-        self._router = Router(self._ledger, gatherer, plan.rules, plan.labels, clock, checkpoint)
-        self._assembler = Assembler(
-            self._ledger,
-            config.assemble,
-            clock,
-            checkpoint,
-            config.assemble_by_ae_title,
-            self._headers_of,
-            self._questions.about,
-        )
+        self._build_deciders(plan, checkpoint)
         self._coordinator = Coordinator(
             self._ledger,
             self._assembler,
@@ -140,6 +111,43 @@ class Node:
             self._coordinator.hint,
             lambda reason: self._coordinator.note_failure("ingest", reason),
             checkpoint,
+        )
+
+    def _build_senders(self, plan: Plan, checkpoint: Checkpoint) -> None:
+        """Build what asks something of peers, each on lanes of its own."""
+        config, ledger, store, clock = self._config, self._ledger, self._store, self._clock
+        self._deliverer = Deliverer(config, ledger, store, clock, checkpoint)
+        self._copies = Copies(ledger, store, plan.rules.profiles, self._secret)
+        self._forwarder = Forwarder(config, ledger, self._copies, clock, checkpoint)
+        self._fetcher = PriorFetcher(config, ledger, store, clock, self._stopping.wait, checkpoint)
+        self._reporter = CommitmentReporter(
+            config,
+            ledger,
+            lambda instance: store.file(instance.path).exists(),
+            lambda: self._receivers.is_idle(),
+            clock,
+            checkpoint,
+        )
+        self._questions = SenderQuestions(
+            config, clock, lambda uid: self._executor.submit(Task(ASK_LANE, uid))
+        )
+
+    def _build_deciders(self, plan: Plan, checkpoint: Checkpoint) -> None:
+        """Build what decides in the coordinator's turns: which study is whole, what follows."""
+        config, ledger, clock = self._config, self._ledger, self._clock
+        self._keeper = HeaderKeeper(
+            ledger, self._store, plan.keep_policy(self._secret), self._stopping.is_set
+        )
+        gatherer = Gatherer(ledger, self._keeper, plan.peer_names)
+        self._router = Router(ledger, gatherer, plan.rules, plan.labels, clock, checkpoint)
+        self._assembler = Assembler(
+            ledger,
+            config.assemble,
+            clock,
+            checkpoint,
+            config.assemble_by_ae_title,
+            self._headers_of,
+            self._questions.about,
         )
 
     def start(self) -> None:

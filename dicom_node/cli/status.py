@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from dicom_node.lifecycle import (
     JobState,
     StudyState,
 )
-from dicom_node.model import Commitment, ForwardTask
+from dicom_node.model import Commitment, Delivery, ForwardTask, Job, Study
 from dicom_node.priors import PriorFetch
 
 _REFUSED = ("REJECTED", "REFUSED")
@@ -32,6 +33,9 @@ _OPEN_JOBS = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
 _OPEN_COMMITMENTS = (CommitmentState.PENDING, CommitmentState.REPORTING, CommitmentState.DEAD)
 _OPEN_DELIVERIES = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.DEAD)
 _OPEN_FETCHES = (FetchState.PENDING, FetchState.FETCHING, FetchState.DEAD)
+
+
+_Row = Study | Job | Delivery | ForwardTask | PriorFetch | Commitment
 
 
 @dataclass(frozen=True)
@@ -147,73 +151,34 @@ def _print(
 
 def open_items(ledger: Ledger, now: float) -> list[OpenItem]:
     """Return everything that has not come to its end, with its reason."""
-    items = [
-        OpenItem(
-            "study",
-            study.study_instance_uid,
-            study.state,
-            study.study_instance_uid,
-            now - study.updated_at,
-            study.reason,
-        )
-        for study in ledger.studies.in_states(_OPEN_STUDIES)
+    return [
+        OpenItem(what, name, row.state, study_instance_uid, now - row.updated_at, reason)
+        for what, name, row, study_instance_uid, reason in _open_rows(ledger)
     ]
-    items += [
-        OpenItem(
-            "job",
-            job.job_id,
-            job.state,
-            job.study_instance_uid,
-            now - job.updated_at,
-            f"{job.engine_name}: {job.reason}",
-        )
-        for job in ledger.jobs.in_states(*_OPEN_JOBS)
-    ]
-    items += [
-        OpenItem(
-            "delivery",
-            str(parcel.delivery.delivery_id),
-            parcel.delivery.state,
-            parcel.result.study_instance_uid,
-            now - parcel.delivery.updated_at,
-            f"{parcel.result.kind} to {parcel.delivery.destination}: {parcel.delivery.reason}",
-        )
-        for parcel in ledger.deliveries.in_states(*_OPEN_DELIVERIES)
-    ]
-    items += [
-        OpenItem(
-            "forward",
-            forward_name(forward),
-            forward.state,
-            forward.study_instance_uid,
-            now - forward.updated_at,
-            f"originals to {forward.destination} by rule {forward.rule}: {forward.reason}",
-        )
-        for forward in ledger.forwards.in_states(*_OPEN_DELIVERIES)
-    ]
-    items += [
-        OpenItem(
-            "priors",
-            fetch_name(fetch),
-            fetch.state,
-            fetch.study_instance_uid,
-            now - fetch.updated_at,
-            f"prior studies from {fetch.source}: {fetch.reason}",
-        )
-        for fetch in ledger.fetches.in_states(*_OPEN_FETCHES)
-    ]
-    items += [
-        OpenItem(
-            "commitment",
-            commitment_name(commitment),
-            commitment.state,
-            "",
-            now - commitment.updated_at,
-            f"report to {commitment.calling_ae_title}: {commitment.reason}",
-        )
-        for commitment in ledger.commitments.in_states(*_OPEN_COMMITMENTS)
-    ]
-    return items
+
+
+def _open_rows(ledger: Ledger) -> Iterator[tuple[str, str, _Row, str, str]]:
+    """Yield kind, name, row, study and reason of what is open."""
+    for study in ledger.studies.in_states(_OPEN_STUDIES):
+        uid = study.study_instance_uid
+        yield "study", uid, study, uid, study.reason
+    for job in ledger.jobs.in_states(*_OPEN_JOBS):
+        reason = f"{job.engine_name}: {job.reason}"
+        yield "job", job.job_id, job, job.study_instance_uid, reason
+    for parcel in ledger.deliveries.in_states(*_OPEN_DELIVERIES):
+        delivery, result = parcel.delivery, parcel.result
+        reason = f"{result.kind} to {delivery.destination}: {delivery.reason}"
+        name = str(delivery.delivery_id)
+        yield "delivery", name, delivery, result.study_instance_uid, reason
+    for forward in ledger.forwards.in_states(*_OPEN_DELIVERIES):
+        reason = f"originals to {forward.destination} by rule {forward.rule}: {forward.reason}"
+        yield "forward", forward_name(forward), forward, forward.study_instance_uid, reason
+    for fetch in ledger.fetches.in_states(*_OPEN_FETCHES):
+        reason = f"prior studies from {fetch.source}: {fetch.reason}"
+        yield "priors", fetch_name(fetch), fetch, fetch.study_instance_uid, reason
+    for commitment in ledger.commitments.in_states(*_OPEN_COMMITMENTS):
+        reason = f"report to {commitment.calling_ae_title}: {commitment.reason}"
+        yield "commitment", commitment_name(commitment), commitment, "", reason
 
 
 def _table(items: list[OpenItem]) -> Table:

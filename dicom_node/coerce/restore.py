@@ -31,16 +31,6 @@ _OF_THE_COPY = (
 _TYPE_3 = ("IssuerOfPatientID", "StudyDescription")
 
 
-def is_for_a_copy(dataset: Dataset, entries: Sequence[CrosswalkEntry]) -> bool:
-    """Return whether an instance has the study and the patient of a copy: `restore` is for it.
-
-    With `retain_uids` the copy's Study Instance UID is that of the original too, so the crosswalk
-    also finds entries for instances of the real study; those have the real patient.
-    """
-    with reading("the instance"):
-        return len(_matching(dataset, entries)) == 1
-
-
 def restore(dataset: Dataset, entries: Sequence[CrosswalkEntry]) -> Dataset:
     """Return a result as one of the real study; the given data set is not changed.
 

@@ -7,7 +7,7 @@ import re
 from highdicom.color import CIELabColor
 from highdicom.sr import CodedConcept
 
-from dicom_node.model import Code, QualityGrade
+from dicom_node.finding import Code, QualityGrade
 
 
 def concept(code: Code) -> CodedConcept:

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.encode import codes, identity
 from dicom_node.encode.seg import segment_tracking_uid, tracking_id
-from dicom_node.model import (
+from dicom_node.finding import (
     Classification,
     Code,
     EngineIdentity,

@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset
 
 from dicom_node.encode import identity
 from dicom_node.encode.codes import long_string
-from dicom_node.model import Finding, Result
+from dicom_node.finding import Finding
+from dicom_node.model import Result
 
 MANUFACTURER = "dicom_node"
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
-from dicom_node.model import EngineIdentity, Finding
+from dicom_node.finding import EngineIdentity, Finding
 from dicom_node.uid import derived_uid
 
 SERIES_NUMBERS = {"SEG": 9000, "SR": 9500}

@@ -17,7 +17,7 @@ from dicom_node.encode.seg import drawn_segments, make_seg
 from dicom_node.encode.sources import copies_of
 from dicom_node.encode.sr import make_sr
 from dicom_node.errors import DicomNodeError, InvariantBroken
-from dicom_node.model import Finding, FindingKind
+from dicom_node.finding import Finding, FindingKind
 
 __all__ = ["Encoded", "Stamp", "encode"]
 

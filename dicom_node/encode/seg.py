@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicom_node.encode import codes, identity
 from dicom_node.encode.header import MANUFACTURER, Stamp, common_arguments
 from dicom_node.errors import InvariantBroken
-from dicom_node.model import EngineIdentity, Finding, Segment
+from dicom_node.finding import EngineIdentity, Finding, Segment
 from dicom_node.uid import derived_uid
 
 

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from dicom_node.encode import codes, identity
 from dicom_node.encode.groups import comment, measurement_groups
 from dicom_node.encode.header import MANUFACTURER, Stamp, common_arguments
-from dicom_node.model import Finding, Segment
+from dicom_node.finding import Finding, Segment
 
 _PROJECTION = {"CR", "DX", "IO", "MG", "PX", "RF", "RG", "XA"}
 _CROSS_SECTION = {"CT", "MR", "PT"}

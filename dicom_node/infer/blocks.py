@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from dicom_node.finding import Code
 from dicom_node.geometry import are_directions
 from dicom_node.infer.pixels import Values
-from dicom_node.model import Code
 
 _CODE_LENGTHS = {"value": 16, "scheme": 16, "meaning": 64}
 

@@ -11,6 +11,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import EngineError, StudyUnusable
+from dicom_node.finding import EngineIdentity, Finding, FindingKind
 from dicom_node.headers import Part10, attributes_of
 from dicom_node.infer import images, segmentation
 from dicom_node.infer.blocks import ImageInput
@@ -26,7 +27,6 @@ from dicom_node.infer.series import (
     load_source,
     unfit,
 )
-from dicom_node.model import EngineIdentity, Finding, FindingKind
 
 
 class Engine:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import EngineError, StudyUnusable
+from dicom_node.finding import Classification, Fault, Quality, QualityGrade
 from dicom_node.infer.blocks import ImageInput, Intensity, Model
 from dicom_node.infer.intensity import clipped, scaled
 from dicom_node.infer.manifest import Manifest
@@ -13,7 +14,6 @@ from dicom_node.infer.pixels import network_values
 from dicom_node.infer.resample import axis_weights, resample
 from dicom_node.infer.runtimes.port import Runtime
 from dicom_node.infer.series import SourceImage
-from dicom_node.model import Classification, Fault, Quality, QualityGrade
 
 
 def to_network(

@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass
 from dicom_node.conditions import Condition, parse_conditions
 from dicom_node.config.yaml_lines import YamlFile, load_yaml, raise_mistakes
 from dicom_node.errors import ConfigError, InvariantBroken, Mistake
+from dicom_node.finding import FindingKind
 from dicom_node.infer.blocks import (
     STRICT,
     ClassLabel,
@@ -32,7 +33,6 @@ from dicom_node.infer.blocks import (
     TestVector,
     VolumeInput,
 )
-from dicom_node.model import FindingKind
 
 FILE_NAME = "engine.yaml"
 _GUIDE = "docs/engines.md has every word of engine.yaml"

@@ -9,8 +9,9 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 from dicom_node.conditions.keywords import label_word
+from dicom_node.finding import Finding, FindingKind, QualityGrade
 from dicom_node.infer.manifest import Manifest
-from dicom_node.model import Attributes, Finding, FindingKind, QualityGrade
+from dicom_node.model import Attributes
 
 Limits = tuple[float, float]
 """The smallest and the largest value that makes sense."""

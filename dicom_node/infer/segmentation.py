@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import EngineError, StudyUnusable
+from dicom_node.finding import Segment
 from dicom_node.infer.blocks import Components, Locate, Model, SegmentLabel, VolumeInput
 from dicom_node.infer.intensity import clipped, scaled
 from dicom_node.infer.manifest import Manifest
@@ -18,7 +19,6 @@ from dicom_node.infer.pixels import network_values
 from dicom_node.infer.runtimes.port import Runtime
 from dicom_node.infer.series import SourceVolume
 from dicom_node.infer.volume import Placement, place, to_network, to_source
-from dicom_node.model import Segment
 
 SLICES_AT_ONCE = 4
 _SEGMENTS_TOLD = 6

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import select
 
 from dicom_node.ledger import schema
 from dicom_node.ledger.database import Database
@@ -36,18 +36,10 @@ class Crosswalk:
 
         None: the UID belongs to no copy, so what comes with it is no result for one.
         """
-        return self._entries(_TABLE.c.study_instance_uid == study_instance_uid)
-
-    def originals_of(self, replacement: str) -> tuple[CrosswalkEntry, ...]:
-        """Return what a value in a copy stands for."""
-        return self._entries(_TABLE.c.replacement == replacement)
-
-    def replacements_of(self, original: str) -> tuple[CrosswalkEntry, ...]:
-        """Return what a value became, in every copy that it went into."""
-        return self._entries(_TABLE.c.original == original)
-
-    def _entries(self, condition: ColumnElement[bool]) -> tuple[CrosswalkEntry, ...]:
-        query = select(*(_TABLE.c[column] for column in _COLUMNS))
+        query = (
+            select(*(_TABLE.c[column] for column in _COLUMNS))
+            .where(_TABLE.c.study_instance_uid == study_instance_uid)
+            .order_by(_TABLE.c.crosswalk_id)
+        )
         with self._database.reading() as connection:
-            rows = connection.execute(query.where(condition).order_by(_TABLE.c.crosswalk_id))
-            return tuple(CrosswalkEntry(**row) for row in rows.mappings())
+            return tuple(CrosswalkEntry(**row) for row in connection.execute(query).mappings())

@@ -14,7 +14,6 @@ from dicom_node.ledger.attempts import Attempts
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.events import write_event
 from dicom_node.ledger.fetches import supersede_fetch, waits_for_priors
-from dicom_node.ledger.studies import Studies
 from dicom_node.ledger.transitions import Transitions, is_due
 from dicom_node.lifecycle import DeliveryState, JobEvent, JobState, next_job_state
 from dicom_node.model import Attributes, Job, Priority, Result, Study
@@ -26,9 +25,8 @@ _SUPERSEDABLE = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
 class Jobs:
     """The part of the ledger that the router makes and the worker works off."""
 
-    def __init__(self, database: Database, studies: Studies) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._studies = studies
         self._attempts = Attempts(
             database, _MOVES, JobState.QUEUED, JobState.RUNNING, JobEvent.STARTED
         )
@@ -88,26 +86,12 @@ class Jobs:
 
     # ------------------------------------------------------------ routing
 
-    def route(self, study: Study, jobs: Sequence[Job], reason: str, now: float) -> bool:
-        """Record what the rules made of a complete study, in one transaction.
+    def order(self, connection: Connection, study: Study, jobs: Sequence[Job], now: float) -> None:
+        """Make the jobs of a study that are new, and supersede those that it no longer asks for.
 
         A job that exists already has the same input and the same engine: its results stand, and it
-        is not made again. Open jobs of this study that the new revision no longer asks for are
-        superseded.
-
-        Returns
-        -------
-        bool
-            False if the study moved on meanwhile; then nothing was changed.
+        is not made again.
         """
-        with self._database.writing() as connection:
-            if not self._studies.routed(connection, study, reason, now):
-                return False
-            self.order(connection, study, jobs, now)
-            return True
-
-    def order(self, connection: Connection, study: Study, jobs: Sequence[Job], now: float) -> None:
-        """Make the jobs of a study that are new, and supersede those that it no longer asks for."""
         for job in jobs:
             row = {field.name: getattr(job, field.name) for field in fields(Job)}
             row |= {"destinations": list(job.destinations), "seconds": dict(job.seconds)}

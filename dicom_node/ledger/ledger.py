@@ -35,7 +35,7 @@ class Ledger:
         self.arrivals = Arrivals(self._database)
         self.associations = Associations(self._database)
         self.studies = Studies(self._database)
-        self.jobs = Jobs(self._database, self.studies)
+        self.jobs = Jobs(self._database)
         self.routing = Routing(self._database, self.studies, self.jobs)
         self.headers = Headers(self._database)
         self.deliveries = Deliveries(self._database)

@@ -350,8 +350,6 @@ crosswalk = Table(
     Column("original", Text, nullable=False),  # may be patient identity
     Column("replacement", Text, nullable=False),
     UniqueConstraint("study_instance_uid", "profile", "kind", "replacement"),
-    Index(None, "original"),
-    Index(None, "replacement"),
 )
 
 prior_fetches = Table(

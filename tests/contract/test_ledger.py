@@ -186,7 +186,7 @@ def test_instances_come_in_the_order_of_series_and_uid(ledger: Ledger) -> None:
 def reach(ledger: Ledger, state: StudyState) -> None:
     study = complete(ledger, an_instance())
     if state is StudyState.ROUTED:
-        assert ledger.jobs.route(study, [], "nothing matched", 300.0)
+        assert rows.route(ledger, study, [], "nothing matched", 300.0)
     elif state is StudyState.PARKED:
         assert ledger.studies.routing_failed(study, "a rule failed", 300.0)
 
@@ -321,15 +321,15 @@ def test_what_a_job_carries_comes_back_as_it_was(ledger: Ledger) -> None:
 
 def test_a_study_is_routed_once(ledger: Ledger) -> None:
     study = complete(ledger, an_instance())
-    assert ledger.jobs.route(study, [a_job("one")], "rules", 300.0)
-    assert not ledger.jobs.route(study, [a_job("two")], "rules", 301.0)
+    assert rows.route(ledger, study, [a_job("one")], "rules", 300.0)
+    assert not rows.route(ledger, study, [a_job("two")], "rules", 301.0)
     assert [job.job_id for job in ledger.jobs.of_study(STUDY)] == ["one"]
 
 
 def test_a_study_that_moved_on_meanwhile_gets_no_job(ledger: Ledger) -> None:
     study = complete(ledger, an_instance(1))
     receive(ledger, an_instance(2))
-    assert not ledger.jobs.route(study, [a_job()], "rules", 300.0)
+    assert not rows.route(ledger, study, [a_job()], "rules", 300.0)
     assert not ledger.studies.routing_failed(study, "failed", 300.0)
     assert ledger.jobs.of_study(STUDY) == []
 
@@ -340,7 +340,7 @@ def next_revision(
     """Let a late instance come, and route the new revision."""
     late = an_instance(number, received_at=now - 50, series_instance_uid=series)
     study = complete(ledger, late, now=now - 10)
-    assert ledger.jobs.route(study, jobs, "rules matched", now)
+    assert rows.route(ledger, study, jobs, "rules matched", now)
 
 
 def test_a_job_whose_input_did_not_change_stands(ledger: Ledger) -> None:
@@ -408,7 +408,7 @@ def test_a_job_that_came_to_its_end_is_not_superseded(ledger: Ledger) -> None:
 def test_the_jobs_of_other_studies_are_left_alone(ledger: Ledger) -> None:
     other = "1.2.99"
     study = complete(ledger, an_instance(study_instance_uid=other))
-    ledger.jobs.route(study, [a_job("other", study_instance_uid=other)], "rules", 300.0)
+    rows.route(ledger, study, [a_job("other", study_instance_uid=other)], "rules", 300.0)
     routed(ledger, a_job())
     next_revision(ledger)
     assert job_of(ledger).state is JobState.SUPERSEDED
@@ -612,7 +612,7 @@ def test_what_can_be_sent_comes_urgent_first_then_oldest(ledger: Ledger) -> None
         a_job("stat", priority=Priority.STAT),
         a_job("elsewhere", destinations=("research",), priority=Priority.LOW),
     ]
-    ledger.jobs.route(study, jobs, "rules", 300.0)
+    rows.route(ledger, study, jobs, "rules", 300.0)
     for number, job in enumerate(jobs, 1):
         result = a_result(number, job_id=job.job_id)
         ledger.jobs.finish(started(ledger, job.job_id), [result], "", {}, 400.0 + number)
@@ -834,7 +834,7 @@ def test_a_late_instance_and_the_router_never_both_win(ledger: Ledger) -> None:
     routed_it, _ = together(
         2,
         lambda number: (
-            ledger.jobs.route(study, [a_job()], "rules", 300.0)
+            rows.route(ledger, study, [a_job()], "rules", 300.0)
             if number == 0
             else ledger.studies.instance_stored(an_instance(2, received_at=299.0))
         ),
@@ -846,7 +846,7 @@ def test_a_late_instance_and_the_router_never_both_win(ledger: Ledger) -> None:
 
 def test_two_routers_make_the_jobs_once(ledger: Ledger) -> None:
     study = complete(ledger, an_instance(1))
-    answers = together(2, lambda _: ledger.jobs.route(study, [a_job()], "rules", 300.0))
+    answers = together(2, lambda _: rows.route(ledger, study, [a_job()], "rules", 300.0))
     assert sorted(map(bool, answers)) == [False, True]
     assert moves_of(ledger, "job-1") == [("CREATED", "", "QUEUED")]
 

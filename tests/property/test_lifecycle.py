@@ -103,7 +103,7 @@ def test_no_sequence_of_calls_breaks_a_job(ledger: Ledger, calls: list[tuple[str
     number = next(_numbers)
     study_uid, name = f"1.8.{number}", str(number)
     study = rows.complete(ledger, rows.an_instance(study_instance_uid=study_uid))
-    ledger.jobs.route(study, [a_job(name, study_instance_uid=study_uid)], "rules", 300.0)
+    rows.route(ledger, study, [a_job(name, study_instance_uid=study_uid)], "rules", 300.0)
     first = rows.job_of(ledger, name)
     attempts = [0]
     for now, (call, late) in enumerate(calls, 400):

@@ -25,6 +25,7 @@ from dicom_node.lifecycle import DeliveryState, JobState
 from dicom_node.model import Instance, Job, Priority, Result
 from dicom_node.store.local import LocalStore
 from tests.factories import make_instance
+from tests.unit.ledger import rows
 
 RESULTS = 5
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -153,7 +154,7 @@ def _record(ledger: Ledger, results: list[Result], now: float) -> None:
         created_at=now,
         updated_at=now,
     )
-    assert ledger.jobs.route(study, [job], "test", now)
+    assert rows.route(ledger, study, [job], "test", now)
     started = ledger.jobs.start("job", now)
     assert started is not None
     assert ledger.jobs.finish(started, results, "summary", {}, now)

@@ -115,7 +115,7 @@ def test_open_jobs_and_deliveries_are_submitted(
         a_job("later", not_before=1000.1),
         a_job("running"),
     ]
-    ledger.jobs.route(study, jobs, "rules", 300.0)
+    rows.route(ledger, study, jobs, "rules", 300.0)
     ledger.jobs.finish(rows.started(ledger, "done"), [a_result(job_id="done")], "", {}, 400.0)
     rows.started(ledger, "running")
     executor.in_hand = {("infer", "running")}

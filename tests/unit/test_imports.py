@@ -18,7 +18,7 @@ import dicom_node
 LAYERS = (
     ("dicom_node", "errors", "uid", "clock", "backoff"),
     ("lifecycle", "logs"),
-    ("model", "verdict", "priors"),
+    ("model", "finding", "verdict", "priors"),
     ("conditions", "elements", "headers", "geometry", "plain_values"),
     ("part10",),
     ("file_walk",),

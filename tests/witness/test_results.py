@@ -17,8 +17,9 @@ from pydicom.dataset import Dataset
 
 from dicom_node.encode.results import Stamp, encode
 from dicom_node.encode.sources import TYPE_2
+from dicom_node.finding import Finding, QualityGrade
 from dicom_node.headers import read_header
-from dicom_node.model import Finding, QualityGrade, Result
+from dicom_node.model import Result
 from dicom_node.uid import derived_uid
 from tests.factories import AXIAL, CORONAL, SAGITTAL, make_ct_series, make_xray
 from tests.unit.encode.findings import (

@@ -112,7 +112,7 @@ def received(site: Site) -> Site:
         )
         assert ledger.studies.completed(evidence, verdict.reason, 250.0, verdict)
         study = rows.study_of(ledger, factories.STUDY)
-        ledger.jobs.route(study, [job], "chest-x-ray -> cxr_pneumonia", 300.0)
+        rows.route(ledger, study, [job], "chest-x-ray -> cxr_pneumonia", 300.0)
         ledger.jobs.fail(rows.started(ledger), "the model raised", 330.0, 320.0)
         result = rows.a_result(study_instance_uid=factories.STUDY, kind="SR")
         ledger.jobs.finish(rows.started(ledger), [result], "pneumonia 0.08", {}, 400.0)

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
 
 from dicom_node.encode.results import Encoded, Stamp
-from dicom_node.headers import read_header
-from dicom_node.model import (
+from dicom_node.finding import (
     Classification,
     Code,
     EngineIdentity,
@@ -23,6 +22,7 @@ from dicom_node.model import (
     QualityGrade,
     Segment,
 )
+from dicom_node.headers import read_header
 
 STAMP = Stamp(
     created_at=1_700_000_000.25, node_name="DICOM_NODE", software_version="0.1.0", job_key="job"

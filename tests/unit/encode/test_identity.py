@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dicom_node.encode.results import encode
-from dicom_node.model import Finding, Result
+from dicom_node.finding import Finding
+from dicom_node.model import Result
 from tests.factories import make_ct_series
 from tests.unit.encode.findings import ENGINE, STAMP, blobs, headers_of, read, segmentation
 

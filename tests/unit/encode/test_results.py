@@ -17,7 +17,7 @@ from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, Segmen
 
 from dicom_node.encode.results import encode
 from dicom_node.errors import InvariantBroken
-from dicom_node.model import Finding
+from dicom_node.finding import Finding
 from tests.factories import make_ct_series, make_xray
 from tests.unit.encode.findings import (
     STAMP,

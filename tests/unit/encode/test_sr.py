@@ -10,7 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicom_node.encode.results import encode
-from dicom_node.model import Finding, QualityGrade
+from dicom_node.finding import Finding, QualityGrade
 from tests.factories import make_ct_series, make_mr_series, make_xray
 from tests.unit.encode.findings import (
     STAMP,

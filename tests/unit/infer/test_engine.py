@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from dicom_node.errors import EngineError, StudyUnusable
+from dicom_node.finding import FindingKind, QualityGrade
 from dicom_node.infer.engine import Engine, load_engine
 from dicom_node.infer.manifest import load_manifest
-from dicom_node.model import FindingKind, QualityGrade
 from tests.factories import CT_SERIES, XRAY_SERIES, make_ct_series, make_xray, write, write_series
 from tests.unit.infer.engine_folders import (
     CLASSIFICATION,

@@ -12,11 +12,11 @@ import pytest
 
 from dicom_node.conditions import Condition
 from dicom_node.errors import ConfigError
+from dicom_node.finding import Code, FindingKind
 from dicom_node.infer import blocks
 from dicom_node.infer.blocks import Percentile
 from dicom_node.infer.manifest import Manifest, list_engines, load_manifest
 from dicom_node.infer.pixels import Values
-from dicom_node.model import Code, FindingKind
 from tests.unit.infer.engine_folders import CLASSIFICATION, QUALITY, SEGMENTATION, write_engine
 
 ROOT = Path(__file__).parents[3]

@@ -8,15 +8,7 @@ from typing import Any
 import pytest
 
 from dicom_node.conditions.keywords import FINDING_FACTS, kind_of
-from dicom_node.infer.manifest import Manifest, list_engines
-from dicom_node.infer.parameters import (
-    facts_known,
-    facts_of,
-    parameters_of,
-    told,
-    with_parameters,
-)
-from dicom_node.model import (
+from dicom_node.finding import (
     Classification,
     Fault,
     Finding,
@@ -24,6 +16,14 @@ from dicom_node.model import (
     Quality,
     QualityGrade,
     Segment,
+)
+from dicom_node.infer.manifest import Manifest, list_engines
+from dicom_node.infer.parameters import (
+    facts_known,
+    facts_of,
+    parameters_of,
+    told,
+    with_parameters,
 )
 from tests.unit.encode import findings
 from tests.unit.route.made import when

@@ -13,6 +13,7 @@ from dicom_node.ledger.arriving import StudyEvidence
 from dicom_node.ledger.associations import AssociationEnd
 from dicom_node.ledger.deliveries import Parcel
 from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.routing import Plan
 from dicom_node.lifecycle import DeliveryState, JobState
 from dicom_node.model import Delivery, Instance, Job, Priority, Result, Study
 
@@ -155,10 +156,16 @@ def study_of(ledger: Ledger, study_instance_uid: str = STUDY) -> Study:
     return study
 
 
+def route(ledger: Ledger, study: Study, jobs: Sequence[Job], reason: str, now: float) -> bool:
+    """Route a complete study to these jobs."""
+    rule_set = ledger.routing.keep_rule_set("rules of a test", now)
+    return ledger.routing.record(study, Plan(reason, rule_set, "", {}, tuple(jobs)), now)
+
+
 def routed(ledger: Ledger, *jobs: Job, now: float = 300.0) -> None:
     """Receive one instance of the study and route it to these jobs."""
     study = complete(ledger, an_instance())
-    assert ledger.jobs.route(study, jobs, "rules matched", now)
+    assert route(ledger, study, jobs, "rules matched", now)
 
 
 def started(ledger: Ledger, job_id: str = "job-1", now: float = 310.0) -> Job:

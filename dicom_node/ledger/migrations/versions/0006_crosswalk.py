@@ -29,8 +29,6 @@ def upgrade() -> None:
             name=op.f("uq_crosswalk_study_instance_uid_profile_kind_replacement"),
         ),
     )
-    op.create_index(op.f("ix_crosswalk_original"), "crosswalk", ["original"], unique=False)
-    op.create_index(op.f("ix_crosswalk_replacement"), "crosswalk", ["replacement"], unique=False)
 
 
 def downgrade() -> None:
