@@ -76,22 +76,34 @@ def _count_rules(found: Replay, uid: str, old: Decision, new: Decision) -> None:
 
 
 def _count_load(found: Replay, old: Decision, new: Decision) -> None:
-    for attribute, decision in (("before", old), ("now", new)):
-        for engine, jobs in Counter(order.engine for order in decision.orders).items():
-            _add(found.engines.setdefault(engine, Load()), attribute, jobs)
-        sent = Counter({f.destination: 0 for f in decision.forwards})
-        for forward in decision.forwards:
-            sent[forward.destination] += len(forward.instances)
-        for order in decision.orders:
-            sent.update(order.destinations)
-        for destination, instances in sent.items():
-            _add(found.destinations.setdefault(destination, Load()), attribute, instances)
-        _add(found.parked, attribute, int(decision.is_parked))
-        _add(found.dropped, attribute, sum(len(drop.instances) for drop in decision.drops))
+    _add(found.engines, _jobs(old), _jobs(new))
+    _add(found.destinations, _sent(old), _sent(new))
+    found.parked.before += old.is_parked
+    found.parked.now += new.is_parked
+    found.dropped.before += sum(len(drop.instances) for drop in old.drops)
+    found.dropped.now += sum(len(drop.instances) for drop in new.drops)
 
 
-def _add(load: Load, attribute: str, count: int) -> None:
-    setattr(load, attribute, getattr(load, attribute) + count)
+def _jobs(decision: Decision) -> Counter[str]:
+    """Return how many jobs each engine gets."""
+    return Counter(order.engine for order in decision.orders)
+
+
+def _sent(decision: Decision) -> Counter[str]:
+    """Return how much each destination gets: originals, and results of jobs."""
+    sent = Counter[str]()
+    for forward in decision.forwards:
+        sent[forward.destination] += len(forward.instances)
+    for order in decision.orders:
+        sent.update(order.destinations)
+    return sent
+
+
+def _add(loads: dict[str, Load], before: Counter[str], now: Counter[str]) -> None:
+    for name in before | now:
+        load = loads.setdefault(name, Load())
+        load.before += before[name]
+        load.now += now[name]
 
 
 def _matched(decision: Decision) -> set[str]:
