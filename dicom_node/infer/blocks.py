@@ -15,6 +15,8 @@ from pydantic.dataclasses import dataclass
 from dicom_node.finding import Code
 from dicom_node.geometry import are_directions
 from dicom_node.infer.pixels import Values
+from dicom_node.infer.runtimes.port import Precision
+from dicom_node.infer.windows import Weighting
 
 _CODE_LENGTHS = {"value": 16, "scheme": 16, "meaning": 64}
 
@@ -68,6 +70,9 @@ Positive = Annotated[float, Field(gt=0)]
 Range = Annotated[tuple[float, float], AfterValidator(_rising)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+Mirror = Annotated[tuple[Annotated[int, Field(ge=0, le=2)], ...], Field(min_length=1)]
+"""The axes (slice, row, column) of the tensor that are flipped together."""
+
 STRICT = ConfigDict(extra="forbid")
 
 
@@ -82,6 +87,14 @@ Level = Annotated[Percentile | float, BeforeValidator(_level)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class Member:
+    """One more network of an ensemble."""
+
+    file: FileName
+    sha256: Digest
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Model:
     """A network: its file and what goes in and out."""
 
@@ -89,8 +102,16 @@ class Model:
     sha256: Digest
     input: str
     output: str
-    gives: Literal["probabilities", "labels"] = "probabilities"
+    gives: Literal["probabilities", "logits", "labels"] = "probabilities"
     """One channel a class, or one number a voxel."""
+    classes_are: Literal["exclusive", "independent"] = "exclusive"
+    """One class a voxel (softmax, with a background), or each by itself (sigmoid, without)."""
+    ensemble: tuple[Member, ...] = ()
+    """More networks with the same input and output; the answers of all are averaged."""
+    mirrors: tuple[Mirror, ...] = ()
+    """Flips of which the answers are averaged with that of the tensor as it is."""
+    precisions: frozenset[Precision] = frozenset({Precision.FP32, Precision.FP16})
+    """In which it is good enough; fp32 always is."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -128,10 +149,22 @@ class Intensity:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class Window:
+    """What a 3-D network sees at a time, of a volume that is larger."""
+
+    size: tuple[Count, Count, Count]
+    """Along `axes`."""
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    weights: Weighting = "gaussian"
+    skip_below: float | None = None
+    """A window in which no voxel reaches this (air) is background and not asked."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class VolumeInput:
     """How a volume is laid before the network."""
 
-    network_sees: Literal["slice", "whole"]
+    network_sees: Literal["slice", "slab", "window", "whole"]
     axes: Directions
     """Where the axes (slice, row, column) of the tensor point."""
     spacing_mm: tuple[Positive | None, Positive | None, Positive | None] = (None, None, None)
@@ -147,6 +180,9 @@ class VolumeInput:
     slice_spacing_mm: Range | None = None
     pixel_spacing_mm: Range | None = None
     extent_min_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    slab_slices: Annotated[int, Field(ge=3, multiple_of=1)] | None = None
+    """Neighbouring slices, as channels, of which the middle one is asked about: 2.5-D."""
+    window: Window | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -68,12 +69,49 @@ def network_values(file: Part10, header: Dataset, values: Values) -> NDArray[np.
     ----------
     PS3.3 C.7.6.3.1.2 (Photometric Interpretation), C.11.1 (Modality LUT Module)
     """
+    image = linear_values(file, header, values)
+    result = image.stored.astype(np.float32)
+    if image.slope != 1:
+        result *= image.slope
+    if image.intercept != 0:
+        result += image.intercept
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class LinearImage:
+    """Stored values, and the line that makes of them what a network expects."""
+
+    stored: NDArray[Any]
+    """(rows, columns), of an integer type; float32 where a Modality LUT was looked up."""
+    slope: np.float32
+    intercept: np.float32
+
+
+def linear_values(file: Part10, header: Dataset, values: Values) -> LinearImage:
+    """Return one image as it is stored, with what brings it to a network; see `network_values`."""
     stored = stored_values(file, header)
+    is_inverted = False
     if values is Values.HOUNSFIELD:
         _refuse_other_units(header)
     elif header.get("PhotometricInterpretation") == "MONOCHROME1":
-        stored = inverted(stored, int(header.BitsStored), bool(header.PixelRepresentation))
-    return _rescaled(stored, header)
+        is_inverted = True
+    uid = header.get("SOPInstanceUID", "")
+    ends = _ends(int(header.BitsStored), bool(header.PixelRepresentation)) if is_inverted else 0
+    if header.get("ModalityLUTSequence"):
+        if is_inverted:
+            stored = np.subtract(ends, stored, dtype=np.int32)
+        with reading(f"the Modality LUT of instance {uid}"):
+            looked_up = apply_modality_lut(stored, header).astype(np.float32)
+        return LinearImage(looked_up, np.float32(1), np.float32(0))
+    with reading(f"the rescale of instance {uid}"):
+        slope = _number(header, "RescaleSlope", 1.0)
+        intercept = _number(header, "RescaleIntercept", 0.0)
+    if slope == 0 or not np.isfinite([slope, intercept]).all():
+        raise StudyUnusable(f"instance {uid}: Rescale Slope is {slope:g}, all contrast is lost")
+    if is_inverted:  # ends - stored, then rescaled: a line too
+        slope, intercept = -slope, slope * ends + intercept
+    return LinearImage(stored, np.float32(slope), np.float32(intercept))
 
 
 def stored_values(file: Part10, header: Dataset) -> NDArray[Any]:
@@ -96,33 +134,12 @@ def stored_values(file: Part10, header: Dataset) -> NDArray[Any]:
     return stored
 
 
-def inverted(stored: NDArray[Any], bits_stored: int, is_signed: bool) -> NDArray[np.int32]:
-    """Return stored values mirrored on the range that their bits can hold.
+def _ends(bits_stored: int, is_signed: bool) -> int:
+    """Return the sum of the ends of what bits can hold: stored values are mirrored about its half.
 
-    Unsigned values run from 0 to 2^n - 1 and signed ones from -2^(n-1) to 2^(n-1) - 1: their ends
-    add up to 2^n - 1 and to -1.
+    Unsigned values run from 0 to 2^n - 1 and signed ones from -2^(n-1) to 2^(n-1) - 1.
     """
-    ends = -1 if is_signed else (1 << bits_stored) - 1
-    mirrored: NDArray[np.int32] = np.subtract(ends, stored, dtype=np.int32)
-    return mirrored
-
-
-def _rescaled(stored: NDArray[Any], header: Dataset) -> NDArray[np.float32]:
-    uid = header.get("SOPInstanceUID", "")
-    if header.get("ModalityLUTSequence"):
-        with reading(f"the Modality LUT of instance {uid}"):
-            return apply_modality_lut(stored, header).astype(np.float32)
-    with reading(f"the rescale of instance {uid}"):
-        slope = _number(header, "RescaleSlope", 1.0)
-        intercept = _number(header, "RescaleIntercept", 0.0)
-    if slope == 0 or not np.isfinite([slope, intercept]).all():
-        raise StudyUnusable(f"instance {uid}: Rescale Slope is {slope:g}, all contrast is lost")
-    result = stored.astype(np.float32)
-    if slope != 1:
-        result *= np.float32(slope)
-    if intercept != 0:
-        result += np.float32(intercept)
-    return result
+    return -1 if is_signed else (1 << bits_stored) - 1
 
 
 def _number(header: Dataset, keyword: str, missing: float) -> float:

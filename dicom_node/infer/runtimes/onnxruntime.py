@@ -9,10 +9,27 @@ from pathlib import Path
 import onnxruntime
 
 from dicom_node.errors import EngineError, EngineUnavailable
-from dicom_node.infer.runtimes.port import Arrays
+from dicom_node.infer.runtimes.port import Arrays, LoadOptions
 
 _OUT_OF_MEMORY = ("allocate", "bad_alloc", "bad allocation", "out of memory")
 _SEVERITY_ERROR = 3
+
+
+class OnnxRuntimeKind:
+    """The embedded default; always there."""
+
+    name = "onnxruntime"
+
+    def missing(self) -> str:
+        """Return nothing: the node depends on it."""
+        return ""
+
+    def load(self, file: Path, options: LoadOptions) -> OnnxRuntime:
+        """Return the network of an ONNX file; see `port.RuntimeKind.load`."""
+        return OnnxRuntime(file, threads=options.threads)
+
+
+KIND = OnnxRuntimeKind()
 
 
 class OnnxRuntime:
@@ -54,6 +71,9 @@ class OnnxRuntime:
         with _translated(f"{self._name} failed"):
             values = self._session.run(list(self.outputs), dict(inputs))
         return dict(zip(self.outputs, values, strict=True))
+
+    def close(self) -> None:
+        """Do nothing: the session's memory goes with this object."""
 
 
 @contextmanager

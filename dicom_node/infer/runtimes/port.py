@@ -1,13 +1,57 @@
-"""What the infer stage asks of a runtime: one loaded network, arrays in, arrays out."""
+"""What the infer stage asks of a runtime: one loaded network, arrays in, arrays out.
+
+A runtime is a module of this folder with a `KIND`: it says whether it is available, and what is
+missing, before anything is loaded. `registry.py` knows them all; no other module imports one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[Any]]
+Shape = tuple[int, ...]
+
+
+class Precision(StrEnum):
+    """In what a network may be computed; weights and tensors at its ends stay float32."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The shapes that one input can have (an optimisation profile of TensorRT)."""
+
+    smallest: Shape
+    usual: Shape
+    """The one that it is tuned for."""
+    largest: Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """How a network is to be loaded."""
+
+    threads: int = 1
+    """Of the processor, that one run may use."""
+    device: int = 0
+    """The ordinal of the GPU, for runtimes that have one."""
+    precisions: frozenset[Precision] = frozenset({Precision.FP32})
+    """Those that the engine's author allows; the fastest that the runtime has is taken."""
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    """By input; needed where the file leaves an axis open and the runtime plans ahead."""
+    cache_dir: Path | None = None
+    """Where plans and measurements are kept; None keeps none."""
+    server_url: str = ""
+    """Of a remote runtime: http://host:8000."""
 
 
 class Runtime(Protocol):
@@ -15,7 +59,7 @@ class Runtime(Protocol):
 
     @property
     def description(self) -> str:
-        """Name, version and device of what runs it, for reports."""
+        """Name, version, device and precision of what runs it, for reports."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -34,4 +78,29 @@ class Runtime(Protocol):
             If memory or the device is lacking now.
         EngineError
             If the network fails on these inputs.
+        """
+
+    def close(self) -> None:
+        """Free what it holds; may be called twice."""
+
+
+class RuntimeKind(Protocol):
+    """A way to run networks."""
+
+    @property
+    def name(self) -> str:
+        """As in the configuration: onnxruntime, openvino, tensorrt, kserve, null."""
+
+    def missing(self) -> str:
+        """Return what is missing on this machine and who can add it; empty if it can be used."""
+
+    def load(self, file: Path, options: LoadOptions) -> Runtime:
+        """Return the network of an ONNX file.
+
+        Raises
+        ------
+        EngineUnavailable
+            If memory, the device or the server is lacking now.
+        EngineError
+            If the runtime cannot run this file; the message says which operator it lacks.
         """

@@ -75,6 +75,9 @@ class FunctionRuntime:
         self.given.append(inputs["x"])
         return {"y": self.network(inputs["x"])}
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 def write_engine(root: Path, written: Mapping[str, Any], **changes: Any) -> Path:
     """Write an engine folder below `root`, with stand-ins for its files, and return it."""
