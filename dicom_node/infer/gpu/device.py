@@ -15,10 +15,9 @@ use of a GPU in this process: `DeviceLost`, and the worker has to be started aga
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -148,9 +147,7 @@ class Kernel:
             return
         grid = (-(-count // self._BLOCK), 1)
         with self._device.translated("a kernel could not be launched"):
-            self._function.prepared_async_call(
-                grid, (self._BLOCK, 1, 1), stream.raw, *arguments
-            )
+            self._function.prepared_async_call(grid, (self._BLOCK, 1, 1), stream.raw, *arguments)
 
 
 class Module(Owned):
@@ -192,18 +189,13 @@ class Device:
         self.total_bytes = 0
         self._owned: dict[int, Owned] = {}
         self._lost: DeviceLost | None = None
-        self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = (
-            queue.SimpleQueue()
-        )
-        started: Future[None] = Future()
-        self._thread = threading.Thread(
-            target=self._own, args=(started,), name=f"gpu-{ordinal}", daemon=True
-        )
-        self._thread.start()
+        self._is_closed = False
+        self._ident = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"gpu-{ordinal}")
         try:
-            started.result()
-        except BaseException:
-            self._thread.join()
+            self._context = self._thread.submit(self._take).result()
+        except EngineUnavailable:
+            self._thread.shutdown()
             raise
 
     # -------------------------------------------------------- from any thread
@@ -223,18 +215,18 @@ class Device:
         Exception
             Whatever the function raises.
         """
-        if threading.current_thread() is self._thread:
+        if threading.get_ident() == self._ident:
             return function()
-        if not self._thread.is_alive():
+        if self._is_closed:
             raise InvariantBroken(f"GPU {self.ordinal} is closed")
-        done: Future[T] = Future()
-        self._jobs.put((function, done))
-        return done.result()
+        return self._thread.submit(function).result()
 
     def close(self) -> None:
         """Free all that was made on the device and end its thread; may be called twice."""
-        self._jobs.put(None)
-        self._thread.join()
+        if not self._is_closed:
+            self._is_closed = True
+            self._thread.submit(self._give_back).result()
+            self._thread.shutdown()
 
     # -------------------------------------------------------- on the device's thread
 
@@ -315,7 +307,7 @@ class Device:
 
     def check_thread(self) -> None:
         """Raise `InvariantBroken` on any thread but the device's own."""
-        if threading.current_thread() is not self._thread:
+        if threading.get_ident() != self._ident:
             raise InvariantBroken(f"GPU {self.ordinal} was used outside of its thread")
 
     def keep(self, owned: Owned) -> None:
@@ -354,26 +346,8 @@ class Device:
 
     # -------------------------------------------------------- the thread
 
-    def _own(self, started: Future[None]) -> None:
-        try:
-            context = self._take()
-        except Exception as error:
-            started.set_exception(error)
-            return
-        started.set_result(None)
-        while (job := self._jobs.get()) is not None:
-            function, done = job
-            try:
-                done.set_result(function())
-            except Exception as error:
-                done.set_exception(error)
-            # Else the last job's closure, and what it refers to, would live until the next.
-            del job, function, done
-        self._free_all()
-        context.pop()
-        context.detach()
-
     def _take(self) -> Any:
+        self._ident = threading.get_ident()
         if lacking := driver.missing():
             raise EngineUnavailable(f"GPU {self.ordinal} cannot be used: {lacking}")
         import pycuda.driver as cuda
@@ -391,9 +365,12 @@ class Device:
         self.total_bytes = int(device.total_memory())
         return context
 
-    def _free_all(self) -> None:
+    def _give_back(self) -> None:
         for owned in reversed(list(self._owned.values())):
             try:
                 owned.free()
             except EngineUnavailable:
-                """The context goes next, and with it all that could not be freed alone."""
+                """The context goes next, and with it what could not be freed alone."""
+        self._context.pop()
+        self._context.detach()
+        self._context = None
