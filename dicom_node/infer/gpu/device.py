@@ -142,7 +142,7 @@ class Kernel:
         self._function = function.prepare(formats)
 
     def __call__(self, stream: Stream, count: int, *arguments: float) -> None:
-        """Launch at least `count` threads in one dimension."""
+        """Launch a thread for each of `count` elements; the kernel's last argument is `count`."""
         if count <= 0:
             return
         grid = (-(-count // self._BLOCK), 1)
@@ -189,6 +189,7 @@ class Device:
         self.total_bytes = 0
         self._owned: dict[int, Owned] = {}
         self._lost: DeviceLost | None = None
+        self._is_capturing = False
         self._is_closed = False
         self._ident = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"gpu-{ordinal}")
@@ -338,11 +339,28 @@ class Device:
                 hint="load fewer engines on it, or let it do nothing else",
             ) from error
         except cuda.Error as error:
-            words = f"GPU {self.ordinal}: {what}: {error}"
-            if driver.call("cuCtxSynchronize") == driver.SUCCESS:
-                raise EngineUnavailable(words) from error
-            self._lost = DeviceLost(words, hint="if it comes again: nvidia-smi, then dmesg")
-            raise self._lost from error
+            words = f"{what}: {error}"
+            if not self._is_capturing:  # else the question itself would be refused
+                self.check_alive(words)
+            raise EngineUnavailable(f"GPU {self.ordinal}: {words}") from error
+
+    def check_alive(self, what: str) -> None:
+        """Raise `DeviceLost` if nothing more can be done with the device; `what` went wrong."""
+        if driver.call("cuCtxSynchronize") != driver.SUCCESS:
+            self._lost = DeviceLost(
+                f"GPU {self.ordinal} is lost: {what}",
+                hint="if it comes again: nvidia-smi, then dmesg",
+            )
+            raise self._lost
+
+    @contextmanager
+    def capturing(self) -> Iterator[None]:
+        """Do something while a stream is recorded: the device cannot be asked how it is."""
+        self._is_capturing = True
+        try:
+            yield
+        finally:
+            self._is_capturing = False
 
     # -------------------------------------------------------- the thread
 
