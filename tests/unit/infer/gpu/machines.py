@@ -62,7 +62,10 @@ class FakeMachine:
         _there(address, values.shape, values.dtype.name)[...] = values
 
     def on_stream(self, stream: int, function: Callable[[], None]) -> None:
-        self.fake.on_stream(stream, function)
+        try:
+            self.fake.on_stream(stream, function)
+        except RuntimeError as error:
+            raise EngineUnavailable(f"the played network fails: {error}") from error
 
 
 class RealMachine:
