@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dicom_node.errors import EngineError, StudyUnusable
 from dicom_node.finding import FindingKind, QualityGrade
+from dicom_node.infer.asking import Networks
 from dicom_node.infer.engine import Engine, load_engine
 from dicom_node.infer.manifest import load_manifest
 from tests.factories import CT_SERIES, XRAY_SERIES, make_ct_series, make_xray, write, write_series
@@ -29,7 +30,7 @@ SLICEWISE = SEGMENTATION["volume"] | {"network_sees": "slice", "spacing_mm": [No
 
 def engine(root: Path, written: dict[str, Any], network: Network, **changes: Any) -> Engine:
     manifest = load_manifest(write_engine(root / "engines", written, **changes))
-    return Engine(manifest, FunctionRuntime(network))
+    return Engine(manifest, Networks((FunctionRuntime(network),)))
 
 
 def balls(*spheres: tuple[float, float, float, float]) -> NDArray[np.int16]:
@@ -166,7 +167,7 @@ def test_the_main_network_sees_only_what_was_located(tmp_path: Path) -> None:
     )
     main = FunctionRuntime(two_channels)
     locate = FunctionRuntime(lambda values: (values > -500).astype(np.uint8))
-    located = Engine(load_manifest(folder), main, locate)
+    located = Engine(load_manifest(folder), Networks((main,), locate))
     pixels = balls((8, 12, 25, 5), (17, 38, 2, 1))
     finding, _ = located.run(ct(tmp_path, pixels))
     assert locate.given[0].shape == (1, 1, 20, 40, 40)
