@@ -9,9 +9,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SkipValidation
 from pydantic.dataclasses import dataclass
 
+from dicom_node.conditions import Condition
 from dicom_node.finding import Code
 from dicom_node.geometry import are_directions
 from dicom_node.infer.pixels import Values
@@ -158,6 +159,22 @@ class Window:
     weights: Weighting = "gaussian"
     skip_below: float | None = None
     """A window in which no voxel reaches this (air) is background and not asked."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ExtraInput:
+    """Another series that the network sees beside the main one, on the same grid."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+    """For messages: flair."""
+    accepts: SkipValidation[tuple[Condition, ...]]
+    source: Literal["study", "prior"] = "study"
+    input: str = ""
+    """The network's input; without one it is the next channel of the main one."""
+    intensity: Intensity | None = None
+    """As the main series if it is None."""
+    needed: bool = True
+    """Without it the job is refused; else the network sees `pad` there."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

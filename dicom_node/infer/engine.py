@@ -12,8 +12,9 @@ from pydicom.dataset import Dataset
 
 from dicom_node.errors import EngineError, StudyUnusable
 from dicom_node.finding import EngineIdentity, Finding, FindingKind
-from dicom_node.headers import Part10, attributes_of
+from dicom_node.headers import Part10
 from dicom_node.infer import images, segmentation
+from dicom_node.infer.accepting import refusals
 from dicom_node.infer.answers import (
     classification_summary,
     classified,
@@ -22,6 +23,7 @@ from dicom_node.infer.answers import (
     quality_summary,
 )
 from dicom_node.infer.asking import Networks
+from dicom_node.infer.beside import Beside, Others, beside
 from dicom_node.infer.blocks import ImageInput
 from dicom_node.infer.manifest import Manifest, load_manifest
 from dicom_node.infer.parameters import told, with_parameters
@@ -37,8 +39,8 @@ from dicom_node.infer.series import (
     load_source,
     unfit,
 )
-from dicom_node.infer.volume import place
-from dicom_node.infer.voxels import read_voxels
+from dicom_node.infer.volume import Placement, place
+from dicom_node.infer.voxels import Voxels, read_voxels
 
 
 class Engine:
@@ -78,13 +80,17 @@ class Engine:
             limits=manifest.limits,
         )
 
-    def run(self, files: Sequence[Part10]) -> tuple[Finding, tuple[Dataset, ...]]:
+    def run(
+        self, files: Sequence[Part10], others: Others | None = None
+    ) -> tuple[Finding, tuple[Dataset, ...]]:
         """Return what the engine finds in one series.
 
         Parameters
         ----------
         files : sequence of Part10
             The files of the series, in any order.
+        others : Others, optional
+            The other series of the study and of prior ones, for an engine that has `inputs`.
 
         Returns
         -------
@@ -104,9 +110,20 @@ class Engine:
         if self.manifest.image is not None:
             return self._ask_each(source, self.manifest.image)
         volume = self._volume(source)
+        placement = place(volume.grid, self._path.volume)
+        seen = beside(
+            self.manifest,
+            self._path,
+            volume,
+            placement,
+            others or Others(),
+            threads=self._threads,
+        )
+        values = self.manifest.intensity.values
+        voxels = read_voxels(volume.images, values, threads=self._threads)
         if self.manifest.kind is FindingKind.SEGMENTATION:
-            return self._segment(volume)
-        return self._ask_series(volume)
+            return self._segment(volume, voxels, placement, seen)
+        return self._ask_series(volume, voxels, placement, seen)
 
     def with_parameters(self, parameters: Mapping[str, float]) -> Engine:
         """Return the same engine with other thresholds; its networks are shared."""
@@ -125,25 +142,31 @@ class Engine:
         manifest = self.manifest
         with np.load(manifest.folder / manifest.test_vector.file) as vector:
             given = {name: vector[name] for name in vector.files}
-        ends = manifest.model.input, manifest.model.output
+        names = {name: f"input_{name}" for name in manifest.input_names}
+        names[manifest.model.input] = "input"
         for number, runtime in enumerate(self._networks.main):
-            self._compare(runtime, *ends, given, "output" if not number else f"output_{number}")
+            expected = "output" if not number else f"output_{number}"
+            self._compare(runtime, names, manifest.model.output, given, expected)
         if self._networks.locate and manifest.locate:
-            ends = manifest.locate.input, manifest.locate.output
-            self._compare(self._networks.locate, *ends, given, "locate_output")
+            names = {manifest.locate.input: "input"}
+            self._compare(
+                self._networks.locate, names, manifest.locate.output, given, "locate_output"
+            )
 
     def _compare(
         self,
         runtime: Runtime,
-        input_name: str,
+        names: Mapping[str, str],
         output_name: str,
         given: dict[str, np.ndarray],
         expected_name: str,
     ) -> None:
         file, tolerance = self.manifest.test_vector.file, self.manifest.test_vector.tolerance
-        if "input" not in given or expected_name not in given:
-            raise EngineError(f"{file} needs the arrays input and {expected_name}")
-        answer = runtime.run({input_name: given["input"].astype(np.float32)})[output_name]
+        for wanted in (*names.values(), expected_name):
+            if wanted not in given:
+                raise EngineError(f"{file} needs the array {wanted}")
+        inputs = {name: given[array].astype(np.float32) for name, array in names.items()}
+        answer = runtime.run(inputs)[output_name]
         expected = given[expected_name]
         if answer.shape != expected.shape:
             raise EngineError(f"{file}: the answer has shape {answer.shape}, not {expected.shape}")
@@ -160,31 +183,38 @@ class Engine:
 
     def _volume(self, source: SourceSeries) -> SourceVolume:
         slices = [header for header in source.headers if not is_localizer(header)]
-        if reasons := self._refusals(slices or source.headers, len(source.images)):
+        if reasons := refusals(self.manifest.accepts, slices or source.headers, len(source.images)):
             raise self._not_mine(reasons + sorted({unfit(header) for header in slices} - {""}))
         return source.volume()
 
-    def _segment(self, volume: SourceVolume) -> tuple[Finding, tuple[Dataset, ...]]:
-        found = segmentation.segment(volume, self.manifest, self._path, threads=self._threads)
+    def _segment(
+        self, volume: SourceVolume, voxels: Voxels, placement: Placement, seen: Beside
+    ) -> tuple[Finding, tuple[Dataset, ...]]:
+        classes = self._path.classes(voxels, placement, seen.tensors)
+        found = segmentation.segments_of(classes, self.manifest, volume.grid.voxel_ml)
         finding = Finding(
             kind=self.manifest.kind,
             engine=self.identity,
             sop_instance_uids=tuple(image.sop_instance_uid for image in volume.images),
             summary=found.summary,
-            warnings=found.warnings + _told(volume.left_out) + self._told,
+            warnings=found.warnings + seen.told + _told(volume.left_out) + self._told,
             mask=found.mask,
             segments=found.segments,
         )
         return finding, tuple(image.header for image in volume.images)
 
-    def _ask_series(self, volume: SourceVolume) -> tuple[Finding, tuple[Dataset, ...]]:
+    def _ask_series(
+        self, volume: SourceVolume, voxels: Voxels, placement: Placement, seen: Beside
+    ) -> tuple[Finding, tuple[Dataset, ...]]:
         """Ask about the series as a whole."""
-        wanted = self._path.volume
-        placement = place(volume.grid, wanted)
-        voxels = read_voxels(volume.images, self.manifest.intensity.values, threads=self._threads)
-        values = self._path.tensor(voxels, placement)
-        said = outputs_of_volume(values, wanted, self.manifest.model, self._networks.main)
-        return self._answered([("", said)], volume.images, volume.left_out)
+        said = outputs_of_volume(
+            np.stack([self._path.tensor(voxels, placement), *seen.tensors]),
+            self._path.volume,
+            self.manifest.model,
+            self._networks.main,
+            self.manifest.input_names,
+        )
+        return self._answered([("", said)], volume.images, volume.left_out, seen.told)
 
     def _ask_each(
         self, source: SourceSeries, wanted: ImageInput
@@ -194,7 +224,7 @@ class Engine:
         left_out: list[tuple[str, str]] = []
         for image in source.images:
             reasons = [unfit(image.header)] if unfit(image.header) else []
-            reasons += self._refusals([image.header], len(source.images))
+            reasons += refusals(self.manifest.accepts, [image.header], len(source.images))
             try:
                 if reasons:
                     raise StudyUnusable("; ".join(reasons))
@@ -215,6 +245,7 @@ class Engine:
         said: Sequence[tuple[str, np.ndarray]],
         images_used: Sequence[SourceImage],
         left_out: LeftOut,
+        said_beside: tuple[str, ...] = (),
     ) -> tuple[Finding, tuple[Dataset, ...]]:
         """Return the finding of what was said of images, or of the series (no UID)."""
         manifest = self.manifest
@@ -227,21 +258,11 @@ class Engine:
             summary=quality_summary(qualities)
             if manifest.kind is FindingKind.QUALITY
             else classification_summary(classes),
-            warnings=_told(left_out) + self._told,
+            warnings=said_beside + _told(left_out) + self._told,
             classifications=classes,
             qualities=qualities,
         )
         return finding, tuple(image.header for image in images_used)
-
-    def _refusals(self, headers: Sequence[Dataset], instance_count: int) -> list[str]:
-        """Return the reason of every condition under `accepts` that does not hold."""
-        conditions = self.manifest.accepts
-        # Of long series only the elements that are asked for are looked at.
-        keywords = {condition.keyword for condition in conditions}
-        asked = [Dataset({e.tag: e for e in h if e.keyword in keywords}) for h in headers]
-        attributes = {**attributes_of(asked), "instance_count": (str(instance_count),)}
-        outcomes = [condition.check(attributes) for condition in conditions]
-        return [outcome.reason for outcome in outcomes if not outcome.holds]
 
     def _not_mine(self, reasons: Sequence[str]) -> StudyUnusable:
         return StudyUnusable(
@@ -279,28 +300,31 @@ def load_engine(folder: Path, *, threads: int) -> Engine:
     model, located = manifest.model, manifest.locate
     options = LoadOptions(threads=threads, precisions=model.precisions)
     main = tuple(
-        _loaded(folder / file, options, model.input, model.output)
+        _loaded(folder / file, options, manifest.input_names, model.output)
         for file in (model.file, *(member.file for member in model.ensemble))
     )
     locate = None
     if located:
-        locate = _loaded(folder / located.file, options, located.input, located.output)
+        locate = _loaded(folder / located.file, options, [located.input], located.output)
     engine = Engine(manifest, Networks(main, locate), threads=threads)
     # Another processor or runtime must not give other answers unnoticed; it takes a second at most.
     engine.verify()
     return engine
 
 
-def _loaded(file: Path, options: LoadOptions, input_name: str, output_name: str) -> Runtime:
+def _loaded(
+    file: Path, options: LoadOptions, input_names: Sequence[str], output_name: str
+) -> Runtime:
     runtime = KIND.load(file, options)
-    for kind, name, names in (
-        ("input", input_name, runtime.inputs),
-        ("output", output_name, runtime.outputs),
+    for kind, wanted, names in (
+        ("input", input_names, runtime.inputs),
+        ("output", [output_name], runtime.outputs),
     ):
-        if name not in names:
-            raise EngineError(f"{file.name} has no {kind} {name}, but {', '.join(names)}")
-    if len(runtime.inputs) != 1:
-        raise EngineError(f"{file.name} wants {len(runtime.inputs)} inputs; one is given")
+        for name in wanted:
+            if name not in names:
+                raise EngineError(f"{file.name} has no {kind} {name}, but {', '.join(names)}")
+    if missing := set(runtime.inputs) - set(input_names):
+        raise EngineError(f"{file.name} wants {', '.join(sorted(missing))} too, which nobody gives")
     return runtime
 
 

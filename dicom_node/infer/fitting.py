@@ -39,7 +39,21 @@ def misfits(manifest: Manifest) -> Iterator[Misfit]:
     if manifest.volume:
         yield from _volume(manifest.volume)
         yield from _averaged(manifest.model, manifest.volume)
+    yield from _inputs(manifest)
     yield from _files(manifest)
+
+
+def _inputs(manifest: Manifest) -> Iterator[Misfit]:
+    names = [extra.name for extra in manifest.inputs]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield ("inputs", index, "name"), f"{name} stands twice"
+    if manifest.inputs and manifest.volume is None:
+        yield ("inputs",), "other series are for an engine that sees volumes"
+    if manifest.inputs and manifest.volume and manifest.volume.slab_slices:
+        yield ("inputs",), "the channels of a slab are its slices, not other series"
+    if manifest.inputs and manifest.locate:
+        yield ("locate",), "an engine with inputs has no locate"
 
 
 def _blocks(manifest: Manifest) -> Iterator[Misfit]:

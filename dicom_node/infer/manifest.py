@@ -24,6 +24,7 @@ from dicom_node.infer.blocks import (
     STRICT,
     ClassLabel,
     Components,
+    ExtraInput,
     FaultLabel,
     ImageInput,
     Intensity,
@@ -54,6 +55,7 @@ class Manifest:
     model: Model
     intensity: Intensity
     test_vector: TestVector
+    inputs: tuple[ExtraInput, ...] = ()
     volume: VolumeInput | None = None
     image: ImageInput | None = None
     locate: Locate | None = None
@@ -76,6 +78,22 @@ class Manifest:
         """That of the model file; of the digests, one after the other, where there are several."""
         digests = list(self.model_files.values())
         return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The network's input of the main series, and of each one beside it."""
+        own = self.model.input
+        return own, *(extra.input or own for extra in self.inputs)
+
+    @property
+    def reads_study(self) -> bool:
+        """Whether other series of the study take part in its answer."""
+        return any(extra.source == "study" for extra in self.inputs)
+
+    @property
+    def reads_priors(self) -> bool:
+        """Whether prior studies take part in its answer."""
+        return any(extra.source == "prior" for extra in self.inputs)
 
     @property
     def given_thresholds(self) -> tuple[float, ...]:
@@ -167,11 +185,14 @@ def _validated(loaded: YamlFile) -> Manifest | None:
         return None
     written: dict[str, Any] = {**loaded.data}
     if "accepts" in written:
-        written["accepts"], mistakes = parse_conditions(written["accepts"])
-        for path, message in mistakes:
-            loaded.mistake(("accepts", *path), message)
-        if any(condition.keyword == "calling_ae_title" for condition in written["accepts"]):
-            loaded.mistake(("accepts", "calling_ae_title"), "who sent a series is for rules.yaml")
+        written["accepts"] = _conditions(written["accepts"], ("accepts",), loaded)
+    if isinstance(written.get("inputs"), list):
+        written["inputs"] = [
+            extra | {"accepts": _conditions(extra["accepts"], ("inputs", at, "accepts"), loaded)}
+            if isinstance(extra, dict) and "accepts" in extra
+            else extra
+            for at, extra in enumerate(written["inputs"])
+        ]
     if "folder" in written:
         loaded.mistake(("folder",), "no such key")
     written["folder"] = loaded.file.parent
@@ -185,6 +206,18 @@ def _validated(loaded: YamlFile) -> Manifest | None:
     for path, message in misfits(manifest):
         loaded.mistake(path, message)
     return manifest
+
+
+def _conditions(
+    written: Any, path: tuple[str | int, ...], loaded: YamlFile
+) -> tuple[Condition, ...]:
+    """Return the conditions of an `accepts`, mistakes noted in `loaded`."""
+    conditions, mistakes = parse_conditions(written)
+    for deeper, message in mistakes:
+        loaded.mistake((*path, *deeper), message)
+    if any(condition.keyword == "calling_ae_title" for condition in conditions):
+        loaded.mistake((*path, "calling_ae_title"), "who sent a series is for rules.yaml")
+    return conditions
 
 
 def _in_words(kind: str, message: str) -> str:

@@ -1,4 +1,4 @@
-"""A volume, through a network, to a mask on the source's own grid and its segments."""
+"""The classes of a volume's voxels, as the segments of a mask: cleaned, measured, named."""
 
 from __future__ import annotations
 
@@ -9,14 +9,9 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.errors import EngineError
 from dicom_node.finding import Segment
 from dicom_node.infer.blocks import Components, SegmentLabel
 from dicom_node.infer.manifest import Manifest
-from dicom_node.infer.path import VolumePath
-from dicom_node.infer.series import SourceVolume
-from dicom_node.infer.volume import place
-from dicom_node.infer.voxels import read_voxels
 
 _SEGMENTS_TOLD = 6
 
@@ -32,35 +27,20 @@ class Segmentation:
     summary: str
 
 
-def segment(
-    source: SourceVolume, manifest: Manifest, path: VolumePath, *, threads: int
-) -> Segmentation:
-    """Return the segments of a volume.
+def segments_of(classes: NDArray[Any], manifest: Manifest, voxel_ml: float) -> Segmentation:
+    """Return the segments that the classes of a volume make.
 
     Parameters
     ----------
-    source : SourceVolume
+    classes : numpy.ndarray
+        As `VolumePath.classes` gives them.
     manifest : Manifest
         Of a segmentation engine.
-    path : VolumePath
-        What brings the volume through its networks.
-    threads : int
-        For decoding.
-
-    Raises
-    ------
-    StudyUnusable
-        If the volume is not what the engine was made for.
-    EngineError
-        If a network fails.
+    voxel_ml : float
+        The volume of a voxel of the source.
     """
-    if manifest.volume is None:
-        raise EngineError(f"{manifest.name} sees no volumes")
-    placement = place(source.grid, manifest.volume)
-    voxels = read_voxels(source.images, manifest.intensity.values, threads=threads)
-    mask = _numbered(path.classes(voxels, placement), manifest.segments)
-    mask = _components(mask, manifest.components)
-    return _measured(mask, manifest, source.grid.voxel_ml)
+    mask = _components(_numbered(classes, manifest.segments), manifest.components)
+    return _measured(mask, manifest, voxel_ml)
 
 
 def _numbered(classes: NDArray[Any], segments: tuple[SegmentLabel, ...]) -> NDArray[Any]:

@@ -27,6 +27,8 @@ WINDOWS = SEGMENTATION | {
     "volume": VOLUME | {"network_sees": "window", "window": {"size": [8] * 3}}
 }
 LABELS = SEGMENTATION | {"model": SEGMENTATION["model"] | {"gives": "labels"}}
+FLAIR = {"name": "flair", "accepts": {"SeriesDescription": "FLAIR"}}
+BAD_INPUT = {"name": "flair", "accepts": {"Modalty": "MR"}}
 MISSING = {"file": "more.onnx", "sha256": "0" * 64}
 
 
@@ -135,6 +137,11 @@ def copied(value: Any) -> Any:
         (SEGMENTATION, put("model", "mirrors", value=[[3]]), "less than or equal to 2"),
         (SLICES, put("model", "mirrors", value=[[0]]), "cannot be flipped along axis 0"),
         (SEGMENTATION, put("model", "ensemble", value=[MISSING]), "more.onnx is not in the folder"),
+        (SEGMENTATION, put("inputs", value=[FLAIR, FLAIR]), "inputs.1.name: flair stands twice"),
+        (SEGMENTATION, put("inputs", value=[BAD_INPUT]), "Modalty is no DICOM keyword"),
+        (SEGMENTATION, put("inputs", value=[{"name": "flair"}]), "inputs.0.accepts: is missing"),
+        (CLASSIFICATION, put("inputs", value=[FLAIR]), "for an engine that sees volumes"),
+        (SLABS, put("inputs", value=[FLAIR]), "the channels of a slab are its slices"),
         (LABELS, put("model", "mirrors", value=[[1]]), "labels have no mean"),
         (LABELS, put("model", "classes_are", value="independent"), "exclusive"),
         (QUALITY, put("faults", 1, "index", value=0), "faults.1.index: 0 stands twice"),
@@ -209,7 +216,7 @@ def test_every_word_of_a_manifest_stands_in_the_guide() -> None:
         ]
         words |= {key for key in keys if key.isidentifier() and key.islower()}
     sections = [Manifest, *(one for one in vars(blocks).values() if is_manifest_block(one))]
-    assert len(sections) == 16
+    assert len(sections) == 17
     for section in sections:
         words |= {field.name for field in fields(section)} - {"folder"}
     assert sorted(word for word in words if f"`{word}`" not in guide) == []
