@@ -19,7 +19,7 @@ from dicom_node.headers import Part10
 from dicom_node.infer.accepting import refusals
 from dicom_node.infer.blocks import ExtraInput
 from dicom_node.infer.manifest import Manifest
-from dicom_node.infer.path import CpuPath
+from dicom_node.infer.path import VolumePath
 from dicom_node.infer.series import SourceSeries, SourceVolume, is_localizer, load_source
 from dicom_node.infer.volume import Placement, place_beside
 from dicom_node.infer.voxels import read_voxels
@@ -47,7 +47,7 @@ class Beside:
 
 def beside(
     manifest: Manifest,
-    path: CpuPath,
+    path: VolumePath,
     main: SourceVolume,
     placement: Placement,
     others: Others,

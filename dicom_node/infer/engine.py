@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from dicom_node.infer.beside import Beside, Others, beside
 from dicom_node.infer.blocks import ImageInput
 from dicom_node.infer.manifest import Manifest, load_manifest
 from dicom_node.infer.parameters import told, with_parameters
-from dicom_node.infer.path import CpuPath
+from dicom_node.infer.path import CpuPath, VolumePath
 from dicom_node.infer.runtimes.onnxruntime import KIND
 from dicom_node.infer.runtimes.port import LoadOptions, Runtime
 from dicom_node.infer.series import (
@@ -55,6 +56,8 @@ class Engine:
         What a rule sets of it, by the names of `parameters_of`.
     threads : int
         For what is done on the processor beside the networks.
+    path : VolumePath, optional
+        What brings volumes through the networks; the processor if it is None.
     """
 
     def __init__(
@@ -64,11 +67,13 @@ class Engine:
         parameters: Mapping[str, float] | None = None,
         *,
         threads: int = 1,
+        path: VolumePath | None = None,
     ) -> None:
         self.manifest = with_parameters(manifest, parameters or {})
         self._told = told(parameters or {})
         self._networks = networks
-        self._path = CpuPath(self.manifest, networks)
+        self._path = path or CpuPath(self.manifest, networks)
+        self._given_path = path
         self._threads = threads
         self.identity = EngineIdentity(
             name=manifest.name,
@@ -129,7 +134,13 @@ class Engine:
         """Return the same engine with other thresholds; its networks are shared."""
         if not parameters:
             return self
-        return Engine(self.manifest, self._networks, parameters, threads=self._threads)
+        return Engine(
+            self.manifest,
+            self._networks,
+            parameters,
+            threads=self._threads,
+            path=self._given_path,
+        )
 
     def verify(self) -> None:
         """Compare the networks' answers with those of the test vector.
@@ -190,11 +201,11 @@ class Engine:
     def _segment(
         self, volume: SourceVolume, voxels: Voxels, placement: Placement, seen: Beside
     ) -> tuple[Finding, tuple[Dataset, ...]]:
-        classes = self._path.classes(voxels, placement, seen.tensors)
-        found = segmentation.segments_of(classes, self.manifest, volume.grid.voxel_ml)
+        answer = self._path.classes(voxels, placement, seen.tensors)
+        found = segmentation.segments_of(answer.classes, self.manifest, volume.grid.voxel_ml)
         finding = Finding(
             kind=self.manifest.kind,
-            engine=self.identity,
+            engine=replace(self.identity, runtime=answer.runtime),
             sop_instance_uids=tuple(image.sop_instance_uid for image in volume.images),
             summary=found.summary,
             warnings=found.warnings + seen.told + _told(volume.left_out) + self._told,

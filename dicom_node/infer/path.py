@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import cc3d
 import numpy as np
@@ -27,12 +27,37 @@ from dicom_node.infer.voxels import Voxels
 Box = tuple[slice, slice, slice]
 
 
+class Answer(NamedTuple):
+    """What an engine says of a volume, and who computed it."""
+
+    classes: NDArray[Any]
+    """Exclusive: uint8, shape (slices, rows, columns), 0 the background. Independent: bool,
+    shape (classes, slices, rows, columns)."""
+    runtime: str
+    """For the report."""
+
+
 class VolumePath(Protocol):
     """What brings a volume through the networks of an engine."""
 
+    @property
+    def volume(self) -> VolumeInput:
+        """How the networks see volumes."""
+
+    def tensor(
+        self, voxels: Voxels, placement: Placement, intensity: Intensity | None = None
+    ) -> NDArray[np.float32]:
+        """Return a volume as the networks are trained to see it, shape (slices, rows, columns).
+
+        Parameters
+        ----------
+        intensity : Intensity, optional
+            Of another series than the main one.
+        """
+
     def classes(
         self, voxels: Voxels, placement: Placement, beside: Sequence[NDArray[np.float32]] = ()
-    ) -> NDArray[Any]:
+    ) -> Answer:
         """Return the class of each voxel of the source.
 
         Parameters
@@ -43,12 +68,6 @@ class VolumePath(Protocol):
             How it lies to the network's grid.
         beside : sequence of numpy.ndarray, shape (slices, rows, columns), float32
             Other series that the network sees, on its grid already.
-
-        Returns
-        -------
-        numpy.ndarray
-            Exclusive classes: uint8, shape (slices, rows, columns), 0 the background. Independent
-            ones: bool, shape (classes, slices, rows, columns).
 
         Raises
         ------
@@ -82,19 +101,20 @@ class CpuPath:
 
     def classes(
         self, voxels: Voxels, placement: Placement, beside: Sequence[NDArray[np.float32]] = ()
-    ) -> NDArray[Any]:
+    ) -> Answer:
         """Return the class of each voxel; see `VolumePath.classes`."""
         manifest = self._manifest
         values = np.stack([self.tensor(voxels, placement), *beside])
         planes = self._planes(values, placement, self.volume)
+        runtime = self._networks.main[0].description
         if manifest.model.classes_are == "independent":
-            return independent_masks(planes, placement, manifest.given_thresholds)
-        return exclusive_mask(planes, placement)
+            return Answer(independent_masks(planes, placement, manifest.given_thresholds), runtime)
+        return Answer(exclusive_mask(planes, placement), runtime)
 
     def tensor(
         self, voxels: Voxels, placement: Placement, intensity: Intensity | None = None
     ) -> NDArray[np.float32]:
-        """Return a volume as its network is trained to see it, shape (slices, rows, columns)."""
+        """Return a volume as its network is trained to see it; see `VolumePath.tensor`."""
         wanted = intensity or self._manifest.intensity
         slices = (clipped(voxels.values(index), wanted.clip) for index in range(len(voxels.stored)))
         return scaled(to_network(slices, placement, self.volume.pad), wanted.scale)
