@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import EngineError, StudyUnusable
 from dicom_node.finding import Segment
-from dicom_node.infer.blocks import Components, Locate, Model, SegmentLabel, VolumeInput
+from dicom_node.infer.blocks import Locate, Model, SegmentLabel, VolumeInput
 from dicom_node.infer.intensity import clipped, scaled
 from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.pixels import network_values
+from dicom_node.infer.postprocess import keep_components, largest
 from dicom_node.infer.runtimes.port import Runtime
 from dicom_node.infer.series import SourceVolume
 from dicom_node.infer.volume import Placement, place, to_network, to_source
@@ -75,7 +75,7 @@ def segment(
         answer[..., box[0], box[1], box[2]] = part
     del values
     mask = _numbered(to_source(answer, placement), manifest.segments)
-    mask = _components(mask, manifest.components)
+    mask = keep_components(mask, manifest.components)
     return _measured(mask, manifest, source.grid.voxel_ml)
 
 
@@ -134,7 +134,7 @@ def _box(
     runtime: Runtime,
 ) -> Box:
     """Return where the main network has to look: what was located, with a margin."""
-    found = _largest(ask(values, wanted, locate, runtime) > 0)
+    found = largest(ask(values, wanted, locate, runtime) > 0)
     volume_ml = np.count_nonzero(found) * placement.voxel_ml
     if volume_ml < max(locate.volume_min_ml, placement.voxel_ml):
         raise StudyUnusable(
@@ -154,45 +154,12 @@ def _box(
     return box[0], box[1], box[2]
 
 
-def _largest(found: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    largest: NDArray[np.bool_] = cc3d.largest_k(found, k=1, connectivity=26) > 0
-    return largest
-
-
 def _numbered(labels: NDArray[np.uint8], segments: tuple[SegmentLabel, ...]) -> NDArray[np.uint8]:
     """Return the network's labels as segment numbers: from 1, in the order of the manifest."""
     numbers = np.zeros(256, np.uint8)
     for number, label in enumerate(segments, 1):
         numbers[label.label] = number
     return numbers[labels]
-
-
-def _components(mask: NDArray[np.uint8], components: Components) -> NDArray[np.uint8]:
-    """Return the mask with the largest component of each segment, if that is asked for."""
-    if components.keep == "all" or not mask.any():
-        return mask
-    box = tuple(
-        slice(int(touched[0]), int(touched[-1]) + 1)
-        for axis in range(3)
-        for touched in [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))]
-    )
-    inside = mask[box]
-    # One pass parts all segments: neighbours of different numbers are never joined.
-    parts = cc3d.connected_components(inside, connectivity=components.connectivity)
-    count = int(parts.max()) + 1
-    sizes = np.zeros(count, np.int64)
-    number_of = np.zeros(count, np.uint8)
-    for part, image in zip(parts, inside, strict=True):  # whole, these would take gigabytes
-        sizes += np.bincount(part.ravel(), minlength=count)
-        number_of[part] = image
-    keep = np.zeros(count, np.uint8)
-    for number in np.unique(number_of[1:]):
-        own = np.flatnonzero(number_of == number)
-        keep[own[np.argmax(sizes[own])]] = number
-    result = np.zeros_like(mask)
-    for target, part in zip(result[box], parts, strict=True):
-        target[...] = keep[part]
-    return result
 
 
 def _measured(mask: NDArray[np.uint8], manifest: Manifest, voxel_ml: float) -> Segmentation:
