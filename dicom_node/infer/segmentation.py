@@ -15,7 +15,7 @@ from dicom_node.infer.blocks import Locate, Model, SegmentLabel, VolumeInput
 from dicom_node.infer.intensity import clipped, scaled
 from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.pixels import network_values
-from dicom_node.infer.postprocess import keep_components, largest
+from dicom_node.infer.postprocess import Cleaned, cleaned, largest
 from dicom_node.infer.runtimes.port import Runtime
 from dicom_node.infer.series import SourceVolume
 from dicom_node.infer.volume import Placement, place, to_network, to_source
@@ -75,8 +75,8 @@ def segment(
         answer[..., box[0], box[1], box[2]] = part
     del values
     mask = _numbered(to_source(answer, placement), manifest.segments)
-    mask = keep_components(mask, manifest.components)
-    return _measured(mask, manifest, source.grid.voxel_ml)
+    rules = [manifest.components.of(label.components) for label in manifest.segments]
+    return _measured(cleaned(mask, rules, source.grid.spacing_mm), manifest, source.grid.voxel_ml)
 
 
 def ask(
@@ -162,20 +162,20 @@ def _numbered(labels: NDArray[np.uint8], segments: tuple[SegmentLabel, ...]) -> 
     return numbers[labels]
 
 
-def _measured(mask: NDArray[np.uint8], manifest: Manifest, voxel_ml: float) -> Segmentation:
-    """Return the segments with their volumes; what is too small to be one is taken out."""
+def _measured(found: Cleaned, manifest: Manifest, voxel_ml: float) -> Segmentation:
+    """Return the segments with their volumes, and what a reader has to know of them."""
+    mask = found.mask
     counts = np.sum([np.bincount(image.ravel(), minlength=256) for image in mask], axis=0)
     warnings = []
     segments = []
     for number, label in enumerate(manifest.segments, 1):
         volume_ml = float(counts[number]) * voxel_ml
-        if 0 < volume_ml < manifest.components.volume_min_ml:
+        if number in found.noise_ml:
+            least_ml = manifest.components.of(label.components).volume_min_ml
             warnings.append(
-                f"{label.name}: {volume_ml:.2g} ml is less than "
-                f"{manifest.components.volume_min_ml:g} ml and was taken for noise"
+                f"{label.name}: {found.noise_ml[number]:.2g} ml is less than "
+                f"{least_ml:g} ml and was taken for noise"
             )
-            mask[mask == number] = 0
-            volume_ml = 0.0
         elif not volume_ml:
             warnings.append(f"{label.name}: not found")
         elif (mask[0] == number).any() or (mask[-1] == number).any():

@@ -109,6 +109,9 @@ def copied(value: Any) -> Any:
         (SEGMENTATION, put("intensity", "values", value="HU"), "'hounsfield' or 'brightness'"),
         (SEGMENTATION, put("intensity", "scale", value={"low": "1%", "high": 1}), "such as p99.9"),
         (SEGMENTATION, put("components", value={"connectivity": 18}), "should be 6 or 26"),
+        (SEGMENTATION, put("components", value={"keep": 0}), "keep: must be all, largest, or how"),
+        (SEGMENTATION, put("segments", 0, "components", value={"keep": "one"}), "all, largest, or"),
+        (SEGMENTATION, put("components", value={"fill_holes": "yes"}), "'slices' or 'volume'"),
         (CLASSIFICATION, put("classes", 0, "threshold", value=1.5), "less than or equal to 1"),
         (CLASSIFICATION, drop("image"), "image is missing: a classification engine needs it"),
         (CLASSIFICATION, put("faults", value=QUALITY["faults"]), "has no faults"),
@@ -184,7 +187,7 @@ def test_every_word_of_a_manifest_stands_in_the_guide() -> None:
         ]
         words |= {key for key in keys if key.isidentifier() and key.islower()}
     sections = [Manifest, *(one for one in vars(blocks).values() if is_manifest_block(one))]
-    assert len(sections) == 15
+    assert len(sections) == 16
     for section in sections:
         words |= {field.name for field in fields(section)} - {"folder"}
     assert sorted(word for word in words if f"`{word}`" not in guide) == []
