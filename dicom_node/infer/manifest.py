@@ -27,6 +27,7 @@ from dicom_node.infer.blocks import (
     ImageInput,
     Intensity,
     Locate,
+    Measure,
     Model,
     NoteLabel,
     SegmentLabel,
@@ -68,6 +69,7 @@ class Manifest:
     image: ImageInput | None = None
     locate: Locate | None = None
     components: Components = Components()
+    measurements: tuple[Measure, ...] = ("volume",)
     segments: tuple[SegmentLabel, ...] = ()
     classes: tuple[ClassLabel, ...] = ()
     faults: tuple[FaultLabel, ...] = ()

@@ -14,8 +14,9 @@ from dicom_node.finding import Segment
 from dicom_node.infer.blocks import Locate, Model, SegmentLabel, VolumeInput
 from dicom_node.infer.intensity import clipped, scaled
 from dicom_node.infer.manifest import Manifest
+from dicom_node.infer.measure import measured, quantity_of, voxel_counts
 from dicom_node.infer.pixels import network_values
-from dicom_node.infer.postprocess import Cleaned, cleaned, largest
+from dicom_node.infer.postprocess import cleaned, largest
 from dicom_node.infer.runtimes.port import Runtime
 from dicom_node.infer.series import SourceVolume
 from dicom_node.infer.volume import Placement, place, to_network, to_source
@@ -30,7 +31,7 @@ Box = tuple[slice, slice, slice]
 class Segmentation:
     """What a segmentation network found in one volume."""
 
-    mask: NDArray[np.uint8]
+    mask: NDArray[np.uint8] | NDArray[np.bool_]
     segments: tuple[Segment, ...]
     """All that the engine knows, those of 0 ml too: that nothing was found is an answer."""
     warnings: tuple[str, ...]
@@ -75,8 +76,7 @@ def segment(
         answer[..., box[0], box[1], box[2]] = part
     del values
     mask = _numbered(to_source(answer, placement), manifest.segments)
-    rules = [manifest.components.of(label.components) for label in manifest.segments]
-    return _measured(cleaned(mask, rules, source.grid.spacing_mm), manifest, source.grid.voxel_ml)
+    return _measured(mask, manifest, source)
 
 
 def ask(
@@ -162,30 +162,55 @@ def _numbered(labels: NDArray[np.uint8], segments: tuple[SegmentLabel, ...]) -> 
     return numbers[labels]
 
 
-def _measured(found: Cleaned, manifest: Manifest, voxel_ml: float) -> Segmentation:
-    """Return the segments with their volumes, and what a reader has to know of them."""
-    mask = found.mask
-    counts = np.sum([np.bincount(image.ravel(), minlength=256) for image in mask], axis=0)
+def _measured(mask: NDArray[Any], manifest: Manifest, source: SourceVolume) -> Segmentation:
+    """Return what is left of a mask, its segments measured, and what a reader has to know."""
+    labels, grid = manifest.segments, source.grid
+    rules = [manifest.components.of(label.components) for label in labels]
+    found = cleaned(mask, rules, grid.spacing_mm)
+    measurements = measured(
+        found.mask,
+        manifest.measurements,
+        [rule.connectivity for rule in rules],
+        grid,
+        quantity_of(manifest.intensity.values, str(source.images[0].header.get("Modality", ""))),
+        lambda index: network_values(
+            source.images[index].file, source.images[index].header, manifest.intensity.values
+        ),
+    )
+    counts = voxel_counts(found.mask, len(labels))
     warnings = []
     segments = []
-    for number, label in enumerate(manifest.segments, 1):
-        volume_ml = float(counts[number]) * voxel_ml
+    for number, (label, rule) in enumerate(zip(labels, rules, strict=True), 1):
+        volume_ml = float(counts[number - 1]) * grid.voxel_ml
         if number in found.noise_ml:
-            least_ml = manifest.components.of(label.components).volume_min_ml
             warnings.append(
                 f"{label.name}: {found.noise_ml[number]:.2g} ml is less than "
-                f"{least_ml:g} ml and was taken for noise"
+                f"{rule.volume_min_ml:g} ml and was taken for noise"
             )
         elif not volume_ml:
             warnings.append(f"{label.name}: not found")
-        elif (mask[0] == number).any() or (mask[-1] == number).any():
+        elif any(_plane(found.mask, number, index).any() for index in (0, -1)):
             warnings.append(
                 f"{label.name}: reaches the first or last slice, the whole may be larger"
             )
         segments.append(
-            Segment(number, label.name, label.category, label.type, label.modifier, volume_ml)
+            Segment(
+                number,
+                label.name,
+                label.category,
+                label.type,
+                label.modifier,
+                volume_ml,
+                measurements[number - 1],
+            )
         )
-    return Segmentation(mask, tuple(segments), tuple(warnings), _summary(segments))
+    return Segmentation(found.mask, tuple(segments), tuple(warnings), _summary(segments))
+
+
+def _plane(mask: NDArray[Any], number: int, index: int) -> NDArray[np.bool_]:
+    """Return one slice of one segment."""
+    plane: NDArray[np.bool_] = mask[index] == number if mask.ndim == 3 else mask[number - 1, index]
+    return plane
 
 
 def _summary(segments: list[Segment]) -> str:

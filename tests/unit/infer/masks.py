@@ -55,3 +55,20 @@ def bits(voxels: set[Voxel], shape: tuple[int, ...]) -> Bits:
     for at in voxels:
         result[at] = True
     return result
+
+
+def reaches(found: Bits, spacing_mm: tuple[float, ...]) -> NDArray[np.float64]:
+    """Return the middle of every face of every voxel, in mm."""
+    points = []
+    for at in np.argwhere(found):
+        for axis in range(found.ndim):
+            for side in (-0.5, 0.5):
+                point = at.astype(float)
+                point[axis] += side
+                points.append(point)
+    return np.array(points) * spacing_mm
+
+
+def longest(points: NDArray[np.float64]) -> float:
+    """Return the largest distance of any two points."""
+    return float(max(np.linalg.norm(points - one, axis=1).max() for one in points))

@@ -109,6 +109,22 @@ def test_the_largest_component_is_kept(tmp_path: Path) -> None:
     assert np.array_equal(finding.mask, balls((8, 12, 25, 5)) == 0)
 
 
+def test_what_the_manifest_names_is_measured_in_hounsfield_units_and_mm(tmp_path: Path) -> None:
+    pixels = balls((8, 12, 25, 5), (15, 30, 8, 2))
+    pixels[8, 12, 25] = 50
+    words = ["diameters", "longest_diameter", "mean_value", "count", "volume"]
+    run = engine(tmp_path, SEGMENTATION, two_channels, measurements=words).run
+    (segment,) = run(ct(tmp_path, pixels, RescaleIntercept=-10))[0].segments
+    told = {one.name: one.value for one in segment.measurements}
+    assert list(told)[:3] == ["long_axis_mm", "short_axis_mm", "longest_diameter_mm"]
+    assert told["long_axis_mm"] == pytest.approx(11, abs=0.2)
+    assert told["longest_diameter_mm"] >= told["long_axis_mm"] >= told["short_axis_mm"]
+    assert told["mean_value"] == pytest.approx(-10 + 50 / np.count_nonzero(pixels > -1000))
+    assert (told["min_value"], told["max_value"]) == (-10, 40)
+    assert told["count"] == 2
+    assert told["volume_ml"] == pytest.approx(segment.volume_ml)
+
+
 def test_corners_join_at_26_and_not_at_6(tmp_path: Path) -> None:
     pixels = np.full((20, 40, 40), -1000, np.int16)
     pixels[5:8, 5:8, 5:8] = 0

@@ -82,7 +82,7 @@ def copied(value: Any) -> Any:
     [
         (SEGMENTATION, put("version", value="1.0"), "version: String should match"),
         (SEGMENTATION, put("name", value="other name"), "name: String should match"),
-        (SEGMENTATION, put("kind", value="guess"), "'segmentation', 'classification' or 'quality'"),
+        (SEGMENTATION, put("kind", value="guess"), "'quality' or 'regression'"),
         (SEGMENTATION, put("colour", value="red"), "colour: no such key"),
         (SEGMENTATION, put("folder", value="x"), "folder: no such key"),
         (SEGMENTATION, drop("model"), "model: is missing"),
