@@ -149,3 +149,8 @@ class Finding:
     classifications: tuple[Classification, ...] = ()
     qualities: tuple[Quality, ...] = ()
     values: tuple[Value, ...] = ()
+
+    @property
+    def statements(self) -> tuple[Classification | Quality | Value, ...]:
+        """What it says without a mask: of an image each, or of the series as a whole."""
+        return (*self.classifications, *self.qualities, *self.values)
