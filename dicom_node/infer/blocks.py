@@ -265,6 +265,8 @@ class SegmentLabel:
     category: CodeWritten
     type: CodeWritten
     modifier: CodeWritten | None = None
+    threshold: Probability = 0.5
+    """From which probability a voxel belongs to it, where classes are independent."""
     components: SegmentComponents | None = None
     """Where it differs from the manifest's `components`."""
 
@@ -277,6 +279,22 @@ class ClassLabel:
     name: Annotated[str, Field(min_length=1, max_length=64)]
     code: CodeWritten
     threshold: Probability
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ValueLabel:
+    """One output of a regression: a number with a unit."""
+
+    index: Annotated[int, Field(ge=0)]
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    code: CodeWritten
+    unit: CodeWritten
+    """Of UCUM: [mo, UCUM, month]."""
+    factor: float = 1.0
+    offset: float = 0.0
+    """The value is the output times `factor` plus `offset`."""
+    plausible: Range | None = None
+    """Beyond it the image is refused: no number is better than a wrong one."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

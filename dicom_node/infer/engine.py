@@ -11,7 +11,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import EngineError, StudyUnusable
-from dicom_node.finding import EngineIdentity, Finding, FindingKind
+from dicom_node.finding import Classification, EngineIdentity, Finding, Quality, Value
 from dicom_node.headers import Part10, attributes_of
 from dicom_node.infer import images, segmentation
 from dicom_node.infer.blocks import ImageInput
@@ -27,6 +27,7 @@ from dicom_node.infer.series import (
     load_source,
     unfit,
 )
+from dicom_node.infer.values import regressed, value_summary
 
 
 class Engine:
@@ -159,13 +160,16 @@ class Engine:
     ) -> tuple[Finding, tuple[Dataset, ...]]:
         used: list[tuple[SourceImage, np.ndarray]] = []
         left_out: list[tuple[str, str]] = []
+        values: list[Value] = []
         for image in source.images:
             reasons = [unfit(image.header)] if unfit(image.header) else []
             reasons += self._refusals([image.header], len(source.images))
             try:
                 if reasons:
                     raise StudyUnusable("; ".join(reasons))
-                used.append((image, images.ask(image, wanted, self.manifest, self._main)))
+                given = images.ask(image, wanted, self.manifest, self._main)
+                values += regressed(image.sop_instance_uid, given, self.manifest)
+                used.append((image, given))
             except StudyUnusable as refusal:
                 left_out.append((image.sop_instance_uid, refusal.message))
         if not used:
@@ -178,12 +182,11 @@ class Engine:
             kind=self.manifest.kind,
             engine=self.identity,
             sop_instance_uids=tuple(uid for uid, _ in answers),
-            summary=images.quality_summary(qualities)
-            if self.manifest.kind is FindingKind.QUALITY
-            else images.classification_summary(classes),
+            summary=_summary(classes, qualities, values),
             warnings=_told(source.left_out + tuple(left_out)) + self._told,
             classifications=classes,
             qualities=qualities,
+            values=tuple(values),
         )
         return finding, tuple(image.header for image, _ in used)
 
@@ -251,6 +254,14 @@ def _check_names(file: str, runtime: Runtime, input_name: str, output_name: str)
             raise EngineError(f"{file} has no {kind} {name}, but {', '.join(names)}")
     if len(runtime.inputs) != 1:
         raise EngineError(f"{file} wants {len(runtime.inputs)} inputs; one is given")
+
+
+def _summary(
+    classes: tuple[Classification, ...], qualities: tuple[Quality, ...], values: Sequence[Value]
+) -> str:
+    if qualities:
+        return images.quality_summary(qualities)
+    return value_summary(values) if values else images.classification_summary(classes)
 
 
 def _told(left_out: LeftOut) -> tuple[str, ...]:

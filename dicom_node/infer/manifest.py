@@ -32,6 +32,7 @@ from dicom_node.infer.blocks import (
     NoteLabel,
     SegmentLabel,
     TestVector,
+    ValueLabel,
     VolumeInput,
 )
 
@@ -42,11 +43,13 @@ _NEEDED: Mapping[FindingKind, tuple[str, ...]] = {
     FindingKind.SEGMENTATION: ("volume", "segments"),
     FindingKind.CLASSIFICATION: ("image", "classes"),
     FindingKind.QUALITY: ("image", "faults"),
+    FindingKind.REGRESSION: ("image", "values"),
 }
 _OPTIONAL: Mapping[FindingKind, tuple[str, ...]] = {
-    FindingKind.SEGMENTATION: ("locate",),
+    FindingKind.SEGMENTATION: ("locate", "components", "measurements"),
     FindingKind.CLASSIFICATION: (),
     FindingKind.QUALITY: ("notes",),
+    FindingKind.REGRESSION: (),
 }
 """The blocks that each kind must have and may have; it must not have another kind's."""
 
@@ -74,6 +77,7 @@ class Manifest:
     classes: tuple[ClassLabel, ...] = ()
     faults: tuple[FaultLabel, ...] = ()
     notes: tuple[NoteLabel, ...] = ()
+    values: tuple[ValueLabel, ...] = ()
     folder: Path
 
     @property
@@ -192,6 +196,11 @@ def _check_whole(manifest: Manifest, loaded: YamlFile) -> None:
     for index, fault in enumerate(manifest.faults):
         if fault.limited > fault.non_diagnostic:
             loaded.mistake(("faults", index, "limited"), "must not be above non_diagnostic")
+    independent = manifest.model.classes_are == "independent" and manifest.model.gives != "labels"
+    for index, written in enumerate(loaded.data.get("segments") or ()):
+        if "threshold" in written and not independent:
+            place = ("segments", index, "threshold")
+            loaded.mistake(place, "is for classes that are independent: the largest one wins here")
     if manifest.volume:
         sides = zip(manifest.volume.size, manifest.volume.spacing_mm, strict=True)
         for axis, (size, spacing) in enumerate(sides):
@@ -207,12 +216,17 @@ def _check_blocks(manifest: Manifest, loaded: YamlFile) -> None:
             loaded.mistake((), f"{name} is missing: a {manifest.kind} engine needs it")
     every = {name for names in (*_NEEDED.values(), *_OPTIONAL.values()) for name in names}
     for name in sorted(every - {*needed, *optional}):
-        if getattr(manifest, name):
+        if loaded.data.get(name):
             loaded.mistake((name,), f"a {manifest.kind} engine has no {name}")
 
 
 def _check_doubles(manifest: Manifest, loaded: YamlFile) -> None:
-    for name, key in (("segments", "label"), ("classes", "index"), ("faults", "index")):
+    for name, key in (
+        ("segments", "label"),
+        ("classes", "index"),
+        ("faults", "index"),
+        ("values", "index"),
+    ):
         seen = [getattr(item, key) for item in getattr(manifest, name)]
         for index, value in enumerate(seen):
             if value in seen[:index]:

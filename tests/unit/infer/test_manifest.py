@@ -17,7 +17,13 @@ from dicom_node.infer import blocks
 from dicom_node.infer.blocks import Percentile
 from dicom_node.infer.manifest import Manifest, list_engines, load_manifest
 from dicom_node.infer.pixels import Values
-from tests.unit.infer.engine_folders import CLASSIFICATION, QUALITY, SEGMENTATION, write_engine
+from tests.unit.infer.engine_folders import (
+    CLASSIFICATION,
+    QUALITY,
+    REGRESSION,
+    SEGMENTATION,
+    write_engine,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -117,6 +123,14 @@ def copied(value: Any) -> Any:
         (CLASSIFICATION, put("faults", value=QUALITY["faults"]), "has no faults"),
         (QUALITY, put("faults", 1, "index", value=0), "faults.1.index: 0 stands twice"),
         (QUALITY, put("faults", 0, "limited", value=0.9), "must not be above non_diagnostic"),
+        (QUALITY, put("components", value={"keep": "all"}), "a quality engine has no components"),
+        (QUALITY, put("measurements", value=["volume"]), "a quality engine has no measurements"),
+        (REGRESSION, drop("values"), "values is missing: a regression engine needs it"),
+        (REGRESSION, put("values", 0, "unit", value="month"), "must be [code value, coding"),
+        (REGRESSION, put("values", 0, "plausible", value=[9, 1]), "[smaller, larger]"),
+        (REGRESSION, put("classes", value=CLASSIFICATION["classes"]), "has no classes"),
+        (SEGMENTATION, put("segments", 0, "threshold", value=0.4), "classes that are independent"),
+        (SEGMENTATION, put("measurements", value=["width"]), "'mean_value' or 'voxels'"),
         (QUALITY, put("image", "field", value="left half"), "'central square' or 'whole'"),
     ],
 )  # fmt: skip
@@ -187,7 +201,7 @@ def test_every_word_of_a_manifest_stands_in_the_guide() -> None:
         ]
         words |= {key for key in keys if key.isidentifier() and key.islower()}
     sections = [Manifest, *(one for one in vars(blocks).values() if is_manifest_block(one))]
-    assert len(sections) == 16
+    assert len(sections) == 17
     for section in sections:
         words |= {field.name for field in fields(section)} - {"folder"}
     assert sorted(word for word in words if f"`{word}`" not in guide) == []
