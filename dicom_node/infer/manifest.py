@@ -35,17 +35,18 @@ from dicom_node.infer.blocks import (
     ValueLabel,
     VolumeInput,
 )
+from dicom_node.infer.mistakes import in_words
 
 FILE_NAME = "engine.yaml"
 _GUIDE = "docs/engines.md has every word of engine.yaml"
 
-_NEEDED: Mapping[FindingKind, tuple[str, ...]] = {
+NEEDED: Mapping[FindingKind, tuple[str, ...]] = {
     FindingKind.SEGMENTATION: ("volume", "segments"),
     FindingKind.CLASSIFICATION: ("image", "classes"),
     FindingKind.QUALITY: ("image", "faults"),
     FindingKind.REGRESSION: ("image", "values"),
 }
-_OPTIONAL: Mapping[FindingKind, tuple[str, ...]] = {
+OPTIONAL: Mapping[FindingKind, tuple[str, ...]] = {
     FindingKind.SEGMENTATION: ("locate", "components", "measurements"),
     FindingKind.CLASSIFICATION: (),
     FindingKind.QUALITY: ("notes",),
@@ -180,8 +181,7 @@ def _validated(loaded: YamlFile) -> Manifest | None:
         manifest = _MANIFEST.validate_python(written)
     except ValidationError as error:
         for found in error.errors():
-            path = tuple(part for part in found["loc"] if part not in {"float", "Percentile"})
-            loaded.mistake(path, _in_words(found["type"], found["msg"]))
+            loaded.mistake(*in_words(found, Manifest))
         return None
     _check_whole(manifest, loaded)
     return manifest
@@ -210,11 +210,11 @@ def _check_whole(manifest: Manifest, loaded: YamlFile) -> None:
 
 
 def _check_blocks(manifest: Manifest, loaded: YamlFile) -> None:
-    needed, optional = _NEEDED[manifest.kind], _OPTIONAL[manifest.kind]
+    needed, optional = NEEDED[manifest.kind], OPTIONAL[manifest.kind]
     for name in needed:
         if not getattr(manifest, name):
             loaded.mistake((), f"{name} is missing: a {manifest.kind} engine needs it")
-    every = {name for names in (*_NEEDED.values(), *_OPTIONAL.values()) for name in names}
+    every = {name for names in (*NEEDED.values(), *OPTIONAL.values()) for name in names}
     for name in sorted(every - {*needed, *optional}):
         if loaded.data.get(name):
             loaded.mistake((name,), f"a {manifest.kind} engine has no {name}")
@@ -241,8 +241,3 @@ def _check_files(manifest: Manifest, loaded: YamlFile) -> None:
     for path, name in files.items():
         if not (manifest.folder / name).is_file():
             loaded.mistake(path, f"{name} is not in the folder")
-
-
-def _in_words(kind: str, message: str) -> str:
-    words = {"missing": "is missing", "unexpected_keyword_argument": "no such key"}
-    return words.get(kind) or message.removeprefix("Value error, ").replace("Input ", "")
