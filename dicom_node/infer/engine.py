@@ -12,7 +12,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import EngineError, StudyUnusable
-from dicom_node.finding import EngineIdentity, Finding, FindingKind
+from dicom_node.finding import Classification, EngineIdentity, Finding, FindingKind, Quality, Value
 from dicom_node.headers import Part10
 from dicom_node.infer import images, segmentation
 from dicom_node.infer.accepting import refusals
@@ -40,6 +40,7 @@ from dicom_node.infer.series import (
     load_source,
     unfit,
 )
+from dicom_node.infer.values import regressed, value_summary
 from dicom_node.infer.volume import Placement, place
 from dicom_node.infer.voxels import Voxels, read_voxels
 
@@ -202,7 +203,7 @@ class Engine:
         self, volume: SourceVolume, voxels: Voxels, placement: Placement, seen: Beside
     ) -> tuple[Finding, tuple[Dataset, ...]]:
         answer = self._path.classes(voxels, placement, seen.tensors)
-        found = segmentation.segments_of(answer.classes, self.manifest, volume.grid.voxel_ml)
+        found = segmentation.segments_of(answer.classes, self.manifest, volume, voxels)
         finding = Finding(
             kind=self.manifest.kind,
             engine=replace(self.identity, runtime=answer.runtime),
@@ -240,6 +241,7 @@ class Engine:
                 if reasons:
                     raise StudyUnusable("; ".join(reasons))
                 said = images.ask(image, wanted, self.manifest, self._networks.main)
+                regressed(image.sop_instance_uid, said, self.manifest)  # refuses what cannot be
                 used.append((image, said))
             except StudyUnusable as refusal:
                 left_out.append((image.sop_instance_uid, refusal.message))
@@ -262,16 +264,16 @@ class Engine:
         manifest = self.manifest
         classes = tuple(c for one in said for c in classified(*one, manifest))
         qualities = tuple(graded(*one, manifest) for one in said if manifest.faults)
+        values = tuple(value for one in said for value in regressed(*one, manifest))
         finding = Finding(
             kind=manifest.kind,
             engine=self.identity,
             sop_instance_uids=tuple(image.sop_instance_uid for image in images_used),
-            summary=quality_summary(qualities)
-            if manifest.kind is FindingKind.QUALITY
-            else classification_summary(classes),
+            summary=_summary(classes, qualities, values),
             warnings=said_beside + _told(left_out) + self._told,
             classifications=classes,
             qualities=qualities,
+            values=values,
         )
         return finding, tuple(image.header for image in images_used)
 
@@ -337,6 +339,14 @@ def _loaded(
     if missing := set(runtime.inputs) - set(input_names):
         raise EngineError(f"{file.name} wants {', '.join(sorted(missing))} too, which nobody gives")
     return runtime
+
+
+def _summary(
+    classes: tuple[Classification, ...], qualities: tuple[Quality, ...], values: Sequence[Value]
+) -> str:
+    if qualities:
+        return quality_summary(qualities)
+    return value_summary(values) if values else classification_summary(classes)
 
 
 def _told(left_out: LeftOut) -> tuple[str, ...]:

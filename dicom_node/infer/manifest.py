@@ -29,13 +29,16 @@ from dicom_node.infer.blocks import (
     ImageInput,
     Intensity,
     Locate,
+    Measure,
     Model,
     NoteLabel,
     SegmentLabel,
     TestVector,
+    ValueLabel,
     VolumeInput,
 )
 from dicom_node.infer.fitting import misfits
+from dicom_node.infer.mistakes import in_words
 
 FILE_NAME = "engine.yaml"
 _GUIDE = "docs/engines.md has every word of engine.yaml"
@@ -60,10 +63,12 @@ class Manifest:
     image: ImageInput | None = None
     locate: Locate | None = None
     components: Components = Components()
+    measurements: tuple[Measure, ...] = ("volume",)
     segments: tuple[SegmentLabel, ...] = ()
     classes: tuple[ClassLabel, ...] = ()
     faults: tuple[FaultLabel, ...] = ()
     notes: tuple[NoteLabel, ...] = ()
+    values: tuple[ValueLabel, ...] = ()
     folder: Path
 
     @property
@@ -200,10 +205,9 @@ def _validated(loaded: YamlFile) -> Manifest | None:
         manifest = _MANIFEST.validate_python(written)
     except ValidationError as error:
         for found in error.errors():
-            path = tuple(part for part in found["loc"] if part not in {"float", "Percentile"})
-            loaded.mistake(path, _in_words(found["type"], found["msg"]))
+            loaded.mistake(*in_words(found, Manifest))
         return None
-    for path, message in misfits(manifest):
+    for path, message in misfits(manifest, loaded.data):
         loaded.mistake(path, message)
     return manifest
 
@@ -218,8 +222,3 @@ def _conditions(
     if any(condition.keyword == "calling_ae_title" for condition in conditions):
         loaded.mistake((*path, "calling_ae_title"), "who sent a series is for rules.yaml")
     return conditions
-
-
-def _in_words(kind: str, message: str) -> str:
-    words = {"missing": "is missing", "unexpected_keyword_argument": "no such key"}
-    return words.get(kind) or message.removeprefix("Value error, ").replace("Input ", "")
