@@ -45,6 +45,7 @@ DOORS = {
     "xxhash": ("store", "receive"),
     "dicomanonymizer": ("coerce",),
     "onnxruntime": ("infer.runtimes",),
+    "openvino": ("infer.runtimes.openvino",),
     "typer": ("cli", "harness.demo"),
     "rich": ("cli", "harness.demo"),
 }
