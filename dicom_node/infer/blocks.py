@@ -161,6 +161,15 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class Take:
+    """About which slices of a series a network is asked that gives one answer for all of it."""
+
+    part: Annotated[tuple[Probability, Probability], AfterValidator(_rising)] = (0.0, 1.0)
+    """Between which shares of the way from the first to the last: [0.33, 0.67]."""
+    at_most: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class VolumeInput:
     """How a volume is laid before the network."""
 
@@ -183,6 +192,9 @@ class VolumeInput:
     slab_slices: Annotated[int, Field(ge=3, multiple_of=1)] | None = None
     """Neighbouring slices, as channels, of which the middle one is asked about: 2.5-D."""
     window: Window | None = None
+    take: Take = Take()
+    combine: Literal["mean", "max"] = "mean"
+    """What several answers about one series are together; for engines without segments."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -201,11 +213,13 @@ class SegmentLabel:
     """One label of the network, as a segment (PS3.3 C.8.20.4)."""
 
     label: Annotated[int, Field(gt=0, le=255)]
-    """The network's value, or the channel, counted from 0 with the background."""
+    """The network's value, or its channel: from 1, be there one for the background or not."""
     name: Annotated[str, Field(min_length=1, max_length=64)]
     category: CodeWritten
     type: CodeWritten
     modifier: CodeWritten | None = None
+    threshold: Probability = 0.5
+    """Of a class that is independent of the others."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -14,19 +14,31 @@ from dicom_node.errors import EngineError, StudyUnusable
 from dicom_node.finding import EngineIdentity, Finding, FindingKind
 from dicom_node.headers import Part10, attributes_of
 from dicom_node.infer import images, segmentation
+from dicom_node.infer.answers import (
+    classification_summary,
+    classified,
+    graded,
+    outputs_of_volume,
+    quality_summary,
+)
+from dicom_node.infer.asking import Networks
 from dicom_node.infer.blocks import ImageInput
 from dicom_node.infer.manifest import Manifest, load_manifest
 from dicom_node.infer.parameters import told, with_parameters
-from dicom_node.infer.runtimes.onnxruntime import OnnxRuntime
-from dicom_node.infer.runtimes.port import Runtime
+from dicom_node.infer.path import CpuPath
+from dicom_node.infer.runtimes.onnxruntime import KIND
+from dicom_node.infer.runtimes.port import LoadOptions, Runtime
 from dicom_node.infer.series import (
     LeftOut,
     SourceImage,
     SourceSeries,
+    SourceVolume,
     is_localizer,
     load_source,
     unfit,
 )
+from dicom_node.infer.volume import place
+from dicom_node.infer.voxels import read_voxels
 
 
 class Engine:
@@ -35,30 +47,34 @@ class Engine:
     Parameters
     ----------
     manifest : Manifest
-    main, locate : Runtime
-        The networks that the manifest names.
+    networks : Networks
+        Those that the manifest names.
     parameters : mapping, optional
         What a rule sets of it, by the names of `parameters_of`.
+    threads : int
+        For what is done on the processor beside the networks.
     """
 
     def __init__(
         self,
         manifest: Manifest,
-        main: Runtime,
-        locate: Runtime | None = None,
+        networks: Networks,
         parameters: Mapping[str, float] | None = None,
+        *,
+        threads: int = 1,
     ) -> None:
         self.manifest = with_parameters(manifest, parameters or {})
         self._told = told(parameters or {})
-        self._main = main
-        self._locate = locate
+        self._networks = networks
+        self._path = CpuPath(self.manifest, networks)
+        self._threads = threads
         self.identity = EngineIdentity(
             name=manifest.name,
             version=manifest.version,
             title=manifest.title,
             description=manifest.description,
             model_digest=manifest.model_digest,
-            runtime=main.description,
+            runtime=networks.main[0].description,
             limits=manifest.limits,
         )
 
@@ -85,15 +101,18 @@ class Engine:
             If a network fails.
         """
         source = load_source(files)
-        if self.manifest.image is None:
-            return self._segment(source)
-        return self._ask_each(source, self.manifest.image)
+        if self.manifest.image is not None:
+            return self._ask_each(source, self.manifest.image)
+        volume = self._volume(source)
+        if self.manifest.kind is FindingKind.SEGMENTATION:
+            return self._segment(volume)
+        return self._ask_series(volume)
 
     def with_parameters(self, parameters: Mapping[str, float]) -> Engine:
         """Return the same engine with other thresholds; its networks are shared."""
         if not parameters:
             return self
-        return Engine(self.manifest, self._main, self._locate, parameters)
+        return Engine(self.manifest, self._networks, parameters, threads=self._threads)
 
     def verify(self) -> None:
         """Compare the networks' answers with those of the test vector.
@@ -106,10 +125,12 @@ class Engine:
         manifest = self.manifest
         with np.load(manifest.folder / manifest.test_vector.file) as vector:
             given = {name: vector[name] for name in vector.files}
-        self._compare(self._main, manifest.model.input, manifest.model.output, given, "output")
-        if self._locate and manifest.locate:
-            located = manifest.locate
-            self._compare(self._locate, located.input, located.output, given, "locate_output")
+        ends = manifest.model.input, manifest.model.output
+        for number, runtime in enumerate(self._networks.main):
+            self._compare(runtime, *ends, given, "output" if not number else f"output_{number}")
+        if self._networks.locate and manifest.locate:
+            ends = manifest.locate.input, manifest.locate.output
+            self._compare(self._networks.locate, *ends, given, "locate_output")
 
     def _compare(
         self,
@@ -137,12 +158,14 @@ class Engine:
                 hint="do not use this engine on this machine",
             )
 
-    def _segment(self, source: SourceSeries) -> tuple[Finding, tuple[Dataset, ...]]:
+    def _volume(self, source: SourceSeries) -> SourceVolume:
         slices = [header for header in source.headers if not is_localizer(header)]
         if reasons := self._refusals(slices or source.headers, len(source.images)):
             raise self._not_mine(reasons + sorted({unfit(header) for header in slices} - {""}))
-        volume = source.volume()
-        found = segmentation.segment(volume, self.manifest, self._main, self._locate)
+        return source.volume()
+
+    def _segment(self, volume: SourceVolume) -> tuple[Finding, tuple[Dataset, ...]]:
+        found = segmentation.segment(volume, self.manifest, self._path, threads=self._threads)
         finding = Finding(
             kind=self.manifest.kind,
             engine=self.identity,
@@ -154,9 +177,19 @@ class Engine:
         )
         return finding, tuple(image.header for image in volume.images)
 
+    def _ask_series(self, volume: SourceVolume) -> tuple[Finding, tuple[Dataset, ...]]:
+        """Ask about the series as a whole."""
+        wanted = self._path.volume
+        placement = place(volume.grid, wanted)
+        voxels = read_voxels(volume.images, self.manifest.intensity.values, threads=self._threads)
+        values = self._path.tensor(voxels, placement)
+        said = outputs_of_volume(values, wanted, self.manifest.model, self._networks.main)
+        return self._answered([("", said)], volume.images, volume.left_out)
+
     def _ask_each(
         self, source: SourceSeries, wanted: ImageInput
     ) -> tuple[Finding, tuple[Dataset, ...]]:
+        """Ask about each image by itself."""
         used: list[tuple[SourceImage, np.ndarray]] = []
         left_out: list[tuple[str, str]] = []
         for image in source.images:
@@ -165,27 +198,40 @@ class Engine:
             try:
                 if reasons:
                     raise StudyUnusable("; ".join(reasons))
-                used.append((image, images.ask(image, wanted, self.manifest, self._main)))
+                said = images.ask(image, wanted, self.manifest, self._networks.main)
+                used.append((image, said))
             except StudyUnusable as refusal:
                 left_out.append((image.sop_instance_uid, refusal.message))
         if not used:
             raise self._not_mine(list(dict.fromkeys(reason for _, reason in left_out)))
+        return self._answered(
+            [(image.sop_instance_uid, said) for image, said in used],
+            [image for image, _ in used],
+            source.left_out + tuple(left_out),
+        )
 
-        answers = [(image.sop_instance_uid, answer) for image, answer in used]
-        classes = tuple(c for a in answers for c in images.classified(*a, self.manifest))
-        qualities = tuple(images.graded(*a, self.manifest) for a in answers if self.manifest.faults)
+    def _answered(
+        self,
+        said: Sequence[tuple[str, np.ndarray]],
+        images_used: Sequence[SourceImage],
+        left_out: LeftOut,
+    ) -> tuple[Finding, tuple[Dataset, ...]]:
+        """Return the finding of what was said of images, or of the series (no UID)."""
+        manifest = self.manifest
+        classes = tuple(c for one in said for c in classified(*one, manifest))
+        qualities = tuple(graded(*one, manifest) for one in said if manifest.faults)
         finding = Finding(
-            kind=self.manifest.kind,
+            kind=manifest.kind,
             engine=self.identity,
-            sop_instance_uids=tuple(uid for uid, _ in answers),
-            summary=images.quality_summary(qualities)
-            if self.manifest.kind is FindingKind.QUALITY
-            else images.classification_summary(classes),
-            warnings=_told(source.left_out + tuple(left_out)) + self._told,
+            sop_instance_uids=tuple(image.sop_instance_uid for image in images_used),
+            summary=quality_summary(qualities)
+            if manifest.kind is FindingKind.QUALITY
+            else classification_summary(classes),
+            warnings=_told(left_out) + self._told,
             classifications=classes,
             qualities=qualities,
         )
-        return finding, tuple(image.header for image, _ in used)
+        return finding, tuple(image.header for image in images_used)
 
     def _refusals(self, headers: Sequence[Dataset], instance_count: int) -> list[str]:
         """Return the reason of every condition under `accepts` that does not hold."""
@@ -230,27 +276,32 @@ def load_engine(folder: Path, *, threads: int) -> Engine:
                 f"{folder / name} has SHA-256 {found}, but {manifest.name} names {expected}",
                 hint="restore the file; a new network needs a new version and digest",
             )
-    main = OnnxRuntime(folder / manifest.model.file, threads=threads)
-    _check_names(manifest.model.file, main, manifest.model.input, manifest.model.output)
+    model, located = manifest.model, manifest.locate
+    options = LoadOptions(threads=threads, precisions=model.precisions)
+    main = tuple(
+        _loaded(folder / file, options, model.input, model.output)
+        for file in (model.file, *(member.file for member in model.ensemble))
+    )
     locate = None
-    if manifest.locate:
-        locate = OnnxRuntime(folder / manifest.locate.file, threads=threads)
-        _check_names(manifest.locate.file, locate, manifest.locate.input, manifest.locate.output)
-    engine = Engine(manifest, main, locate)
+    if located:
+        locate = _loaded(folder / located.file, options, located.input, located.output)
+    engine = Engine(manifest, Networks(main, locate), threads=threads)
     # Another processor or runtime must not give other answers unnoticed; it takes a second at most.
     engine.verify()
     return engine
 
 
-def _check_names(file: str, runtime: Runtime, input_name: str, output_name: str) -> None:
+def _loaded(file: Path, options: LoadOptions, input_name: str, output_name: str) -> Runtime:
+    runtime = KIND.load(file, options)
     for kind, name, names in (
         ("input", input_name, runtime.inputs),
         ("output", output_name, runtime.outputs),
     ):
         if name not in names:
-            raise EngineError(f"{file} has no {kind} {name}, but {', '.join(names)}")
+            raise EngineError(f"{file.name} has no {kind} {name}, but {', '.join(names)}")
     if len(runtime.inputs) != 1:
-        raise EngineError(f"{file} wants {len(runtime.inputs)} inputs; one is given")
+        raise EngineError(f"{file.name} wants {len(runtime.inputs)} inputs; one is given")
+    return runtime
 
 
 def _told(left_out: LeftOut) -> tuple[str, ...]:

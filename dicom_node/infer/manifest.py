@@ -7,6 +7,7 @@ of its mistakes at once, each with file, line and key.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -33,21 +34,10 @@ from dicom_node.infer.blocks import (
     TestVector,
     VolumeInput,
 )
+from dicom_node.infer.fitting import misfits
 
 FILE_NAME = "engine.yaml"
 _GUIDE = "docs/engines.md has every word of engine.yaml"
-
-_NEEDED: Mapping[FindingKind, tuple[str, ...]] = {
-    FindingKind.SEGMENTATION: ("volume", "segments"),
-    FindingKind.CLASSIFICATION: ("image", "classes"),
-    FindingKind.QUALITY: ("image", "faults"),
-}
-_OPTIONAL: Mapping[FindingKind, tuple[str, ...]] = {
-    FindingKind.SEGMENTATION: ("locate",),
-    FindingKind.CLASSIFICATION: (),
-    FindingKind.QUALITY: ("notes",),
-}
-"""The blocks that each kind must have and may have; it must not have another kind's."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -78,6 +68,7 @@ class Manifest:
     def model_files(self) -> Mapping[str, str]:
         """The SHA-256 that each model file must have, by file name."""
         files = {self.model.file: self.model.sha256}
+        files |= {member.file: member.sha256 for member in self.model.ensemble}
         return files | ({self.locate.file: self.locate.sha256} if self.locate else {})
 
     @property
@@ -85,6 +76,20 @@ class Manifest:
         """That of the model file; of the digests, one after the other, where there are several."""
         digests = list(self.model_files.values())
         return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
+
+    @property
+    def given_thresholds(self) -> tuple[float, ...]:
+        """Of each channel of independent classes, in the numbers that the network gives.
+
+        Channels that are no segment are never reached.
+        """
+        thresholds = [math.inf] * max((segment.label for segment in self.segments), default=0)
+        for segment in self.segments:
+            share = segment.threshold
+            if self.model.gives == "logits":
+                share = math.log(share / (1 - share)) if 0 < share < 1 else (share - 0.5) * math.inf
+            thresholds[segment.label - 1] = share
+        return tuple(thresholds)
 
 
 _MANIFEST = TypeAdapter(Manifest)
@@ -177,54 +182,9 @@ def _validated(loaded: YamlFile) -> Manifest | None:
             path = tuple(part for part in found["loc"] if part not in {"float", "Percentile"})
             loaded.mistake(path, _in_words(found["type"], found["msg"]))
         return None
-    _check_whole(manifest, loaded)
+    for path, message in misfits(manifest):
+        loaded.mistake(path, message)
     return manifest
-
-
-def _check_whole(manifest: Manifest, loaded: YamlFile) -> None:
-    """Note what no single key shows: blocks that do not fit the kind, doubles, missing files."""
-    if manifest.name != manifest.folder.name:
-        loaded.mistake(("name",), f"must be the folder's name, {manifest.folder.name}")
-    _check_blocks(manifest, loaded)
-    _check_doubles(manifest, loaded)
-    for index, fault in enumerate(manifest.faults):
-        if fault.limited > fault.non_diagnostic:
-            loaded.mistake(("faults", index, "limited"), "must not be above non_diagnostic")
-    if manifest.volume:
-        sides = zip(manifest.volume.size, manifest.volume.spacing_mm, strict=True)
-        for axis, (size, spacing) in enumerate(sides):
-            if size is not None and spacing is None:
-                loaded.mistake(("volume", "size", axis), "needs a spacing_mm along its axis")
-    _check_files(manifest, loaded)
-
-
-def _check_blocks(manifest: Manifest, loaded: YamlFile) -> None:
-    needed, optional = _NEEDED[manifest.kind], _OPTIONAL[manifest.kind]
-    for name in needed:
-        if not getattr(manifest, name):
-            loaded.mistake((), f"{name} is missing: a {manifest.kind} engine needs it")
-    every = {name for names in (*_NEEDED.values(), *_OPTIONAL.values()) for name in names}
-    for name in sorted(every - {*needed, *optional}):
-        if getattr(manifest, name):
-            loaded.mistake((name,), f"a {manifest.kind} engine has no {name}")
-
-
-def _check_doubles(manifest: Manifest, loaded: YamlFile) -> None:
-    for name, key in (("segments", "label"), ("classes", "index"), ("faults", "index")):
-        seen = [getattr(item, key) for item in getattr(manifest, name)]
-        for index, value in enumerate(seen):
-            if value in seen[:index]:
-                loaded.mistake((name, index, key), f"{value} stands twice")
-
-
-def _check_files(manifest: Manifest, loaded: YamlFile) -> None:
-    files = {("model", "file"): manifest.model.file}
-    files["test_vector", "file"] = manifest.test_vector.file
-    if manifest.locate:
-        files["locate", "file"] = manifest.locate.file
-    for path, name in files.items():
-        if not (manifest.folder / name).is_file():
-            loaded.mistake(path, f"{name} is not in the folder")
 
 
 def _in_words(kind: str, message: str) -> str:

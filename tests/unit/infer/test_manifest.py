@@ -20,6 +20,14 @@ from dicom_node.infer.pixels import Values
 from tests.unit.infer.engine_folders import CLASSIFICATION, QUALITY, SEGMENTATION, write_engine
 
 ROOT = Path(__file__).parents[3]
+VOLUME = SEGMENTATION["volume"]
+SLABS = SEGMENTATION | {"volume": VOLUME | {"network_sees": "slab", "slab_slices": 3}}
+SLICES = SEGMENTATION | {"volume": VOLUME | {"network_sees": "slice"}}
+WINDOWS = SEGMENTATION | {
+    "volume": VOLUME | {"network_sees": "window", "window": {"size": [8] * 3}}
+}
+LABELS = SEGMENTATION | {"model": SEGMENTATION["model"] | {"gives": "labels"}}
+MISSING = {"file": "more.onnx", "sha256": "0" * 64}
 
 
 def test_every_word_arrives_as_a_value(tmp_path: Path) -> None:
@@ -110,8 +118,25 @@ def copied(value: Any) -> Any:
         (SEGMENTATION, put("intensity", "scale", value={"low": "1%", "high": 1}), "such as p99.9"),
         (SEGMENTATION, put("components", value={"connectivity": 18}), "should be 6 or 26"),
         (CLASSIFICATION, put("classes", 0, "threshold", value=1.5), "less than or equal to 1"),
-        (CLASSIFICATION, drop("image"), "image is missing: a classification engine needs it"),
+        (CLASSIFICATION, drop("image"), "image or volume is missing: a classification"),
         (CLASSIFICATION, put("faults", value=QUALITY["faults"]), "has no faults"),
+        (CLASSIFICATION, put("volume", value=SEGMENTATION["volume"]), "(volume), not both"),
+        (SEGMENTATION, put("image", value=CLASSIFICATION["image"]), "segmentation engine has no"),
+        (SEGMENTATION, put("volume", "network_sees", value="slab"), "slab_slices is missing"),
+        (SEGMENTATION, put("volume", "network_sees", value="window"), "window is missing"),
+        (SEGMENTATION, put("volume", "window", value={"size": [8, 8, 8]}), "not a whole"),
+        (SLABS, put("volume", "slab_slices", value=4), "must be an odd number"),
+        (SLABS, put("volume", "slab_slices", value=1), "greater than or equal to 3"),
+        (WINDOWS, put("volume", "window", "overlap", value=1), "less than 1"),
+        (WINDOWS, put("volume", "size", value=[None, 4, None]), "is less than a window, 8"),
+        (WINDOWS, put("volume", "take", value={"part": [0.7, 0.3]}), "[smaller, larger]"),
+        (WINDOWS, put("model", "gives", value="labels"), "labels have no mean"),
+        (SEGMENTATION, put("model", "mirrors", value=[[1, 1]]), "an axis stands twice"),
+        (SEGMENTATION, put("model", "mirrors", value=[[3]]), "less than or equal to 2"),
+        (SLICES, put("model", "mirrors", value=[[0]]), "cannot be flipped along axis 0"),
+        (SEGMENTATION, put("model", "ensemble", value=[MISSING]), "more.onnx is not in the folder"),
+        (LABELS, put("model", "mirrors", value=[[1]]), "labels have no mean"),
+        (LABELS, put("model", "classes_are", value="independent"), "exclusive"),
         (QUALITY, put("faults", 1, "index", value=0), "faults.1.index: 0 stands twice"),
         (QUALITY, put("faults", 0, "limited", value=0.9), "must not be above non_diagnostic"),
         (QUALITY, put("image", "field", value="left half"), "'central square' or 'whole'"),
@@ -184,7 +209,7 @@ def test_every_word_of_a_manifest_stands_in_the_guide() -> None:
         ]
         words |= {key for key in keys if key.isidentifier() and key.islower()}
     sections = [Manifest, *(one for one in vars(blocks).values() if is_manifest_block(one))]
-    assert len(sections) == 15
+    assert len(sections) == 16
     for section in sections:
         words |= {field.name for field in fields(section)} - {"folder"}
     assert sorted(word for word in words if f"`{word}`" not in guide) == []
