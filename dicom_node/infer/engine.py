@@ -24,10 +24,12 @@ from dicom_node.infer.answers import (
 from dicom_node.infer.asking import Networks
 from dicom_node.infer.blocks import ImageInput
 from dicom_node.infer.manifest import Manifest, load_manifest
+from dicom_node.infer.networks import load_networks
 from dicom_node.infer.parameters import told, with_parameters
 from dicom_node.infer.path import CpuPath
-from dicom_node.infer.runtimes.onnxruntime import KIND
-from dicom_node.infer.runtimes.port import LoadOptions, Runtime
+from dicom_node.infer.runtimes.choice import Wishes
+from dicom_node.infer.runtimes.port import Runtime
+from dicom_node.infer.runtimes.registry import DEFAULT, NULL
 from dicom_node.infer.series import (
     LeftOut,
     SourceImage,
@@ -39,6 +41,8 @@ from dicom_node.infer.series import (
 )
 from dicom_node.infer.volume import place
 from dicom_node.infer.voxels import read_voxels
+
+_ON_THE_DEFAULT = Wishes(runtime=DEFAULT)
 
 
 class Engine:
@@ -250,7 +254,7 @@ class Engine:
         )
 
 
-def load_engine(folder: Path, *, threads: int) -> Engine:
+def load_engine(folder: Path, *, threads: int, wishes: Wishes = _ON_THE_DEFAULT) -> Engine:
     """Return the engine of a folder, its networks loaded and compared with its test vector.
 
     Parameters
@@ -259,11 +263,13 @@ def load_engine(folder: Path, *, threads: int) -> Engine:
         With `engine.yaml` and the files that it names.
     threads : int
         Threads that a network may use.
+    wishes : Wishes, optional
+        Which runtime its networks shall run on; by default onnxruntime.
 
     Raises
     ------
     ConfigError
-        If the manifest has mistakes.
+        If the manifest has mistakes, or a runtime is named that is not there.
     EngineError
         If a model file is not the one that the manifest means, cannot be loaded, or does not give
         the answers of the test vector.
@@ -276,32 +282,13 @@ def load_engine(folder: Path, *, threads: int) -> Engine:
                 f"{folder / name} has SHA-256 {found}, but {manifest.name} names {expected}",
                 hint="restore the file; a new network needs a new version and digest",
             )
-    model, located = manifest.model, manifest.locate
-    options = LoadOptions(threads=threads, precisions=model.precisions)
-    main = tuple(
-        _loaded(folder / file, options, model.input, model.output)
-        for file in (model.file, *(member.file for member in model.ensemble))
-    )
-    locate = None
-    if located:
-        locate = _loaded(folder / located.file, options, located.input, located.output)
-    engine = Engine(manifest, Networks(main, locate), threads=threads)
-    # Another processor or runtime must not give other answers unnoticed; it takes a second at most.
-    engine.verify()
+    networks, choice = load_networks(manifest, wishes, threads=threads)
+    engine = Engine(manifest, networks, threads=threads)
+    if choice.runtime != NULL:
+        # Another processor or runtime must not give other answers unnoticed; it takes a second at
+        # most. `null` runs no network, and its findings say so.
+        engine.verify()
     return engine
-
-
-def _loaded(file: Path, options: LoadOptions, input_name: str, output_name: str) -> Runtime:
-    runtime = KIND.load(file, options)
-    for kind, name, names in (
-        ("input", input_name, runtime.inputs),
-        ("output", output_name, runtime.outputs),
-    ):
-        if name not in names:
-            raise EngineError(f"{file.name} has no {kind} {name}, but {', '.join(names)}")
-    if len(runtime.inputs) != 1:
-        raise EngineError(f"{file.name} wants {len(runtime.inputs)} inputs; one is given")
-    return runtime
 
 
 def _told(left_out: LeftOut) -> tuple[str, ...]:

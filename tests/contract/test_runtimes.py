@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 ENGINES = list_engines(ROOT / "engines")
 TEXTBOOK = ROOT / "tests" / "data" / "models" / "textbook.onnx"
 [TEXTBOOK_OUTPUT] = read_onnx(TEXTBOOK).ends.output_names
-RUNTIMES = tuple(name for name in registry.NAMES if name != "null")
+RUNTIMES = tuple(name for name in registry.RUNTIMES if name != "null")
 THREADS = 2
 SIDE = 24
 """Of an open spatial axis: a small crop of what the 3-D networks see."""
@@ -72,14 +72,14 @@ ALL_FILES = [*(network.file for network in NETWORKS), TEXTBOOK]
 @pytest.fixture(scope="module")
 def reference() -> Load:
     """Return a function that loads a file on the runtime that the others are compared with."""
-    kind = registry.kind(registry.DEFAULT)
+    kind = registry.RUNTIMES[registry.DEFAULT]
     return cache(lambda file: kind.load(file, LoadOptions(threads=THREADS)))
 
 
 @pytest.fixture(scope="module", params=RUNTIMES)
 def load(request: pytest.FixtureRequest) -> Iterator[Load]:
     """Return a function that loads a file once on one of the runtimes that are there."""
-    kind = registry.kind(request.param)
+    kind = registry.RUNTIMES[request.param]
     if missing := kind.missing():
         pytest.skip(missing)
     with ExitStack() as stack:
@@ -281,7 +281,7 @@ def test_it_may_be_closed_twice(load: Load) -> None:
     runtime.close()
 
 
-@pytest.mark.parametrize("name", registry.NAMES)
+@pytest.mark.parametrize("name", registry.RUNTIMES)
 def test_a_runtime_goes_by_its_name_and_says_what_it_lacks(name: str) -> None:
-    assert registry.kind(name).name == name
-    assert registry.available()[name] == registry.kind(name).missing()
+    assert registry.RUNTIMES[name].name == name
+    assert registry.available()[name] == registry.RUNTIMES[name].missing()

@@ -44,7 +44,7 @@ class Site:
     def __post_init__(self) -> None:
         self.config = Config(
             node=NodeSettings(data_dir=self.folder / "data", engines_dir=self.engines_dir),
-            infer=InferSettings(threads=1, attempts_max=3, retry_first_s=10),
+            infer=InferSettings(threads=1, runtime="onnxruntime", attempts_max=3, retry_first_s=10),
         )
         self.ledger: Ledger = rows.new_ledger(self.folder)
         self.store = LocalStore(self.config.node.data_dir)

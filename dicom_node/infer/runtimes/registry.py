@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from importlib import import_module, metadata
 from importlib.util import find_spec
 
-from dicom_node.errors import ConfigError
 from dicom_node.infer.runtimes.port import RuntimeKind
 
 DEFAULT = "onnxruntime"
 """Always there, with all operators: what the others are compared with."""
+NULL = "null"
 
-_MODULES = ("onnxruntime", "openvino", "tensorrt", "kserve", "null")
-NAMES = tuple(name for name in _MODULES if find_spec(f"{__package__}.{name}") is not None)
-
-ON_GPU = tuple(name for name in ("tensorrt",) if name in NAMES)
+ON_GPU = ("tensorrt",)
 ON_CPU = (DEFAULT, "openvino")
 """Those that may be chosen by themselves. Not `kserve`: whether pixels leave this machine is for
 its administrator to say. Not `null`: it runs no network."""
 
+_MODULES = (DEFAULT, "openvino", "tensorrt", "kserve", NULL)
 _PACKAGES = {
     "onnxruntime": ("onnxruntime",),
     "openvino": ("openvino",),
@@ -26,23 +25,28 @@ _PACKAGES = {
 }
 
 
-def kind(name: str) -> RuntimeKind:
-    """Return a runtime by its name.
+class _Runtimes(Mapping[str, RuntimeKind]):
+    names = tuple(name for name in _MODULES if find_spec(f"{__package__}.{name}") is not None)
 
-    Raises
-    ------
-    ConfigError
-        If there is none of that name.
-    """
-    if name not in NAMES:
-        raise ConfigError(f"there is no runtime called {name}", hint=f"have: {', '.join(NAMES)}")
-    found: RuntimeKind = import_module(f"{__package__}.{name}").KIND
-    return found
+    def __getitem__(self, name: str) -> RuntimeKind:
+        if name not in self.names:
+            raise KeyError(name)
+        kind: RuntimeKind = import_module(f"{__package__}.{name}").KIND
+        return kind
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+RUNTIMES: Mapping[str, RuntimeKind] = _Runtimes()
 
 
 def available() -> dict[str, str]:
     """Return all runtimes, each with what it lacks on this machine, or nothing."""
-    return {name: kind(name).missing() for name in NAMES}
+    return {name: kind.missing() for name, kind in RUNTIMES.items()}
 
 
 def version(name: str) -> str:

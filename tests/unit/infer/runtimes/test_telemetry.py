@@ -16,7 +16,8 @@ import numpy as np
 from pathlib import Path
 from dicom_node.infer.runtimes import registry
 from dicom_node.infer.runtimes.port import LoadOptions
-network = registry.kind("{runtime}").load(Path("engines/cxr_quality/model.onnx"), LoadOptions())
+model = Path("engines/cxr_quality/model.onnx")
+network = registry.RUNTIMES["{runtime}"].load(model, LoadOptions())
 network.run({{"image_0_255": np.zeros((1, 1, 64, 64), np.float32)}})
 """
 IN_PROCESS = ("onnxruntime", "openvino")
