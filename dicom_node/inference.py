@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pydicom.dataset import Dataset
+
 from dicom_node import __version__
 from dicom_node.encode.results import Encoded, Stamp, encode
 from dicom_node.finding import Finding
@@ -60,12 +62,28 @@ def infer_and_encode(
     """
     started = time.perf_counter()
     finding, headers = engine.run(files)
-    inferred = time.perf_counter()
+    infer_s = time.perf_counter() - started
     between()
     stamp = Stamp(created_at, node_name, __version__, job_key, tuple(predecessors))
+    return encode_found(finding, headers, stamp, infer_s)
+
+
+def encode_found(
+    finding: Finding, headers: Sequence[Dataset], stamp: Stamp, infer_s: float
+) -> Outcome:
+    """Encode what an engine has found.
+
+    Parameters
+    ----------
+    headers : sequence of pydicom.Dataset
+        As `Engine.run` returns them.
+    infer_s : float
+        What the finding took.
+    """
+    started = time.perf_counter()
     encoded = encode(finding, headers, stamp)
     seconds = {
-        "infer": round(inferred - started, 3),
-        "encode": round(time.perf_counter() - inferred, 3),
+        "infer": round(infer_s, 3),
+        "encode": round(time.perf_counter() - started, 3),
     }
     return Outcome(finding, encoded, seconds)

@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     ValidationError,
 )
 
@@ -20,6 +21,8 @@ from dicom_node.conditions.keywords import is_bulk, is_ours, kind_of
 from dicom_node.config.yaml_lines import YamlFile, load_yaml, raise_mistakes
 from dicom_node.errors import InvariantBroken
 from dicom_node.uid import is_ae_title, is_uid
+
+_GPUS_MAX = 64
 
 
 def _ae_title(text: str) -> str:
@@ -65,6 +68,18 @@ def _as_written(value: object) -> object:
     return str(value) if isinstance(value, float) else value  # YAML reads 1.2 as a number
 
 
+def _devices(written: object) -> object:
+    if written == "auto":
+        return written
+    devices = tuple(written) if isinstance(written, list | tuple) else ()
+    ordinals = [device for device in devices if device != "cpu"]
+    if not devices or not all(type(one) is int and 0 <= one < _GPUS_MAX for one in ordinals):
+        raise ValueError("must be auto or a list of cpu and the numbers of GPUs, such as [0, 1]")
+    if len(set(ordinals)) < len(ordinals):
+        raise ValueError("must name each GPU once: it has one worker process")
+    return devices
+
+
 AddressRange = Annotated[str, AfterValidator(_address_range)]
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 CertificateName = Annotated[str, AfterValidator(_certificate_name)]
@@ -74,6 +89,7 @@ Uid = Annotated[str, AfterValidator(_uid)]
 Keyword = Annotated[str, AfterValidator(_keyword)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Devices = Annotated[Literal["auto"] | tuple[Literal["cpu"] | int, ...], PlainValidator(_devices)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -152,6 +168,9 @@ class HistorySettings(Section):
 
 class InferSettings(Section):
     threads: Annotated[int, Field(ge=1)] = 2
+    devices: Devices = "auto"
+    batch_max: Annotated[int, Field(ge=1, le=256)] = 16
+    batch_wait_ms: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 20
     job_timeout_s: Positive = 1800
     crashes_max: Annotated[int, Field(ge=1)] = 3
     attempts_max: Annotated[int, Field(ge=1)] = 10

@@ -185,7 +185,7 @@ class LocalExecutor:
 
     def _of_group(self, first: Task, count_max: int) -> list[Task]:
         """Take the queued tasks of a task's group and priority, the first submitted first."""
-        taken = []
+        taken: list[Task] = []
         for priority, _, key in sorted(self._heaps[first.lane]):
             task = self._queued.get((first.lane, key))
             if len(taken) == count_max:

@@ -8,12 +8,14 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import EngineError, StudyUnusable
 from dicom_node.finding import EngineIdentity, Finding, FindingKind
 from dicom_node.headers import Part10, attributes_of
 from dicom_node.infer import images, segmentation
+from dicom_node.infer.batch import ImageBatch, PreparedImages
 from dicom_node.infer.blocks import ImageInput
 from dicom_node.infer.manifest import Manifest, load_manifest
 from dicom_node.infer.parameters import told, with_parameters
@@ -154,10 +156,63 @@ class Engine:
         )
         return finding, tuple(image.header for image in volume.images)
 
+    def prepare(self, files: Sequence[Part10]) -> PreparedImages:
+        """Return the images of one series as the network sees them, each by itself.
+
+        Raises
+        ------
+        StudyUnusable
+            If none of them is what the engine was made for; the message has every reason.
+        EngineError
+            If the engine looks at volumes.
+        """
+        if self.manifest.image is None:
+            raise EngineError(f"{self.manifest.name} does not look at single images")
+        return self._prepare_each(load_source(files), self.manifest.image)
+
+    def conclude(
+        self, prepared: PreparedImages, answers: Sequence[NDArray[np.float32]]
+    ) -> tuple[Finding, tuple[Dataset, ...]]:
+        """Return what the network's answers on prepared images mean; see `run`.
+
+        Parameters
+        ----------
+        prepared : PreparedImages
+        answers : sequence of numpy.ndarray, shape (outputs,), float32
+            One for each tensor, as `images.probabilities` gives them.
+        """
+        said = [(i.sop_instance_uid, a) for i, a in zip(prepared.images, answers, strict=True)]
+        classes = tuple(c for one in said for c in images.classified(*one, self.manifest))
+        qualities = tuple(
+            images.graded(*one, self.manifest) for one in said if self.manifest.faults
+        )
+        finding = Finding(
+            kind=self.manifest.kind,
+            engine=self.identity,
+            sop_instance_uids=tuple(uid for uid, _ in said),
+            summary=images.quality_summary(qualities)
+            if self.manifest.kind is FindingKind.QUALITY
+            else images.classification_summary(classes),
+            warnings=_told(prepared.left_out) + self._told,
+            classifications=classes,
+            qualities=qualities,
+        )
+        return finding, tuple(image.header for image in prepared.images)
+
+    def batch(self, images_max: int) -> ImageBatch:
+        """Return what asks this engine's network about images of several series at once."""
+        return ImageBatch(self.manifest.model, self._main, images_max)
+
     def _ask_each(
         self, source: SourceSeries, wanted: ImageInput
     ) -> tuple[Finding, tuple[Dataset, ...]]:
-        used: list[tuple[SourceImage, np.ndarray]] = []
+        prepared = self._prepare_each(source, wanted)
+        model = self.manifest.model
+        asked = [images.probabilities(tensor, model, self._main) for tensor in prepared.tensors]
+        return self.conclude(prepared, asked)
+
+    def _prepare_each(self, source: SourceSeries, wanted: ImageInput) -> PreparedImages:
+        used: list[tuple[SourceImage, NDArray[np.float32]]] = []
         left_out: list[tuple[str, str]] = []
         for image in source.images:
             reasons = [unfit(image.header)] if unfit(image.header) else []
@@ -165,27 +220,16 @@ class Engine:
             try:
                 if reasons:
                     raise StudyUnusable("; ".join(reasons))
-                used.append((image, images.ask(image, wanted, self.manifest, self._main)))
+                used.append((image, images.prepared(image, wanted, self.manifest.intensity)))
             except StudyUnusable as refusal:
                 left_out.append((image.sop_instance_uid, refusal.message))
         if not used:
             raise self._not_mine(list(dict.fromkeys(reason for _, reason in left_out)))
-
-        answers = [(image.sop_instance_uid, answer) for image, answer in used]
-        classes = tuple(c for a in answers for c in images.classified(*a, self.manifest))
-        qualities = tuple(images.graded(*a, self.manifest) for a in answers if self.manifest.faults)
-        finding = Finding(
-            kind=self.manifest.kind,
-            engine=self.identity,
-            sop_instance_uids=tuple(uid for uid, _ in answers),
-            summary=images.quality_summary(qualities)
-            if self.manifest.kind is FindingKind.QUALITY
-            else images.classification_summary(classes),
-            warnings=_told(source.left_out + tuple(left_out)) + self._told,
-            classifications=classes,
-            qualities=qualities,
+        return PreparedImages(
+            tuple(image for image, _ in used),
+            tuple(tensor for _, tensor in used),
+            source.left_out + tuple(left_out),
         )
-        return finding, tuple(image.header for image, _ in used)
 
     def _refusals(self, headers: Sequence[Dataset], instance_count: int) -> list[str]:
         """Return the reason of every condition under `accepts` that does not hold."""

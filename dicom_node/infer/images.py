@@ -52,12 +52,10 @@ def to_network(
     return values
 
 
-def ask(
-    image: SourceImage, wanted: ImageInput, manifest: Manifest, runtime: Runtime
-) -> NDArray[np.float32]:
-    """Return the probabilities that a network gives one image, shape (outputs,)."""
-    values = network_values(image.file, image.header, manifest.intensity.values)
-    return probabilities(to_network(values, wanted, manifest.intensity), manifest.model, runtime)
+def prepared(image: SourceImage, wanted: ImageInput, intensity: Intensity) -> NDArray[np.float32]:
+    """Return one image as its network sees it; see `to_network`."""
+    values = network_values(image.file, image.header, intensity.values)
+    return to_network(values, wanted, intensity)
 
 
 def probabilities(

@@ -143,12 +143,29 @@ class Jobs:
 
     def start(self, job_id: str, now: float) -> Job | None:
         """Take a queued job for one more attempt; None if it is no longer to be had."""
-        job = self.get(job_id)
-        if job is None or job.state is not JobState.QUEUED:
-            return None
+        return next(iter(self.start_all([job_id], now)), None)
+
+    def start_all(self, job_ids: Sequence[str], now: float) -> list[Job]:
+        """Take queued jobs at once, each for one more attempt; return those still to be had."""
+        waiting = [
+            job
+            for job in map(self.get, job_ids)
+            if job is not None and job.state is JobState.QUEUED
+        ]
+        if not waiting:
+            return []
         with self._database.writing() as connection:
-            taken = self._attempts.start(connection, job_id, job.attempt, now)
-        return self.get(job_id) if taken else None
+            taken = [
+                job.job_id
+                for job in waiting
+                if self._attempts.start(connection, job.job_id, job.attempt, now)
+            ]
+        return [job for job in map(self.get, taken) if job is not None]
+
+    def is_current(self, job: Job) -> bool:
+        """Return whether an attempt is still under way: nobody superseded or interrupted it."""
+        now = self.get(job.job_id)
+        return now is not None and (now.state, now.attempt) == (JobState.RUNNING, job.attempt)
 
     def finish(
         self,

@@ -30,7 +30,7 @@ LAYERS = (
     ("inference",),
     ("worker",),
     ("receiver", "coordinator", "engine_worker"),
-    ("receivers", "reloading", "plan"),
+    ("receivers", "engine_workers", "reloading", "plan"),
     ("node",),
     ("cli",),
     ("__main__",),
