@@ -33,6 +33,8 @@ class Together:
     wait_s : float
         So long the first task waits for more, once there is a second one. It never waits when it
         is the only one of its group, nor when something more urgent is queued.
+
+    Threads that have nothing to do get their share: six tasks and three free threads are two each.
     """
 
     handler: Callable[[Sequence[Task]], None]
@@ -71,6 +73,7 @@ class LocalExecutor:
         self._heaps: dict[str, list[tuple[Priority, int, str]]] = {lane: [] for lane in lanes}
         self._queued: dict[tuple[str, str], Task] = {}
         self._running: set[tuple[str, str]] = set()
+        self._busy = dict.fromkeys(lanes, 0)
         self._order = count()
         self._stopping = False
         self._threads: list[threading.Thread] = []
@@ -128,6 +131,7 @@ class LocalExecutor:
                     self._tell(made, task, error)
             finally:
                 with self._changed:
+                    self._busy[lane] -= 1
                     self._running.difference_update((lane, task.key) for task in tasks)
 
     def _tell(self, lane: Lane, task: Task, error: Exception) -> None:
@@ -143,6 +147,7 @@ class LocalExecutor:
             while not self._stopping:
                 first = self._most_urgent(lane)
                 if first is not None:
+                    self._busy[lane] += 1
                     self._take(first)
                     return [first, *self._others(first)]
                 self._changed.wait()
@@ -167,32 +172,35 @@ class LocalExecutor:
 
     def _others(self, first: Task) -> list[Task]:
         """Take what can be done together with a task; wait a little for more, if there is any."""
-        together = self._lanes[first.lane].together
-        others: list[Task] = []
+        lane = self._lanes[first.lane]
+        together, others = lane.together, list[Task]()
         if together is None or not first.group:
             return others
         deadline = time.monotonic() + together.wait_s
         while True:
-            others += self._of_group(first, together.tasks_max - 1 - len(others))
+            free = lane.threads - self._busy[first.lane]
+            waiting = self._of_group(first)
+            all_of_it = 1 + len(others) + len(waiting)
+            share = min(-(-all_of_it // (1 + free)), together.tasks_max)
+            for task in waiting[: max(0, share - 1 - len(others))]:
+                self._take(task)
+                others.append(task)
             left_s = deadline - time.monotonic()
-            is_full = len(others) >= together.tasks_max - 1
+            is_full = free > 0 or len(others) >= together.tasks_max - 1
             if not others or is_full or left_s <= 0 or self._stopping:
                 return others
-            waiting = self._most_urgent(first.lane)
-            if waiting is not None and waiting.priority < first.priority:
+            next_one = self._most_urgent(first.lane)
+            if next_one is not None and next_one.priority < first.priority:
                 return others
             self._changed.wait(left_s)
 
-    def _of_group(self, first: Task, count_max: int) -> list[Task]:
-        """Take the queued tasks of a task's group and priority, the first submitted first."""
-        taken: list[Task] = []
+    def _of_group(self, first: Task) -> list[Task]:
+        """Return the queued tasks of a task's group and priority, the first submitted first."""
+        found: dict[str, Task] = {}
         for priority, _, key in sorted(self._heaps[first.lane]):
             task = self._queued.get((first.lane, key))
-            if len(taken) == count_max:
-                break
             if task is None or task.group != first.group:
                 continue
             if task.priority == priority == first.priority:
-                self._take(task)
-                taken.append(task)
-        return taken
+                found[key] = task
+        return list(found.values())

@@ -57,11 +57,11 @@ class Work:
 class GroupedWork(Work):
     """A lane that does tasks of one group together, three at most."""
 
-    def __init__(self, wait_s: float = 0.0) -> None:
+    def __init__(self, wait_s: float = 0.0, threads: int = 1) -> None:
         super().__init__()
         self.groups: Queue[list[str]] = Queue()
         together = Together(self._handle_together, tasks_max=3, wait_s=wait_s)
-        self.lane = Lane(self._handle, self._on_error, together=together)
+        self.lane = Lane(self._handle, self._on_error, threads, together)
 
     def wait_for_group(self) -> list[str]:
         return self.groups.get(timeout=PATIENCE_S)
@@ -396,6 +396,17 @@ def test_two_of_a_group_wait_for_a_third_and_go_when_they_are_enough(build: Buil
     assert work.groups.empty()
     executor.submit(Task("infer", "three", group="a"))
     assert work.wait_for_group() == ["one", "two", "three"]
+
+
+def test_hands_that_are_free_get_their_share_of_a_group_at_once(build: Build) -> None:
+    work = GroupedWork(wait_s=600.0, threads=3)
+    executor = build(infer=work)
+    for number in range(5):
+        executor.submit(Task("infer", str(number), group="a"))
+    executor.run()
+    groups = [work.wait_for_group() for _ in range(3)]
+    assert sorted(map(len, groups)) == [1, 2, 2]
+    assert sorted(key for group in groups for key in group) == list("01234")
 
 
 def test_what_waits_for_others_goes_when_its_time_is_over(build: Build) -> None:
