@@ -187,12 +187,16 @@ def whole(ward: Ward, jobs: Sequence[str], rounds: int) -> Times:
     def at_once() -> None:
         worker.do(*jobs)
 
+    def one_by_one() -> None:
+        for job in jobs:
+            worker.do(job)
+
     for _ in range(2):
         at_once()
         ward.forget()
     return measured(
         lambda: worker.do(jobs[0]),
-        lambda: [worker.do(job) for job in jobs],
+        one_by_one,
         at_once,
         rounds,
         reset=ward.forget,
