@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dicom_node.errors import EngineError
 from dicom_node.infer.asking import Networks
 from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.parity import all_of
+from dicom_node.infer.profiles import locate_profiles_of, profiles_of
 from dicom_node.infer.runtimes.choice import Wishes
 from dicom_node.infer.runtimes.port import LoadOptions, Runtime, RuntimeKind
 
@@ -24,16 +26,18 @@ def load_on(kind: RuntimeKind, manifest: Manifest, wishes: Wishes, threads: int)
         If the runtime cannot run a file, or one has not the input or output that is named.
     """
     options = options_for(manifest, wishes, threads)
+    in_shapes = replace(options, profiles=profiles_of(manifest))
     model, located = manifest.model, manifest.locate
     files = (model.file, *(member.file for member in model.ensemble))
     main = tuple(
-        _loaded(kind, manifest.folder / file, options, manifest.input_names, model.output)
+        _loaded(kind, manifest.folder / file, in_shapes, manifest.input_names, model.output)
         for file in files
     )
     locate = None
     if located:
         file = manifest.folder / located.file
-        locate = _loaded(kind, file, options, [located.input], located.output)
+        in_shapes = replace(options, profiles=locate_profiles_of(manifest))
+        locate = _loaded(kind, file, in_shapes, [located.input], located.output)
     return Networks(main, locate)
 
 
