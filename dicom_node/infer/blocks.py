@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.dataclasses import dataclass
 
 from dicom_node.finding import Code
@@ -70,14 +70,43 @@ def _plain(name: str) -> str:
     return name
 
 
-CodeWritten = Annotated[Code, BeforeValidator(_code)]
-Directions = Annotated[str, AfterValidator(_directions)]
-FileName = Annotated[str, AfterValidator(_plain)]
+_SHORT: dict[str, object] = {"type": "string", "minLength": 1, "maxLength": 16}
+_CODE_SCHEMA: dict[str, object] = {
+    "type": "array",
+    "prefixItems": [
+        {"anyOf": [_SHORT, {"type": "integer"}], "title": "code value"},
+        {**_SHORT, "title": "coding scheme"},
+        {"type": "string", "minLength": 1, "maxLength": 64, "title": "code meaning"},
+    ],
+    "minItems": 3,
+    "maxItems": 3,
+}
+_DIRECTIONS_SCHEMA: dict[str, object] = {
+    "type": "string",
+    "pattern": "^(?=.*[LR])(?=.*[PA])(?=.*[HF])[LRPAHF]{3}$",
+}
+_LEVEL_SCHEMA: dict[str, object] = {
+    "anyOf": [
+        {"type": "number"},
+        {"type": "string", "pattern": r"^p(100(\.0*)?|[0-9]{1,2}(\.[0-9]*)?)$"},
+    ]
+}
+_KEEP_SCHEMA: dict[str, object] = {
+    "anyOf": [{"enum": ["all", "largest"]}, {"type": "integer", "minimum": 1}]
+}
+
+CodeWritten = Annotated[Code, BeforeValidator(_code), WithJsonSchema(_CODE_SCHEMA)]
+Directions = Annotated[str, AfterValidator(_directions), WithJsonSchema(_DIRECTIONS_SCHEMA)]
+FileName = Annotated[
+    str,
+    AfterValidator(_plain),
+    WithJsonSchema({"type": "string", "pattern": r"^(?!\.{1,2}$)[^/]+$"}),
+]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
-Keep = Annotated[int | str, BeforeValidator(_keep)]
+Keep = Annotated[int | str, BeforeValidator(_keep), WithJsonSchema(_KEEP_SCHEMA)]
 Connectivity = Literal[6, 26]
 Measure = Literal["volume", "count", "diameters", "longest_diameter", "mean_value", "voxels"]
 FillHoles = Literal["none", "slices", "volume"]
@@ -97,7 +126,7 @@ class Percentile:
     rank: Annotated[float, Field(ge=0, le=100)]
 
 
-Level = Annotated[Percentile | float, BeforeValidator(_level)]
+Level = Annotated[Percentile | float, BeforeValidator(_level), WithJsonSchema(_LEVEL_SCHEMA)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

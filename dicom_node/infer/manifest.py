@@ -12,10 +12,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SkipValidation, TypeAdapter, ValidationError
+from pydantic import Field, SkipValidation, TypeAdapter, ValidationError, WithJsonSchema
 from pydantic.dataclasses import dataclass
 
-from dicom_node.conditions import Condition, parse_conditions
+from dicom_node.conditions import Condition, Missing, parse_conditions
 from dicom_node.config.yaml_lines import YamlFile, load_yaml, raise_mistakes
 from dicom_node.errors import ConfigError, InvariantBroken, Mistake
 from dicom_node.finding import FindingKind
@@ -54,6 +54,29 @@ OPTIONAL: Mapping[FindingKind, tuple[str, ...]] = {
 }
 """The blocks that each kind must have and may have; it must not have another kind's."""
 
+_VALUE_SCHEMA: dict[str, object] = {"type": ["string", "number", "boolean", "null"]}
+_TESTS_SCHEMA: dict[str, object] = {
+    "anyOf": [_VALUE_SCHEMA, {"type": "array", "items": _VALUE_SCHEMA, "minItems": 1}]
+}
+_CONDITIONS_SCHEMA: dict[str, object] = {
+    "type": "object",
+    "propertyNames": {"not": {"enum": ["any", "all", "not", "calling_ae_title"]}},
+    "additionalProperties": {
+        "anyOf": [
+            _TESTS_SCHEMA,
+            {
+                "type": "object",
+                "properties": {
+                    "is": _TESTS_SCHEMA,
+                    "missing": {"enum": [meaning.value for meaning in Missing]},
+                },
+                "required": ["is"],
+                "additionalProperties": False,
+            },
+        ]
+    },
+}
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Manifest:
@@ -65,7 +88,7 @@ class Manifest:
     kind: FindingKind
     description: Annotated[str, Field(min_length=1)]
     limits: tuple[str, ...] = ()
-    accepts: SkipValidation[tuple[Condition, ...]]
+    accepts: Annotated[SkipValidation[tuple[Condition, ...]], WithJsonSchema(_CONDITIONS_SCHEMA)]
     model: Model
     intensity: Intensity
     test_vector: TestVector
@@ -94,7 +117,7 @@ class Manifest:
         return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
 
 
-_MANIFEST = TypeAdapter(Manifest)
+MANIFEST = TypeAdapter(Manifest)
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -178,7 +201,7 @@ def _validated(loaded: YamlFile) -> Manifest | None:
         loaded.mistake(("folder",), "no such key")
     written["folder"] = loaded.file.parent
     try:
-        manifest = _MANIFEST.validate_python(written)
+        manifest = MANIFEST.validate_python(written)
     except ValidationError as error:
         for found in error.errors():
             loaded.mistake(*in_words(found, Manifest))
