@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q -n 2
 
-.PHONY: help demo test check lint witnesses format schema clean
+.PHONY: help demo test check lint witnesses pycuda format schema clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,7 +22,7 @@ check: lint
 	@echo "Unit and property tests"
 	@$(PYTEST) -m "not slow" $(wildcard tests/unit tests/property)
 
-test: witnesses lint
+test: witnesses pycuda lint
 	@echo "Every test: fifteen minutes at most"
 	@$(PYTEST)
 
@@ -34,6 +34,9 @@ lint: .venv/.test
 
 witnesses:
 	@.ci/witnesses
+
+pycuda: .venv/.test
+	@.ci/pycuda
 
 format: .venv/.test
 	@$(BIN)/ruff format

@@ -34,7 +34,7 @@ class Plan:
     def labels(self) -> dict[str, EngineLabel]:
         """What the router must know of each engine."""
         return {
-            name: EngineLabel(manifest.version, manifest.model_digest)
+            name: EngineLabel(manifest.version, manifest.model_digest, manifest.reads_study)
             for name, manifest in self.engines.items()
         }
 

@@ -10,9 +10,17 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SkipValidation,
+    WithJsonSchema,
+)
 from pydantic.dataclasses import dataclass
 
+from dicom_node.conditions import Condition, Missing
 from dicom_node.finding import Code
 from dicom_node.geometry import are_directions
 from dicom_node.infer.pixels import Values
@@ -70,6 +78,28 @@ def _plain(name: str) -> str:
     return name
 
 
+_VALUE_SCHEMA: dict[str, object] = {"type": ["string", "number", "boolean", "null"]}
+_TESTS_SCHEMA: dict[str, object] = {
+    "anyOf": [_VALUE_SCHEMA, {"type": "array", "items": _VALUE_SCHEMA, "minItems": 1}]
+}
+_CONDITIONS_SCHEMA: dict[str, object] = {
+    "type": "object",
+    "propertyNames": {"not": {"enum": ["any", "all", "not", "calling_ae_title"]}},
+    "additionalProperties": {
+        "anyOf": [
+            _TESTS_SCHEMA,
+            {
+                "type": "object",
+                "properties": {
+                    "is": _TESTS_SCHEMA,
+                    "missing": {"enum": [meaning.value for meaning in Missing]},
+                },
+                "required": ["is"],
+                "additionalProperties": False,
+            },
+        ]
+    },
+}
 _SHORT: dict[str, object] = {"type": "string", "minLength": 1, "maxLength": 16}
 _CODE_SCHEMA: dict[str, object] = {
     "type": "array",
@@ -102,6 +132,7 @@ FileName = Annotated[
     AfterValidator(_plain),
     WithJsonSchema({"type": "string", "pattern": r"^(?!\.{1,2}$)[^/]+$"}),
 ]
+Accepts = Annotated[SkipValidation[tuple[Condition, ...]], WithJsonSchema(_CONDITIONS_SCHEMA)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -204,6 +235,31 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class ExtraInput:
+    """Another series that the network sees beside the main one, on the same grid."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+    """For messages: flair."""
+    accepts: Accepts
+    source: Literal["study", "prior"] = "study"
+    input: str = ""
+    """The network's input; without one it is the next channel of the main one."""
+    intensity: Intensity | None = None
+    """As the main series if it is None."""
+    needed: bool = True
+    """Without it the job is refused; else the network sees `pad` there."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Take:
+    """About which slices of a series a network is asked that gives one answer for all of it."""
+
+    part: Annotated[tuple[Probability, Probability], AfterValidator(_rising)] = (0.0, 1.0)
+    """Between which shares of the way from the first to the last: [0.33, 0.67]."""
+    at_most: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class VolumeInput:
     """How a volume is laid before the network."""
 
@@ -226,6 +282,9 @@ class VolumeInput:
     slab_slices: Annotated[int, Field(ge=3, multiple_of=1)] | None = None
     """Neighbouring slices, as channels, of which the middle one is asked about: 2.5-D."""
     window: Window | None = None
+    take: Take = Take()
+    combine: Literal["mean", "max"] = "mean"
+    """What several answers about one series are together; for engines without segments."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -289,7 +348,7 @@ class SegmentLabel:
     """One label of the network, as a segment (PS3.3 C.8.20.4)."""
 
     label: Annotated[int, Field(gt=0, le=255)]
-    """The network's value, or the channel, counted from 0 with the background."""
+    """The network's value, or its channel: from 1, be there one for the background or not."""
     name: Annotated[str, Field(min_length=1, max_length=64)]
     category: CodeWritten
     type: CodeWritten

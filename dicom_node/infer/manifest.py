@@ -7,22 +7,25 @@ of its mistakes at once, each with file, line and key.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SkipValidation, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from dicom_node.conditions import Condition, Missing, parse_conditions
+from dicom_node.conditions import Condition, parse_conditions
 from dicom_node.config.yaml_lines import YamlFile, load_yaml, raise_mistakes
 from dicom_node.errors import ConfigError, InvariantBroken, Mistake
 from dicom_node.finding import FindingKind
 from dicom_node.infer.blocks import (
     STRICT,
+    Accepts,
     ClassLabel,
     Components,
+    ExtraInput,
     FaultLabel,
     ImageInput,
     Intensity,
@@ -35,47 +38,11 @@ from dicom_node.infer.blocks import (
     ValueLabel,
     VolumeInput,
 )
+from dicom_node.infer.fitting import misfits
 from dicom_node.infer.mistakes import in_words
 
 FILE_NAME = "engine.yaml"
 _GUIDE = "docs/engines.md has every word of engine.yaml"
-
-NEEDED: Mapping[FindingKind, tuple[str, ...]] = {
-    FindingKind.SEGMENTATION: ("volume", "segments"),
-    FindingKind.CLASSIFICATION: ("image", "classes"),
-    FindingKind.QUALITY: ("image", "faults"),
-    FindingKind.REGRESSION: ("image", "values"),
-}
-OPTIONAL: Mapping[FindingKind, tuple[str, ...]] = {
-    FindingKind.SEGMENTATION: ("locate", "components", "measurements"),
-    FindingKind.CLASSIFICATION: (),
-    FindingKind.QUALITY: ("notes",),
-    FindingKind.REGRESSION: (),
-}
-"""The blocks that each kind must have and may have; it must not have another kind's."""
-
-_VALUE_SCHEMA: dict[str, object] = {"type": ["string", "number", "boolean", "null"]}
-_TESTS_SCHEMA: dict[str, object] = {
-    "anyOf": [_VALUE_SCHEMA, {"type": "array", "items": _VALUE_SCHEMA, "minItems": 1}]
-}
-_CONDITIONS_SCHEMA: dict[str, object] = {
-    "type": "object",
-    "propertyNames": {"not": {"enum": ["any", "all", "not", "calling_ae_title"]}},
-    "additionalProperties": {
-        "anyOf": [
-            _TESTS_SCHEMA,
-            {
-                "type": "object",
-                "properties": {
-                    "is": _TESTS_SCHEMA,
-                    "missing": {"enum": [meaning.value for meaning in Missing]},
-                },
-                "required": ["is"],
-                "additionalProperties": False,
-            },
-        ]
-    },
-}
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -88,10 +55,11 @@ class Manifest:
     kind: FindingKind
     description: Annotated[str, Field(min_length=1)]
     limits: tuple[str, ...] = ()
-    accepts: Annotated[SkipValidation[tuple[Condition, ...]], WithJsonSchema(_CONDITIONS_SCHEMA)]
+    accepts: Accepts
     model: Model
     intensity: Intensity
     test_vector: TestVector
+    inputs: tuple[ExtraInput, ...] = ()
     volume: VolumeInput | None = None
     image: ImageInput | None = None
     locate: Locate | None = None
@@ -108,6 +76,7 @@ class Manifest:
     def model_files(self) -> Mapping[str, str]:
         """The SHA-256 that each model file must have, by file name."""
         files = {self.model.file: self.model.sha256}
+        files |= {member.file: member.sha256 for member in self.model.ensemble}
         return files | ({self.locate.file: self.locate.sha256} if self.locate else {})
 
     @property
@@ -115,6 +84,36 @@ class Manifest:
         """That of the model file; of the digests, one after the other, where there are several."""
         digests = list(self.model_files.values())
         return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The network's input of the main series, and of each one beside it."""
+        own = self.model.input
+        return own, *(extra.input or own for extra in self.inputs)
+
+    @property
+    def reads_study(self) -> bool:
+        """Whether other series of the study take part in its answer."""
+        return any(extra.source == "study" for extra in self.inputs)
+
+    @property
+    def reads_priors(self) -> bool:
+        """Whether prior studies take part in its answer."""
+        return any(extra.source == "prior" for extra in self.inputs)
+
+    @property
+    def given_thresholds(self) -> tuple[float, ...]:
+        """Of each channel of independent classes, in the numbers that the network gives.
+
+        Channels that are no segment are never reached.
+        """
+        thresholds = [math.inf] * max((segment.label for segment in self.segments), default=0)
+        for segment in self.segments:
+            share = segment.threshold
+            if self.model.gives == "logits":
+                share = math.log(share / (1 - share)) if 0 < share < 1 else (share - 0.5) * math.inf
+            thresholds[segment.label - 1] = share
+        return tuple(thresholds)
 
 
 MANIFEST = TypeAdapter(Manifest)
@@ -192,11 +191,14 @@ def _validated(loaded: YamlFile) -> Manifest | None:
         return None
     written: dict[str, Any] = {**loaded.data}
     if "accepts" in written:
-        written["accepts"], mistakes = parse_conditions(written["accepts"])
-        for path, message in mistakes:
-            loaded.mistake(("accepts", *path), message)
-        if any(condition.keyword == "calling_ae_title" for condition in written["accepts"]):
-            loaded.mistake(("accepts", "calling_ae_title"), "who sent a series is for rules.yaml")
+        written["accepts"] = _conditions(written["accepts"], ("accepts",), loaded)
+    if isinstance(written.get("inputs"), list):
+        written["inputs"] = [
+            extra | {"accepts": _conditions(extra["accepts"], ("inputs", at, "accepts"), loaded)}
+            if isinstance(extra, dict) and "accepts" in extra
+            else extra
+            for at, extra in enumerate(written["inputs"])
+        ]
     if "folder" in written:
         loaded.mistake(("folder",), "no such key")
     written["folder"] = loaded.file.parent
@@ -206,61 +208,18 @@ def _validated(loaded: YamlFile) -> Manifest | None:
         for found in error.errors():
             loaded.mistake(*in_words(found, Manifest))
         return None
-    _check_whole(manifest, loaded)
+    for path, message in misfits(manifest, loaded.data):
+        loaded.mistake(path, message)
     return manifest
 
 
-def _check_whole(manifest: Manifest, loaded: YamlFile) -> None:
-    """Note what no single key shows: blocks that do not fit the kind, doubles, missing files."""
-    if manifest.name != manifest.folder.name:
-        loaded.mistake(("name",), f"must be the folder's name, {manifest.folder.name}")
-    _check_blocks(manifest, loaded)
-    _check_doubles(manifest, loaded)
-    for index, fault in enumerate(manifest.faults):
-        if fault.limited > fault.non_diagnostic:
-            loaded.mistake(("faults", index, "limited"), "must not be above non_diagnostic")
-    independent = manifest.model.classes_are == "independent" and manifest.model.gives != "labels"
-    for index, written in enumerate(loaded.data.get("segments") or ()):
-        if "threshold" in written and not independent:
-            place = ("segments", index, "threshold")
-            loaded.mistake(place, "is for classes that are independent: the largest one wins here")
-    if manifest.volume:
-        sides = zip(manifest.volume.size, manifest.volume.spacing_mm, strict=True)
-        for axis, (size, spacing) in enumerate(sides):
-            if size is not None and spacing is None:
-                loaded.mistake(("volume", "size", axis), "needs a spacing_mm along its axis")
-    _check_files(manifest, loaded)
-
-
-def _check_blocks(manifest: Manifest, loaded: YamlFile) -> None:
-    needed, optional = NEEDED[manifest.kind], OPTIONAL[manifest.kind]
-    for name in needed:
-        if not getattr(manifest, name):
-            loaded.mistake((), f"{name} is missing: a {manifest.kind} engine needs it")
-    every = {name for names in (*NEEDED.values(), *OPTIONAL.values()) for name in names}
-    for name in sorted(every - {*needed, *optional}):
-        if loaded.data.get(name):
-            loaded.mistake((name,), f"a {manifest.kind} engine has no {name}")
-
-
-def _check_doubles(manifest: Manifest, loaded: YamlFile) -> None:
-    for name, key in (
-        ("segments", "label"),
-        ("classes", "index"),
-        ("faults", "index"),
-        ("values", "index"),
-    ):
-        seen = [getattr(item, key) for item in getattr(manifest, name)]
-        for index, value in enumerate(seen):
-            if value in seen[:index]:
-                loaded.mistake((name, index, key), f"{value} stands twice")
-
-
-def _check_files(manifest: Manifest, loaded: YamlFile) -> None:
-    files = {("model", "file"): manifest.model.file}
-    files["test_vector", "file"] = manifest.test_vector.file
-    if manifest.locate:
-        files["locate", "file"] = manifest.locate.file
-    for path, name in files.items():
-        if not (manifest.folder / name).is_file():
-            loaded.mistake(path, f"{name} is not in the folder")
+def _conditions(
+    written: Any, path: tuple[str | int, ...], loaded: YamlFile
+) -> tuple[Condition, ...]:
+    """Return the conditions of an `accepts`, mistakes noted in `loaded`."""
+    conditions, mistakes = parse_conditions(written)
+    for deeper, message in mistakes:
+        loaded.mistake((*path, *deeper), message)
+    if any(condition.keyword == "calling_ae_title" for condition in conditions):
+        loaded.mistake((*path, "calling_ae_title"), "who sent a series is for rules.yaml")
+    return conditions

@@ -16,7 +16,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dicom_node.infer.manifest import MANIFEST, NEEDED, OPTIONAL
+from dicom_node.finding import FindingKind
+from dicom_node.infer.fitting import NEEDED, OPTIONAL
+from dicom_node.infer.manifest import MANIFEST
 
 Words = Mapping[tuple[str, str], str]
 """What the guide says, by block and key; the block of a manifest's own keys has no name."""
@@ -36,7 +38,7 @@ def manifest_schema(guide: str) -> dict[str, Any]:
     schema = MANIFEST.json_schema()
     schema["properties"].pop("folder")
     schema["required"].remove("folder")
-    schema["allOf"] = [_of_kind(kind.value, schema) for kind in NEEDED]
+    schema["allOf"] = [_of_kind(kind, schema) for kind in FindingKind]
     _describe(schema, _TOP, schema, words_of(guide))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -74,21 +76,26 @@ def _named(line: str) -> str:
     return match[1] if match else ""
 
 
-def _of_kind(kind: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+def _of_kind(kind: FindingKind, schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return which blocks a kind of engine needs, and which it must not have."""
-    own = next(key for key in NEEDED if key.value == kind)
     every = {name for names in (*NEEDED.values(), *OPTIONAL.values()) for name in names}
-    others = sorted(every - {*NEEDED[own], *OPTIONAL[own]})
-    lists = [name for name in NEEDED[own] if schema["properties"][name].get("type") == "array"]
-    return {
-        "if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]},
-        "then": {
-            "required": list(NEEDED[own]),
-            "properties": {
-                **dict.fromkeys(others, False),
-                **{name: {"minItems": 1} for name in lists},
-            },
+    others = sorted(every - {*NEEDED[kind], *OPTIONAL[kind]})
+    lists = [name for name in NEEDED[kind] if schema["properties"][name].get("type") == "array"]
+    then: dict[str, Any] = {
+        "required": list(NEEDED[kind]),
+        "properties": {
+            **dict.fromkeys(others, False),
+            **{name: {"minItems": 1} for name in lists},
         },
+    }
+    if kind is FindingKind.SEGMENTATION:
+        then["required"].append("volume")
+        then["properties"]["image"] = False
+    else:
+        then["oneOf"] = [{"required": ["image"]}, {"required": ["volume"]}]
+    return {
+        "if": {"properties": {"kind": {"const": kind.value}}, "required": ["kind"]},
+        "then": then,
     }
 
 

@@ -88,7 +88,7 @@ class BrokenEngine:
     def with_parameters(self, parameters: Mapping[str, float]) -> BrokenEngine:
         return self
 
-    def run(self, paths: Sequence[Path]) -> Any:
+    def run(self, paths: Sequence[Path], others: Any = None) -> Any:
         raise self.error
 
 

@@ -31,6 +31,17 @@ def spoilt(written: Mapping[str, Any], spoil: Spoil) -> dict[str, Any]:
     return copy
 
 
+VOLUME = SEGMENTATION["volume"]
+SLABS = SEGMENTATION | {"volume": VOLUME | {"network_sees": "slab", "slab_slices": 3}}
+SLICES = SEGMENTATION | {"volume": VOLUME | {"network_sees": "slice"}}
+WINDOWS = SEGMENTATION | {
+    "volume": VOLUME | {"network_sees": "window", "window": {"size": [8] * 3}}
+}
+LABELS = SEGMENTATION | {"model": SEGMENTATION["model"] | {"gives": "labels"}}
+FLAIR = {"name": "flair", "accepts": {"SeriesDescription": "FLAIR"}}
+BAD_INPUT = {"name": "flair", "accepts": {"Modalty": "MR"}}
+MISSING = {"file": "more.onnx", "sha256": "0" * 64}
+
 # fmt: off
 SEEN_BY_THE_SCHEMA = [
     (SEGMENTATION, put("version", value="1.0"), "version: must be three whole numbers: 1.0.0"),
@@ -83,7 +94,10 @@ SEEN_BY_THE_SCHEMA = [
     (SEGMENTATION, put("segments", 0, "components", value={"keep": "one"}), "all, largest, or"),
     (SEGMENTATION, put("components", value={"fill_holes": "yes"}), "none, slices, volume"),
     (CLASSIFICATION, put("classes", 0, "threshold", value=1.5), "must be at most 1"),
-    (CLASSIFICATION, drop("image"), "image is missing: a classification engine needs it"),
+    (CLASSIFICATION, drop("image"), "image or volume is missing: a classification"),
+    (CLASSIFICATION, put("volume", value=SEGMENTATION["volume"]), "(volume), not both"),
+    (WINDOWS, put("volume", "window", "overlap", value=1), "overlap: must be less than 1"),
+    (SEGMENTATION, put("inputs", value=[{"name": "flair"}]), "inputs.0.accepts: is missing"),
     (CLASSIFICATION, put("faults", value=QUALITY["faults"]), "has no faults"),
     (QUALITY, put("components", value={"keep": "all"}), "a quality engine has no components"),
     (QUALITY, put("measurements", value=["volume"]), "a quality engine has no measurements"),
@@ -92,9 +106,26 @@ SEEN_BY_THE_SCHEMA = [
     (REGRESSION, put("classes", value=CLASSIFICATION["classes"]), "has no classes"),
     (SEGMENTATION, put("measurements", value=["width"]), "mean_value, voxels"),
     (QUALITY, put("image", "field", value="left half"), "one of central square, whole"),
+    (SLABS, put("volume", "slab_slices", value=1), "must be at least 3"),
 ]
 """The manifest, what spoils it, and a part of the message."""
 UNSEEN = [
+    (SEGMENTATION, put("volume", "network_sees", value="slab"), "slab_slices is missing"),
+    (SEGMENTATION, put("volume", "network_sees", value="window"), "window is missing"),
+    (SEGMENTATION, put("volume", "window", value={"size": [8, 8, 8]}), "not a whole"),
+    (SLABS, put("volume", "slab_slices", value=4), "must be an odd number"),
+    (WINDOWS, put("volume", "size", value=[None, 4, None]), "is less than a window, 8"),
+    (WINDOWS, put("volume", "take", value={"part": [0.7, 0.3]}), "[smaller, larger]"),
+    (WINDOWS, put("model", "gives", value="labels"), "labels have no mean"),
+    (SEGMENTATION, put("model", "mirrors", value=[[1, 1]]), "an axis stands twice"),
+    (SLICES, put("model", "mirrors", value=[[0]]), "cannot be flipped along axis 0"),
+    (SEGMENTATION, put("model", "ensemble", value=[MISSING]), "more.onnx is not in the folder"),
+    (SEGMENTATION, put("inputs", value=[FLAIR, FLAIR]), "inputs.1.name: flair stands twice"),
+    (SEGMENTATION, put("inputs", value=[BAD_INPUT]), "Modalty is no DICOM keyword"),
+    (CLASSIFICATION, put("inputs", value=[FLAIR]), "for an engine that sees volumes"),
+    (SLABS, put("inputs", value=[FLAIR]), "the channels of a slab are its slices"),
+    (LABELS, put("model", "mirrors", value=[[1]]), "labels have no mean"),
+    (LABELS, put("model", "classes_are", value="independent"), "exclusive"),
     (SEGMENTATION, put("accepts", "Modalty", value="CT"), "Modalty is no DICOM keyword"),
     (SEGMENTATION, put("model", "file", value="x.onnx"), "x.onnx is not in the folder"),
     (SEGMENTATION, put("test_vector", "file", value="t.npz"), "t.npz is not in the folder"),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dicom_node.errors import EngineError, StudyUnusable
 from dicom_node.finding import Code, FindingKind, QualityGrade
+from dicom_node.infer.asking import Networks
 from dicom_node.infer.engine import Engine, load_engine
 from dicom_node.infer.manifest import load_manifest
 from tests.factories import CT_SERIES, XRAY_SERIES, make_ct_series, make_xray, write, write_series
@@ -30,7 +31,7 @@ SLICEWISE = SEGMENTATION["volume"] | {"network_sees": "slice", "spacing_mm": [No
 
 def engine(root: Path, written: dict[str, Any], network: Network, **changes: Any) -> Engine:
     manifest = load_manifest(write_engine(root / "engines", written, **changes))
-    return Engine(manifest, FunctionRuntime(network))
+    return Engine(manifest, Networks((FunctionRuntime(network),)))
 
 
 def balls(*spheres: tuple[float, float, float, float]) -> NDArray[np.int16]:
@@ -51,12 +52,25 @@ def ct(folder: Path, pixels: NDArray[np.int16], **changes: Any) -> list[Path]:
 # ---------------------------------------------------------------- segmentation
 
 
-@pytest.mark.parametrize("sees", ["slice", "whole"])
-def test_a_mask_comes_in_the_order_of_the_slices(sees: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "sees",
+    [
+        {"network_sees": "slice"},
+        {"network_sees": "whole"},
+        {"network_sees": "slab", "slab_slices": 3},
+        {"network_sees": "window", "window": {"size": [8, 16, 16], "skip_below": -900}},
+    ],
+    ids=lambda sees: sees["network_sees"],
+)
+def test_a_mask_comes_in_the_order_of_the_slices(sees: dict[str, Any], tmp_path: Path) -> None:
+    def of_the_middle(values: NDArray[Any]) -> NDArray[Any]:
+        middle = values.shape[1] // 2
+        return two_channels(values[:, middle : middle + 1])
+
     pixels = balls((8, 12, 25, 5))
     paths = ct(tmp_path, pixels)
-    volume = SLICEWISE | {"network_sees": sees}
-    finding, headers = engine(tmp_path, SEGMENTATION, two_channels, volume=volume).run(paths[::-1])
+    volume = SLICEWISE | sees
+    finding, headers = engine(tmp_path, SEGMENTATION, of_the_middle, volume=volume).run(paths[::-1])
     assert finding.kind is FindingKind.SEGMENTATION
     assert finding.mask is not None
     assert np.array_equal(finding.mask, pixels == 0)
@@ -183,7 +197,7 @@ def test_the_main_network_sees_only_what_was_located(tmp_path: Path) -> None:
     )
     main = FunctionRuntime(two_channels)
     locate = FunctionRuntime(lambda values: (values > -500).astype(np.uint8))
-    located = Engine(load_manifest(folder), main, locate)
+    located = Engine(load_manifest(folder), Networks((main,), locate))
     pixels = balls((8, 12, 25, 5), (17, 38, 2, 1))
     finding, _ = located.run(ct(tmp_path, pixels))
     assert locate.given[0].shape == (1, 1, 20, 40, 40)
@@ -374,5 +388,69 @@ def test_the_test_vector_tells_a_wrong_answer(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="has shape"):
         verified.verify()
     np.savez(vector, input=np.zeros((1, 2)))
-    with pytest.raises(EngineError, match="needs the arrays input and output"):
+    with pytest.raises(EngineError, match="needs the array output"):
         verified.verify()
+
+
+# ---------------------------------------------------------------- one answer for a series
+
+
+BRIGHT = CLASSIFICATION["classes"][0]
+
+
+def densest(values: NDArray[Any]) -> NDArray[Any]:
+    """Return how sure it is that a part has no ball, and that it has one."""
+    found = (values.reshape(len(values), -1).max(axis=1) + 1000) / 1000
+    return np.stack([1 - found, found], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("sees", "expected"),
+    [
+        ({"network_sees": "whole"}, 1.0),
+        ({"network_sees": "slice"}, 5 / 20),  # the ball is in 5 of 20 slices
+        ({"network_sees": "slice", "combine": "max"}, 1.0),
+        ({"network_sees": "slab", "slab_slices": 3}, 7 / 20),
+        ({"network_sees": "slice", "take": {"part": [0.5, 1.0]}}, 2 / 10),
+        ({"network_sees": "slice", "take": {"at_most": 3}}, 1 / 3),
+        ({"network_sees": "window", "window": {"size": [10, 40, 40], "overlap": 0}}, 0.5 + 0.5),
+    ],
+    ids=str,
+)
+def test_a_series_is_classified_as_a_whole(
+    sees: dict[str, Any], expected: float, tmp_path: Path
+) -> None:
+    written = {**SEGMENTATION, "kind": "classification", "classes": [BRIGHT]}
+    del written["segments"]
+    run = engine(tmp_path, written, densest, volume=SLICEWISE | sees).run
+    finding, headers = run(ct(tmp_path, balls((9, 20, 20, 2))))
+    (said,) = finding.classifications
+    assert said.sop_instance_uid == ""
+    assert said.probability == pytest.approx(expected)
+    assert len(headers) == len(finding.sop_instance_uids) == 20
+    assert finding.mask is None
+
+
+def test_the_quality_of_a_series_is_graded(tmp_path: Path) -> None:
+    written = {**SEGMENTATION, "kind": "quality", "faults": QUALITY["faults"]}
+    del written["segments"]
+    finding, _ = engine(tmp_path, written, densest).run(ct(tmp_path, balls((9, 20, 20, 2))))
+    (quality,) = finding.qualities
+    assert quality.grade is QualityGrade.NON_DIAGNOSTIC
+    assert finding.summary == "quality non-diagnostic: bright 1.00"
+
+
+@pytest.mark.parametrize(
+    ("classes_are", "expected"), [("exclusive", 0.880797), ("independent", 0.731059)]
+)
+def test_logits_become_probabilities(classes_are: str, expected: float, tmp_path: Path) -> None:
+    """exp(1) against exp(-1), or 1 / (1 + exp(-1))."""
+    model = CLASSIFICATION["model"] | {"gives": "logits", "classes_are": classes_are}
+    run = engine(
+        tmp_path,
+        CLASSIFICATION,
+        lambda values: np.array([[-1, 1]], np.float32).repeat(len(values), 0),
+        model=model,
+    ).run
+    finding, _ = run([write(make_xray(), tmp_path / "x.dcm")])
+    assert finding.classifications[0].probability == pytest.approx(expected, abs=1e-6)
