@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dicom_node import __version__
 from dicom_node.encode.results import Encoded, Stamp, encode
@@ -15,6 +15,7 @@ from dicom_node.finding import Finding
 from dicom_node.headers import Part10
 from dicom_node.infer.beside import Others
 from dicom_node.infer.engine import Engine
+from dicom_node.infer.runtimes.port import NO_NETWORK
 from dicom_node.model import Result
 
 
@@ -64,6 +65,9 @@ def infer_and_encode(
     """
     started = time.perf_counter()
     finding, headers = engine.run(files, others)
+    if finding.engine.runtime == NO_NETWORK:
+        warning = "No network was run: the values are zeros, for a test of the wiring"
+        finding = replace(finding, warnings=(warning, *finding.warnings))
     inferred = time.perf_counter()
     between()
     stamp = Stamp(created_at, node_name, __version__, job_key, tuple(predecessors))

@@ -18,6 +18,7 @@ from dicom_node.headers import Part10
 from dicom_node.infer.beside import Others
 from dicom_node.infer.engine import Engine, load_engine
 from dicom_node.infer.parameters import facts_of
+from dicom_node.infer.runtimes.choice import wishes_of
 from dicom_node.inference import Outcome, infer_and_encode
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.logs import configure_logs
@@ -144,7 +145,9 @@ class Worker:
         engine = self._engines.get(job.engine_name)
         if engine is None:
             folder = self._config.node.engines_dir / job.engine_name
-            engine = load_engine(folder, threads=self._config.infer.threads)
+            engine = load_engine(
+                folder, threads=self._config.infer.threads, wishes=wishes_of(self._config)
+            )
             self._engines[job.engine_name] = engine
         return engine
 

@@ -17,6 +17,7 @@ from dicom_node.config.settings import load_config
 from dicom_node.errors import ConfigError, DicomNodeError, StorageError
 from dicom_node.infer.beside import Others
 from dicom_node.infer.engine import Engine, load_engine
+from dicom_node.infer.runtimes.choice import wishes_of
 from dicom_node.inference import infer_and_encode
 from dicom_node.logs import configure_logs
 from dicom_node.plan import Plan, load_plan
@@ -69,7 +70,9 @@ def process(config_file: Path, source: Path, out: Path, engine_names: Sequence[s
                 progress.update(task, description=f"{name} on {series.title}")
                 if name not in engines:
                     engines[name] = load_engine(
-                        plan.engines[name].folder, threads=plan.config.infer.threads
+                        plan.engines[name].folder,
+                        threads=plan.config.infer.threads,
+                        wishes=wishes_of(plan.config),
                     )
                 engine = engines[name].with_parameters(parameters)
                 others = [

@@ -26,11 +26,14 @@ from dicom_node.infer.answers import (
 from dicom_node.infer.asking import Networks
 from dicom_node.infer.beside import Beside, Others, beside
 from dicom_node.infer.blocks import ImageInput
-from dicom_node.infer.manifest import Manifest, load_manifest
+from dicom_node.infer.engine_folders import load_manifest
+from dicom_node.infer.manifest import Manifest
+from dicom_node.infer.networks import load_networks
 from dicom_node.infer.parameters import told, with_parameters
+from dicom_node.infer.parity import probes_of, require_parity
 from dicom_node.infer.path import CpuPath, VolumePath
-from dicom_node.infer.runtimes.onnxruntime import KIND
-from dicom_node.infer.runtimes.port import LoadOptions, Runtime
+from dicom_node.infer.runtimes.choice import Wishes
+from dicom_node.infer.runtimes.registry import DEFAULT, NULL
 from dicom_node.infer.series import (
     LeftOut,
     SourceImage,
@@ -43,6 +46,8 @@ from dicom_node.infer.series import (
 from dicom_node.infer.values import regressed, value_summary
 from dicom_node.infer.volume import Placement, place
 from dicom_node.infer.voxels import Voxels, read_voxels
+
+_ON_THE_DEFAULT = Wishes(runtime=DEFAULT)
 
 
 class Engine:
@@ -151,47 +156,7 @@ class Engine:
         EngineError
             If they differ by more than the manifest's tolerance.
         """
-        manifest = self.manifest
-        with np.load(manifest.folder / manifest.test_vector.file) as vector:
-            given = {name: vector[name] for name in vector.files}
-        names = {name: f"input_{name}" for name in manifest.input_names}
-        names[manifest.model.input] = "input"
-        for number, runtime in enumerate(self._networks.main):
-            expected = "output" if not number else f"output_{number}"
-            self._compare(runtime, names, manifest.model.output, given, expected)
-        if self._networks.locate and manifest.locate:
-            names = {manifest.locate.input: "input"}
-            self._compare(
-                self._networks.locate, names, manifest.locate.output, given, "locate_output"
-            )
-
-    def _compare(
-        self,
-        runtime: Runtime,
-        names: Mapping[str, str],
-        output_name: str,
-        given: dict[str, np.ndarray],
-        expected_name: str,
-    ) -> None:
-        file, tolerance = self.manifest.test_vector.file, self.manifest.test_vector.tolerance
-        for wanted in (*names.values(), expected_name):
-            if wanted not in given:
-                raise EngineError(f"{file} needs the array {wanted}")
-        inputs = {name: given[array].astype(np.float32) for name, array in names.items()}
-        answer = runtime.run(inputs)[output_name]
-        expected = given[expected_name]
-        if answer.shape != expected.shape:
-            raise EngineError(f"{file}: the answer has shape {answer.shape}, not {expected.shape}")
-        if answer.dtype.kind in "iu":
-            difference = float(np.mean(answer != expected))
-        else:
-            difference = float(np.abs(answer - expected.astype(np.float32)).max())
-        if not difference <= tolerance:
-            raise EngineError(
-                f"{self.manifest.name} does not give the answers of its test vector on "
-                f"{runtime.description}: they differ by {difference:.3g}, more than {tolerance:g}",
-                hint="do not use this engine on this machine",
-            )
+        require_parity(self.manifest, probes_of(self.manifest), self._networks)
 
     def _volume(self, source: SourceSeries) -> SourceVolume:
         slices = [header for header in source.headers if not is_localizer(header)]
@@ -284,7 +249,7 @@ class Engine:
         )
 
 
-def load_engine(folder: Path, *, threads: int) -> Engine:
+def load_engine(folder: Path, *, threads: int, wishes: Wishes = _ON_THE_DEFAULT) -> Engine:
     """Return the engine of a folder, its networks loaded and compared with its test vector.
 
     Parameters
@@ -293,11 +258,13 @@ def load_engine(folder: Path, *, threads: int) -> Engine:
         With `engine.yaml` and the files that it names.
     threads : int
         Threads that a network may use.
+    wishes : Wishes, optional
+        Which runtime its networks shall run on; by default onnxruntime.
 
     Raises
     ------
     ConfigError
-        If the manifest has mistakes.
+        If the manifest has mistakes, or a runtime is named that is not there.
     EngineError
         If a model file is not the one that the manifest means, cannot be loaded, or does not give
         the answers of the test vector.
@@ -310,35 +277,13 @@ def load_engine(folder: Path, *, threads: int) -> Engine:
                 f"{folder / name} has SHA-256 {found}, but {manifest.name} names {expected}",
                 hint="restore the file; a new network needs a new version and digest",
             )
-    model, located = manifest.model, manifest.locate
-    options = LoadOptions(threads=threads, precisions=model.precisions)
-    main = tuple(
-        _loaded(folder / file, options, manifest.input_names, model.output)
-        for file in (model.file, *(member.file for member in model.ensemble))
-    )
-    locate = None
-    if located:
-        locate = _loaded(folder / located.file, options, [located.input], located.output)
-    engine = Engine(manifest, Networks(main, locate), threads=threads)
-    # Another processor or runtime must not give other answers unnoticed; it takes a second at most.
-    engine.verify()
+    networks, choice = load_networks(manifest, wishes, threads=threads)
+    engine = Engine(manifest, networks, threads=threads)
+    if choice.runtime != NULL:
+        # Another processor or runtime must not give other answers unnoticed; it takes a second at
+        # most. `null` runs no network, and its findings say so.
+        engine.verify()
     return engine
-
-
-def _loaded(
-    file: Path, options: LoadOptions, input_names: Sequence[str], output_name: str
-) -> Runtime:
-    runtime = KIND.load(file, options)
-    for kind, wanted, names in (
-        ("input", input_names, runtime.inputs),
-        ("output", [output_name], runtime.outputs),
-    ):
-        for name in wanted:
-            if name not in names:
-                raise EngineError(f"{file.name} has no {kind} {name}, but {', '.join(names)}")
-    if missing := set(runtime.inputs) - set(input_names):
-        raise EngineError(f"{file.name} wants {', '.join(sorted(missing))} too, which nobody gives")
-    return runtime
 
 
 def _summary(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dicom_node.finding import FindingKind
 from dicom_node.infer.blocks import Model, VolumeInput
-
-if TYPE_CHECKING:
-    from dicom_node.infer.manifest import Manifest
+from dicom_node.infer.manifest import Manifest
 
 Misfit = tuple[tuple[str | int, ...], str]
 """The path of a key, and what is wrong there."""

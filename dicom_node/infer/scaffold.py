@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dicom_node.errors import ConfigError, StorageError
 from dicom_node.finding import FindingKind
-from dicom_node.infer.manifest import FILE_NAME, load_manifest
+from dicom_node.infer.engine_folders import FILE_NAME, load_manifest
 from dicom_node.infer.runtimes.onnxruntime import KIND
 from dicom_node.infer.runtimes.port import LoadOptions
 from dicom_node.infer.scaffold_text import CARD, LICENCE, Sees, manifest_text

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.finding import FindingKind
+from dicom_node.infer.engine_folders import MANIFEST
 from dicom_node.infer.fitting import NEEDED, OPTIONAL
-from dicom_node.infer.manifest import MANIFEST
 
 Words = Mapping[tuple[str, str], str]
 """What the guide says, by block and key; the block of a manifest's own keys has no name."""

@@ -46,6 +46,7 @@ DOORS = {
     "dicomanonymizer": ("coerce",),
     "onnxruntime": ("infer.runtimes",),
     "pycuda": ("infer.gpu",),
+    "openvino": ("infer.runtimes.openvino",),
     "typer": ("cli", "harness.demo"),
     "rich": ("cli", "harness.demo"),
 }

@@ -259,3 +259,37 @@ peers:
     assert config.assemble_by_ae_title == {
         "CT1": AssembleSettings(quiet_after_release_s=30, longest_wait_s=300, at_suspect="hold")
     }
+
+
+def test_a_runtime_is_named_for_all_engines_or_for_one(file: Path) -> None:
+    text = "infer:\n  runtime: onnxruntime\n  runtimes: {mr_brain: openvino, cxr: auto}\n"
+    infer = load(file, A_SENDER + text).infer
+    assert (infer.runtime, infer.runtimes) == (
+        "onnxruntime",
+        {"mr_brain": "openvino", "cxr": "auto"},
+    )
+    assert load(file, A_SENDER).infer.runtime == "auto"
+
+
+@pytest.mark.parametrize(
+    ("written", "key", "message"),
+    [
+        ("runtime: onnx", "infer.runtime", "should be 'auto', 'onnxruntime'"),
+        ("runtime: null", "infer.runtime", '"null", in quotes'),
+        ("runtimes: {a: gpu}", "infer.runtimes.a", "should be 'auto', 'onnxruntime'"),
+        ("runtime: kserve", "infer.runtime", "needs infer.server_url"),
+        ("runtimes: {a: kserve}", "infer.runtimes.a", "needs infer.server_url"),
+        ("server_url: host:8000", "infer.server_url", "must be a URL such as http://host:8000"),
+        ("server_url: 'http://host:x'", "infer.server_url", "must be a URL"),
+    ],
+)
+def test_a_runtime_that_there_cannot_be_is_a_mistake(
+    written: str, key: str, message: str, file: Path
+) -> None:
+    [(_, found_key, found)] = mistakes_in(file, f"{A_SENDER}infer:\n  {written}\n")
+    assert found_key == key
+    assert message in found
+
+
+def test_zeros_have_to_be_asked_for_in_quotes(file: Path) -> None:
+    assert load(file, f'{A_SENDER}infer:\n  runtime: "null"\n').infer.runtime == "null"

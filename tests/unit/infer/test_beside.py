@@ -14,7 +14,7 @@ from dicom_node.errors import StudyUnusable
 from dicom_node.infer.asking import Networks
 from dicom_node.infer.beside import Others
 from dicom_node.infer.engine import Engine
-from dicom_node.infer.manifest import load_manifest
+from dicom_node.infer.engine_folders import load_manifest
 from tests.factories import CORONAL, make_ct_series, write_series
 from tests.unit.infer.engine_folders import SEGMENTATION, write_engine
 

@@ -14,7 +14,8 @@ from dicom_node.errors import ConfigError
 from dicom_node.finding import Code, FindingKind
 from dicom_node.infer import blocks
 from dicom_node.infer.blocks import Percentile
-from dicom_node.infer.manifest import Manifest, list_engines, load_manifest
+from dicom_node.infer.engine_folders import list_engines, load_manifest
+from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.pixels import Values
 from tests.unit.infer.bad_manifests import BAD, Spoil, spoilt
 from tests.unit.infer.engine_folders import (

@@ -19,7 +19,8 @@ from dicom_node.finding import (
     Segment,
     Value,
 )
-from dicom_node.infer.manifest import Manifest, list_engines, load_manifest
+from dicom_node.infer.engine_folders import list_engines, load_manifest
+from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.measure import NAMES
 from dicom_node.infer.parameters import (
     facts_known,

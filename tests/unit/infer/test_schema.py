@@ -11,7 +11,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from dicom_node.infer.manifest import load_manifest
+from dicom_node.infer.engine_folders import load_manifest
 from dicom_node.infer.schema import as_text, manifest_schema, words_of
 from tests.unit.infer.bad_manifests import SEEN_BY_THE_SCHEMA, UNSEEN, Spoil, spoilt
 from tests.unit.infer.engine_folders import (
