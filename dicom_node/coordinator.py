@@ -16,7 +16,7 @@ from dicom_node.executor.port import Executor, Task
 from dicom_node.history.keeper import Stopped
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import CommitmentState, DeliveryState, FetchState, JobState
-from dicom_node.model import Priority
+from dicom_node.model import Job, Priority
 from dicom_node.route.router import Router
 
 log = structlog.get_logger()
@@ -58,6 +58,7 @@ class Coordinator:
         clock: Clock,
         requestors: Collection[str] = (),
         housekeeping: Callable[[], None] = lambda: None,
+        batched: Collection[str] = (),
     ) -> None:
         self._ledger = ledger
         self._assembler = assembler
@@ -70,6 +71,7 @@ class Coordinator:
         self._stopping = False
         self._swept_at = 0.0
         self._housekeeping = housekeeping
+        self._batched = batched
         self._kept_house_at = 0.0
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._noted: dict[str, tuple[str, float]] = {}
@@ -115,7 +117,7 @@ class Coordinator:
         now = self._clock()
         self._ledger.fetches.give_up_late(now)
         for job in self._ledger.jobs.ready(now):
-            self._executor.submit(Task(INFER_LANE, job.job_id, job.priority))
+            self._executor.submit(self._infer_task(job))
         ready = self._ledger.deliveries.destinations_ready(now)
         for destination, priority in ready + self._ledger.forwards.destinations_ready(now):
             self._executor.submit(Task(self._lane(destination), destination, priority))
@@ -184,6 +186,15 @@ class Coordinator:
             reason = error.message if isinstance(error, DicomNodeError) else type(error).__name__
             self.note_failure(stage, reason)
             return None
+
+    def _infer_task(self, job: Job) -> Task:
+        """Return a job for the executor, which may do it together with others of its engine.
+
+        One that has crashed is done by itself, so that no other pays for it.
+        """
+        is_batched = job.engine_name in self._batched and not job.crashes
+        group = job.engine_name if is_batched else ""
+        return Task(INFER_LANE, job.job_id, job.priority, group)
 
     def _lane(self, destination: str) -> str:
         """Return the lane of a destination; those that were unconfigured since share one."""

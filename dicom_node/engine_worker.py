@@ -1,8 +1,9 @@
-"""The supervisor's end of the worker process: hands it jobs and notes when it dies with one."""
+"""The supervisor's end of one worker process: hands it jobs and notes when it dies with some."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import structlog
 
@@ -10,23 +11,36 @@ from dicom_node.backoff import delay_s
 from dicom_node.clock import Checkpoint, Clock
 from dicom_node.config.settings import Config
 from dicom_node.executor.child import Child, ChildEvents, Message
-from dicom_node.executor.port import Task
+from dicom_node.infer.devices import Device
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import JobState
 from dicom_node.worker import work
 
 log = structlog.get_logger()
 
-_SEND_AGAIN_S = 0.2
 _LOOK_AFTER_S = 1.0
 """Ending a job means loading its engine again, so what takes less than this is left to finish."""
 
 
 class EngineWorker:
-    """Runs one job at a time in a child process and counts the crashes of each job."""
+    """Runs jobs in a child process and counts the crashes of each.
+
+    Parameters
+    ----------
+    name : str
+        Of the child, for logs.
+    device : Device
+        What it works on.
+    """
 
     def __init__(
-        self, config: Config, ledger: Ledger, clock: Clock, checkpoint: Checkpoint
+        self,
+        config: Config,
+        ledger: Ledger,
+        clock: Clock,
+        checkpoint: Checkpoint,
+        name: str = "engine-worker",
+        device: Device = "auto",
     ) -> None:
         self._config = config
         self._ledger = ledger
@@ -34,9 +48,9 @@ class EngineWorker:
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._ending = ""
-        self._in_hand = ""
+        self._in_hand: tuple[str, ...] = ()
         events = ChildEvents(on_message=self._heard, on_exit=self._exited)
-        self._child = Child("engine-worker", work, (config, checkpoint), events)
+        self._child = Child(name, work, (config, device, checkpoint), events)
 
     def start(self) -> None:
         self._child.start()
@@ -54,32 +68,43 @@ class EngineWorker:
     def pid(self) -> int | None:
         return self._child.pid
 
-    def handle(self, task: Task) -> None:
-        """Have the child do a job; returns when it is done or the child has died."""
-        self._in_hand = task.key
+    @property
+    def is_there(self) -> bool:
+        """Whether the child could be given jobs: it is not just being started again."""
+        return self._child.is_there
+
+    def handle(self, *job_ids: str) -> bool:
+        """Have the child do jobs; return when it has, or has died.
+
+        Returns
+        -------
+        bool
+            False if there is no child to do them; then nothing was begun.
+        """
+        self._in_hand = job_ids
         self._ended.clear()
         self._ending = ""
-        while not self._child.send("job", task.key):
-            if self._stopping.wait(_SEND_AGAIN_S):  # the child is being started again
-                return
-            self._ended.clear()
-            self._ending = ""
-        if why := self._why_to_end(task.key):
+        if not self._child.send("jobs", job_ids):
+            return False
+        if why := self._why_to_end(job_ids):
             self._child.kill(why)
             self._ended.wait()
         if self._ending and not self._stopping.is_set():
-            self.crashed(task.key, f"the worker process ended: {self._ending}")
+            for job_id in job_ids:
+                why = f"the worker process ended: {self._ending}"
+                self.crashed(job_id, why, in_company=len(job_ids) > 1)
+        return True
 
-    def _why_to_end(self, job_id: str) -> str:
-        """Wait for the job; return why it has to be ended, empty once it has."""
+    def _why_to_end(self, job_ids: Sequence[str]) -> str:
+        """Wait for the jobs; return why they have to be ended, empty once they have."""
         timeout_s = self._config.infer.job_timeout_s
         left_s = timeout_s
         while not self._ended.wait(min(left_s, _LOOK_AFTER_S)):
             left_s -= _LOOK_AFTER_S
             if left_s <= 0:
                 return f"the job took longer than infer.job_timeout_s ({timeout_s:g} s)"
-            job = self._ledger.jobs.get(job_id)
-            if job is not None and job.state is JobState.SUPERSEDED:
+            jobs = [self._ledger.jobs.get(job_id) for job_id in job_ids]
+            if all(job is not None and job.state is JobState.SUPERSEDED for job in jobs):
                 return "its job was superseded"  # no crash: it is not RUNNING any more
         return ""
 
@@ -91,15 +116,21 @@ class EngineWorker:
         self._ending = ending
         self._ended.set()
 
-    def crashed(self, job_id: str, why: str) -> None:
-        """Count a crash of the job that was running; park it when there were too many."""
+    def crashed(self, job_id: str, why: str, *, in_company: bool = False) -> None:
+        """Count a crash of a job that was running; park it when there were too many.
+
+        A job that has crashed is done by itself from then on; so what crashed in company is not
+        parked: it may have been another's fault, and the next time tells.
+        """
         job = self._ledger.jobs.get(job_id)
         if job is None or job.state is not JobState.RUNNING:
             return  # it died before it took the job, or after it had recorded the result
         settings, now = self._config.infer, self._clock()
         crashes = job.crashes + 1
         reason = f"{why} while it ran"
-        if crashes >= settings.crashes_max:
+        if in_company:
+            reason += " together with others"
+        elif crashes >= settings.crashes_max:
             self._ledger.jobs.give_up(job, f"{reason}; {crashes} times", now)
             log.error("job_parked", job_id=job_id, crashes=crashes, reason=reason)
             return

@@ -6,7 +6,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
 import structlog
@@ -30,9 +30,9 @@ from dicom_node.deliver.commitments import CommitmentReporter
 from dicom_node.deliver.copies import Copies
 from dicom_node.deliver.deliverer import Deliverer
 from dicom_node.deliver.forwarder import Forwarder
-from dicom_node.engine_worker import EngineWorker
+from dicom_node.engine_workers import EngineWorkers
 from dicom_node.errors import ConfigError, StorageError
-from dicom_node.executor.local import Lane, LocalExecutor
+from dicom_node.executor.local import Lane, LocalExecutor, Together
 from dicom_node.executor.port import Task
 from dicom_node.history.keeper import HeaderKeeper
 from dicom_node.ledger.ledger import Ledger
@@ -90,7 +90,7 @@ class Node:
         self._ledger = Ledger(config.ledger_url)
         self._secret = load_or_make_secret(config.secret_file)
         self._build_senders(plan, checkpoint)
-        self._worker = EngineWorker(config, self._ledger, clock, checkpoint)
+        self._workers = EngineWorkers(config, self._ledger, clock, checkpoint)
         self._executor = LocalExecutor(self._lanes())
         self._build_deciders(plan, checkpoint)
         self._coordinator = Coordinator(
@@ -102,6 +102,7 @@ class Node:
             clock,
             {peer.ae_title for peer in config.destinations.values()},
             housekeeping=self._forget_headers,
+            batched=plan.image_engines,
         )
         self._receivers = Receivers(
             config,
@@ -173,9 +174,9 @@ class Node:
             "node_started", pid=os.getpid(), recovered=recovered, lost=lost, leftovers=leftovers
         )
         for job in self._ledger.jobs.in_states(JobState.RUNNING):
-            self._worker.crashed(job.job_id, "the whole node was killed")
+            self._workers.crashed(job.job_id, "the whole node was killed")
         self._coordinator.sweep()
-        self._worker.start()
+        self._workers.start()
         self._executor.run()
         self._receivers.start()
         self._coordinator.start()
@@ -234,10 +235,10 @@ class Node:
     def stop(self) -> None:
         """Stop receiving first, then let what runs come to its end for a while."""
         self._stopping.set()
-        self._worker.expect_stop()
+        self._workers.expect_stop()
         self._receivers.stop(_GRACE_S)
         self._coordinator.stop()
-        self._worker.stop(_GRACE_S)
+        self._workers.stop(_GRACE_S)
         self._executor.stop(_GRACE_S)
         self._coordinator.last_sweep()
         self._ledger.close()
@@ -245,7 +246,16 @@ class Node:
         log.info("node_stopped")
 
     def _lanes(self) -> dict[str, Lane]:
-        lanes = {INFER_LANE: Lane(self._infer, self._task_failed)}
+        infer = self._config.infer
+        together = Together(self._infer, infer.batch_max, infer.batch_wait_ms / 1000)
+        lanes = {
+            INFER_LANE: Lane(
+                lambda task: self._infer([task]),
+                self._task_failed,
+                threads=len(self._workers),
+                together=together,
+            )
+        }
         lanes[ASK_LANE] = Lane(self._ask, self._task_failed, threads=2)
         lanes[GONE_LANE] = Lane(self._deliver, self._delivery_failed)
         for name in self._config.destinations:
@@ -257,8 +267,8 @@ class Node:
             lanes[name] = Lane(self._fetch, self._fetch_failed)
         return lanes
 
-    def _infer(self, task: Task) -> None:
-        self._worker.handle(task)
+    def _infer(self, tasks: Sequence[Task]) -> None:
+        self._workers.handle(tasks)
         self._coordinator.hint()
 
     def _ask(self, task: Task) -> None:

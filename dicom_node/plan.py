@@ -40,6 +40,13 @@ class Plan:
         }
 
     @property
+    def image_engines(self) -> frozenset[str]:
+        """Those that look at single images, so that several jobs can be done together."""
+        return frozenset(
+            name for name, manifest in self.engines.items() if manifest.image is not None
+        )
+
+    @property
     def peer_names(self) -> dict[str, str]:
         """The name in the configuration of each AE title that may send."""
         return {peer.ae_title: name for name, peer in self.config.peers.items()}

@@ -117,6 +117,11 @@ class Child:
     def pid(self) -> int | None:
         return self._process.pid if self._process is not None else None
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a process to hear what is sent."""
+        return self._pipe is not None
+
     def send(self, *message: Any) -> bool:
         """Send to the child; False if it is not there to hear it."""
         with self._sending:

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import EngineError, StudyUnusable
@@ -24,6 +25,7 @@ from dicom_node.infer.answers import (
     quality_summary,
 )
 from dicom_node.infer.asking import Networks
+from dicom_node.infer.batch import ImageBatch, PreparedImages
 from dicom_node.infer.beside import Beside, Others, beside
 from dicom_node.infer.blocks import ImageInput
 from dicom_node.infer.engine_folders import load_manifest
@@ -193,11 +195,60 @@ class Engine:
         )
         return self._answered([("", said)], volume.images, volume.left_out, seen.told)
 
+    def prepare(self, files: Sequence[Part10]) -> PreparedImages:
+        """Return the images of one series as the network sees them, each by itself.
+
+        Raises
+        ------
+        StudyUnusable
+            If none of them is what the engine was made for; the message has every reason.
+        EngineError
+            If the engine looks at volumes.
+        """
+        if self.manifest.image is None:
+            raise EngineError(f"{self.manifest.name} does not look at single images")
+        return self._prepare_each(load_source(files), self.manifest.image)
+
+    def conclude(
+        self, prepared: PreparedImages, answers: Sequence[NDArray[np.float32]]
+    ) -> tuple[Finding, tuple[Dataset, ...]]:
+        """Return what the network's answers on prepared images mean; see `run`.
+
+        Parameters
+        ----------
+        prepared : PreparedImages
+        answers : sequence of numpy.ndarray, shape (outputs,), float32
+            One for each tensor, as `ImageBatch.alone` gives them.
+        """
+        manifest, left_out = self.manifest, list(prepared.left_out)
+        used: list[SourceImage] = []
+        said: list[tuple[str, NDArray[np.float32]]] = []
+        for image, answer in zip(prepared.images, answers, strict=True):
+            try:
+                regressed(image.sop_instance_uid, answer, manifest)  # refuses what cannot be
+            except StudyUnusable as refusal:
+                left_out.append((image.sop_instance_uid, refusal.message))
+            else:
+                used.append(image)
+                said.append((image.sop_instance_uid, answer))
+        if not used:
+            raise self._not_mine(list(dict.fromkeys(reason for _, reason in left_out)))
+        return self._answered(said, used, tuple(left_out))
+
+    def batch(self, images_max: int) -> ImageBatch:
+        """Return what asks this engine's network about images of several series at once."""
+        return ImageBatch(self.manifest.model, self._networks.main, images_max)
+
     def _ask_each(
         self, source: SourceSeries, wanted: ImageInput
     ) -> tuple[Finding, tuple[Dataset, ...]]:
         """Ask about each image by itself."""
-        used: list[tuple[SourceImage, np.ndarray]] = []
+        prepared = self._prepare_each(source, wanted)
+        batch = self.batch(1)
+        return self.conclude(prepared, [batch.alone(tensor) for tensor in prepared.tensors])
+
+    def _prepare_each(self, source: SourceSeries, wanted: ImageInput) -> PreparedImages:
+        used: list[tuple[SourceImage, NDArray[np.float32]]] = []
         left_out: list[tuple[str, str]] = []
         for image in source.images:
             reasons = [unfit(image.header)] if unfit(image.header) else []
@@ -205,16 +256,14 @@ class Engine:
             try:
                 if reasons:
                     raise StudyUnusable("; ".join(reasons))
-                said = images.ask(image, wanted, self.manifest, self._networks.main)
-                regressed(image.sop_instance_uid, said, self.manifest)  # refuses what cannot be
-                used.append((image, said))
+                used.append((image, images.prepared(image, wanted, self.manifest.intensity)))
             except StudyUnusable as refusal:
                 left_out.append((image.sop_instance_uid, refusal.message))
         if not used:
             raise self._not_mine(list(dict.fromkeys(reason for _, reason in left_out)))
-        return self._answered(
-            [(image.sop_instance_uid, said) for image, said in used],
-            [image for image, _ in used],
+        return PreparedImages(
+            tuple(image for image, _ in used),
+            tuple(tensor for _, tensor in used),
             source.left_out + tuple(left_out),
         )
 

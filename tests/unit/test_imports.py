@@ -18,7 +18,7 @@ import dicom_node
 LAYERS = (
     ("dicom_node", "errors", "uid", "clock", "backoff"),
     ("lifecycle", "logs"),
-    ("model", "finding", "verdict", "priors"),
+    ("model", "finding", "verdict", "priors", "trials"),
     ("conditions", "elements", "headers", "geometry", "plain_values"),
     ("part10",),
     ("file_walk",),
@@ -30,7 +30,7 @@ LAYERS = (
     ("inference",),
     ("worker",),
     ("receiver", "coordinator", "engine_worker"),
-    ("receivers", "reloading", "plan"),
+    ("receivers", "engine_workers", "reloading", "plan"),
     ("node",),
     ("cli",),
     ("__main__",),
