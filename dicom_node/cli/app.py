@@ -13,6 +13,7 @@ from dicom_node import __version__
 from dicom_node.cli import bench_disk as bench_disk_command
 from dicom_node.cli import check as check_command
 from dicom_node.cli import deidentify as deidentify_command
+from dicom_node.cli import engines_new as engines_new_command
 from dicom_node.cli import explain as explain_command
 from dicom_node.cli import process as process_command
 from dicom_node.cli import reload as reload_command
@@ -22,6 +23,8 @@ from dicom_node.cli import serve as serve_command
 from dicom_node.cli import status as status_command
 from dicom_node.cli.console import make_console
 from dicom_node.errors import ConfigError, DicomNodeError
+from dicom_node.finding import FindingKind
+from dicom_node.infer.scaffold_text import Sees
 
 app = typer.Typer(
     name="dicom-node",
@@ -33,6 +36,9 @@ app = typer.Typer(
 
 rules_app = typer.Typer(help="Look into rules: lint, explain, replay.", no_args_is_help=True)
 app.add_typer(rules_app, name="rules")
+
+engines_app = typer.Typer(help="Make engines.", no_args_is_help=True)
+app.add_typer(engines_app, name="engines")
 
 EXIT_REFUSED = 1
 EXIT_MISTAKE = 2
@@ -226,3 +232,24 @@ def rules_replay(
     """Say what rules would have done of late, against those in force: gained, lost, load."""
     with _plain_errors():
         rules_command.replay(config, new, since, json)
+
+
+@engines_app.command("new")
+def engines_new(
+    name: Annotated[str, typer.Argument(help="Of the engine and its folder: my_engine.")],
+    kind: Annotated[
+        FindingKind, typer.Option("--kind", help="What it answers with.")
+    ] = FindingKind.SEGMENTATION,
+    sees: Annotated[
+        Sees | None,
+        typer.Option("--sees", help="What its network sees at a time.", show_default=False),
+    ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option("--into", help="Where the folder goes; node.engines_dir if left out."),
+    ] = None,
+    config: ConfigFile = _DEFAULT_CONFIG,
+) -> None:
+    """Write a new engine folder that runs at once, with every word of engine.yaml explained."""
+    with _plain_errors():
+        engines_new_command.new(config, name, kind, sees, into)
