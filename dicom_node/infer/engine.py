@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from dicom_node.infer.answers import (
 )
 from dicom_node.infer.asking import Networks
 from dicom_node.infer.blocks import ImageInput
+from dicom_node.infer.loading import require_files
 from dicom_node.infer.manifest import Manifest, load_manifest
 from dicom_node.infer.networks import load_networks
 from dicom_node.infer.parameters import told, with_parameters
@@ -275,13 +275,7 @@ def load_engine(folder: Path, *, threads: int, wishes: Wishes = _ON_THE_DEFAULT)
         the answers of the test vector.
     """
     manifest = load_manifest(folder)
-    for name, expected in manifest.model_files.items():
-        found = sha256((folder / name).read_bytes()).hexdigest()
-        if found != expected:
-            raise EngineError(
-                f"{folder / name} has SHA-256 {found}, but {manifest.name} names {expected}",
-                hint="restore the file; a new network needs a new version and digest",
-            )
+    require_files(manifest)
     networks, choice = load_networks(manifest, wishes, threads=threads)
     engine = Engine(manifest, networks, threads=threads)
     if choice.runtime != NULL:

@@ -37,6 +37,7 @@ from dicom_node.infer.blocks import (
 from dicom_node.infer.fitting import misfits
 
 FILE_NAME = "engine.yaml"
+NAME_PATTERN = r"^[a-z][a-z0-9_]{0,31}$"
 _GUIDE = "docs/engines.md has every word of engine.yaml"
 
 
@@ -44,7 +45,7 @@ _GUIDE = "docs/engines.md has every word of engine.yaml"
 class Manifest:
     """One engine: what it is, what it takes, how, and what its answers mean."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
     version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")]
     title: Annotated[str, Field(min_length=1, max_length=64)]
     kind: FindingKind

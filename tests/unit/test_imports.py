@@ -46,6 +46,8 @@ DOORS = {
     "dicomanonymizer": ("coerce",),
     "onnxruntime": ("infer.runtimes",),
     "openvino": ("infer.runtimes.openvino",),
+    "onnx": ("infer.authoring.layout",),
+    "keras": ("infer.authoring.keras_file",),
     "typer": ("cli", "harness.demo"),
     "rich": ("cli", "harness.demo"),
 }

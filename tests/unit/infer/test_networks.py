@@ -127,7 +127,7 @@ def test_a_wrong_answer_is_never_chosen_however_fast(manifest: Manifest, wishes:
     choice = choose(manifest, wishes, 2, runtimes, seconds=runtimes["openvino"].clock)
     assert choice is not None
     assert choice.runtime == "onnxruntime"
-    assert "differs by 0.01, more than 0.001" in choice.refused["openvino"]
+    assert "they differ by 0.01, more than 0.001" in choice.refused["openvino"]
     assert runtimes["openvino"].open == 0, "what is not used is closed"
     again = choose(manifest, wishes, 2, runtimes)
     assert again == choice
@@ -162,7 +162,7 @@ def test_a_gpu_with_wrong_answers_is_left_for_the_processor(
     runtimes["tensorrt"].network = lambda x: right(x) + 1
     networks, choice = load_networks(manifest, wishes, threads=2, runtimes=runtimes)
     assert networks.main[0].description == "onnxruntime 1.0"
-    assert "differs by 1" in choice.refused["tensorrt"]
+    assert "differ by 1" in choice.refused["tensorrt"]
     assert runtimes["tensorrt"].open == 0
 
 
