@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q -n 2
 
-.PHONY: help demo test check lint witnesses format clean
+.PHONY: help demo test check lint witnesses pycuda format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,7 +21,7 @@ check: lint
 	@echo "Unit and property tests"
 	@$(PYTEST) -m "not slow" $(wildcard tests/unit tests/property)
 
-test: witnesses lint
+test: witnesses pycuda lint
 	@echo "Every test: fifteen minutes at most"
 	@$(PYTEST)
 
@@ -33,6 +33,9 @@ lint: .venv/.test
 
 witnesses:
 	@.ci/witnesses
+
+pycuda: .venv/.test
+	@.ci/pycuda
 
 format: .venv/.test
 	@$(BIN)/ruff format

@@ -88,6 +88,14 @@ class EngineUnavailable(EngineError):
     retryable = True
 
 
+class DeviceFull(EngineUnavailable):
+    """A device has not the memory that was asked for; less of it, or the processor, may do."""
+
+
+class DeviceLost(EngineUnavailable):
+    """Nothing more can be done with a device in this process, which has to end (CUDA's 700)."""
+
+
 class DeliveryError(DicomNodeError):
     """A result could not be delivered to a destination."""
 

@@ -13,6 +13,7 @@ from dicom_node import __version__
 from dicom_node.encode.results import Encoded, Stamp, encode
 from dicom_node.finding import Finding
 from dicom_node.headers import Part10
+from dicom_node.infer.beside import Others
 from dicom_node.infer.engine import Engine
 from dicom_node.infer.runtimes.port import NO_NETWORK
 from dicom_node.model import Result
@@ -36,6 +37,7 @@ def infer_and_encode(
     node_name: str,
     predecessors: Sequence[Result] = (),
     between: Callable[[], None] = lambda: None,
+    others: Others | None = None,
 ) -> Outcome:
     """Run an engine on the files of one series and encode its finding.
 
@@ -51,6 +53,8 @@ def infer_and_encode(
         Reports of the same engine on earlier revisions of the series, the oldest first.
     between : callable
         Called after infer and before encode.
+    others : Others, optional
+        The other series of the study and of prior ones, for an engine that looks at them.
 
     Raises
     ------
@@ -60,7 +64,7 @@ def infer_and_encode(
         If the engine failed.
     """
     started = time.perf_counter()
-    finding, headers = engine.run(files)
+    finding, headers = engine.run(files, others)
     if finding.engine.runtime == NO_NETWORK:
         warning = "No network was run: the values are zeros, for a test of the wiring"
         finding = replace(finding, warnings=(warning, *finding.warnings))

@@ -10,7 +10,8 @@ from dicom_node.clock import Clock
 from dicom_node.config.settings import Config
 from dicom_node.history.keeper import HeaderKeeper
 from dicom_node.history.keywords import KeepPolicy
-from dicom_node.infer.manifest import Manifest, list_engines
+from dicom_node.infer.engine_folders import list_engines
+from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.parameters import facts_known, parameters_of
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.receive import certificates
@@ -34,7 +35,7 @@ class Plan:
     def labels(self) -> dict[str, EngineLabel]:
         """What the router must know of each engine."""
         return {
-            name: EngineLabel(manifest.version, manifest.model_digest)
+            name: EngineLabel(manifest.version, manifest.model_digest, manifest.reads_study)
             for name, manifest in self.engines.items()
         }
 

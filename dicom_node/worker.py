@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Collection
 
 import structlog
 
@@ -13,13 +14,15 @@ from dicom_node.config.settings import Config
 from dicom_node.encode.results import Encoded
 from dicom_node.errors import DicomNodeError, StorageError, StudyUnusable
 from dicom_node.executor.child import ChildLink
+from dicom_node.headers import Part10
+from dicom_node.infer.beside import Others
 from dicom_node.infer.engine import Engine, load_engine
 from dicom_node.infer.parameters import facts_of
 from dicom_node.infer.runtimes.choice import wishes_of
 from dicom_node.inference import Outcome, infer_and_encode
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.logs import configure_logs
-from dicom_node.model import Job, Result
+from dicom_node.model import InstanceKey, Job, Result
 from dicom_node.route.router import EngineLabel, input_of, job_id
 from dicom_node.store.local import LocalStore, study_folder
 
@@ -76,18 +79,16 @@ class Worker:
     def _attempt(self, job: Job) -> None:
         read_at = time.perf_counter()
         study_uid, series_uid = job.study_instance_uid, job.series_instance_uid
-        keys = input_of(self._ledger, study_uid, series_uid)
         engine = self._engine(job)
-        label = EngineLabel(engine.manifest.version, engine.manifest.model_digest)
+        manifest = engine.manifest
+        label = EngineLabel(manifest.version, manifest.model_digest, manifest.reads_study)
+        keys = input_of(self._ledger, study_uid, "" if label.reads_study else series_uid)
         if job_id(study_uid, keys, job.engine_name, label, job.parameters) != job.job_id:
             self._outdated(job, label)
             return
-        wanted = {key.sop_instance_uid for key in keys}
-        files = [
-            self._store.file(instance.path)
-            for instance in self._ledger.studies.instances(study_uid, series_uid)
-            if instance.sop_instance_uid in wanted
-        ]
+        series = self._files(study_uid, set(keys))
+        files = series.pop(series_uid, [])
+        others = Others(list(series.values()), self._priors(job) if manifest.reads_priors else ())
         outcome = infer_and_encode(
             engine.with_parameters(job.parameters),
             files,
@@ -96,12 +97,32 @@ class Worker:
             self._config.node.ae_title,
             predecessors=self._ledger.jobs.earlier_reports(job),
             between=lambda: self._checkpoint("infer.inferred"),
+            others=others,
         )
         self._checkpoint("encode.encoded")
         results = [self._save(job, encoded) for encoded in outcome.encoded]
         self._checkpoint("encode.saved")
         seconds = {**outcome.seconds, "work": round(time.perf_counter() - read_at, 3)}
         self._finish(job, outcome, results, seconds)
+
+    def _files(
+        self, study_uid: str, wanted: Collection[InstanceKey] | None = None
+    ) -> dict[str, list[Part10]]:
+        """Return the files of a study by series, or those of some of its instances."""
+        series: dict[str, list[Part10]] = {}
+        for one in self._ledger.studies.instances(study_uid):
+            key = InstanceKey(one.series_instance_uid, one.sop_instance_uid, one.digest)
+            if wanted is None or key in wanted:
+                series.setdefault(one.series_instance_uid, []).append(self._store.file(one.path))
+        return series
+
+    def _priors(self, job: Job) -> list[list[Part10]]:
+        """Return the series of the prior studies that were fetched for a job."""
+        return [
+            files
+            for study_uid in self._ledger.fetches.of_job(job.job_id)
+            for files in self._files(study_uid).values()
+        ]
 
     def _finish(
         self, job: Job, outcome: Outcome, results: list[Result], seconds: dict[str, float]

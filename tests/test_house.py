@@ -159,11 +159,25 @@ def test_every_dependency_is_pinned() -> None:
     pins = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     pinned = {canonical(pin.split("==")[0]) for pin in pins}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    extras = project["optional-dependencies"].values()
-    required = [*project["dependencies"], *(name for extra in extras for name in extra)]
+    extras = {**project["optional-dependencies"]}
+    del extras["gpu"]  # see the next test
+    required = [*project["dependencies"], *(name for extra in extras.values() for name in extra)]
     names = {canonical(re.split(r"[^\w.-]", name)[0]) for name in required}
     assert len(names) > 20
     assert names - pinned - {"dicom-node"} == set()
+
+
+def test_nothing_that_runs_here_asks_for_the_extra_of_the_gpu() -> None:
+    """TensorRT's package only fetches its libraries, from where a CI machine does not reach."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert any("tensorrt" in name for name in project["optional-dependencies"]["gpu"])
+    for extra, names in project["optional-dependencies"].items():
+        assert extra == "gpu" or not any("dicom-node[gpu" in name for name in names)
+    asking = (ROOT / name for name in ("Makefile", "Dockerfile", "constraints.txt", ".ci/run"))
+    for file in asking:
+        assert not re.search(r"\[[^]]*gpu|^(tensorrt|pycuda)==", file.read_text("utf-8"), re.M), (
+            file
+        )
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile(require_program: RequireProgram) -> None:
@@ -176,7 +190,7 @@ def test_hadolint_finds_nothing_in_the_dockerfile(require_program: RequireProgra
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("script", [".ci/run", ".ci/witnesses"])
+@pytest.mark.parametrize("script", [".ci/run", ".ci/witnesses", ".ci/pycuda"])
 def test_the_scripts_of_ci_are_whole_and_executable(script: str) -> None:
     assert os.access(ROOT / script, os.X_OK)
     subprocess.run(["bash", "-n", ROOT / script], check=True)

@@ -13,7 +13,7 @@ from dicom_node.config.settings import Config, NodeSettings, validate_config
 from dicom_node.config.yaml_lines import YamlFile, load_yaml
 from dicom_node.deliver.store_scu import echo
 from dicom_node.errors import ConfigError, Mistake, PeerUnreachable
-from dicom_node.infer.manifest import find_engines
+from dicom_node.infer.engine_folders import find_engines
 from dicom_node.infer.runtimes.choice import misfits, wishes_of
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.plan import words_of

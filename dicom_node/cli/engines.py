@@ -14,8 +14,9 @@ from dicom_node.errors import ConfigError, EngineError
 from dicom_node.infer import inspection
 from dicom_node.infer.authoring.importing import import_model as imported
 from dicom_node.infer.bench import bench as bench_engine
+from dicom_node.infer.engine_folders import find_engines, list_engines
 from dicom_node.infer.inspection import Standing, stand, to_ask
-from dicom_node.infer.manifest import Manifest, find_engines, list_engines
+from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.networks import choose
 from dicom_node.infer.runtimes.choice import wishes_of
 from dicom_node.infer.runtimes.registry import NULL, RUNTIMES, version

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from dicom_node.errors import EngineError
+from dicom_node.errors import EngineError, StudyUnusable
 from dicom_node.finding import Classification, Fault, Quality, QualityGrade
 from dicom_node.infer.asking import SLICE, SLICES_AT_ONCE, VOLUME, Asked, tensors_of
 from dicom_node.infer.blocks import Model, Take, VolumeInput
@@ -23,6 +23,7 @@ def outputs_of(
     model: Model,
     runtimes: Sequence[Runtime],
     axes: tuple[int, int, int],
+    names: Sequence[str] = (),
 ) -> NDArray[np.float32]:
     """Return what the networks give of each item of a tensor, shape (n, outputs).
 
@@ -34,13 +35,15 @@ def outputs_of(
     runtimes : sequence of Runtime
     axes : tuple of int
         Where slice, row and column lie in the tensor.
+    names : sequence of str
+        The input of the network that takes each channel.
 
     Raises
     ------
     EngineError
         If a network fails or answers with something else.
     """
-    answer = Asked(model, runtimes).answer(tensor, axes)
+    answer = Asked(model, runtimes, names).answer(tensor, axes)
     if answer.ndim != 2 or not np.isfinite(answer).all():
         raise EngineError(f"{model.file} does not answer with one row of numbers an image")
     outputs = np.asarray(answer, np.float32)
@@ -52,6 +55,7 @@ def outputs_of_volume(
     wanted: VolumeInput,
     model: Model,
     runtimes: Sequence[Runtime],
+    names: Sequence[str] = (),
 ) -> NDArray[np.float32]:
     """Return what the networks give of a whole volume, shape (outputs,).
 
@@ -60,14 +64,15 @@ def outputs_of_volume(
 
     Parameters
     ----------
-    values : numpy.ndarray, shape (slices, rows, columns), float32
+    values : numpy.ndarray, shape (series, slices, rows, columns), float32
         On the network's grid.
+    names : sequence of str
+        The input of the network that sees each series.
     """
     axes = VOLUME if wanted.network_sees in {"whole", "window"} else SLICE
-    parts = [
-        outputs_of(np.ascontiguousarray(tensor), model, runtimes, axes)
-        for tensor in _parts(values, wanted)
-    ]
+    parts = [outputs_of(tensor, model, runtimes, axes, names) for tensor in _parts(values, wanted)]
+    if not parts:
+        raise StudyUnusable("nothing but air")
     outputs = np.concatenate(parts)
     combined = outputs.max(axis=0) if wanted.combine == "max" else outputs.mean(axis=0)
     return np.asarray(combined, np.float32)
@@ -75,17 +80,17 @@ def outputs_of_volume(
 
 def _parts(values: NDArray[np.float32], wanted: VolumeInput) -> Iterator[NDArray[Any]]:
     if wanted.network_sees == "whole":
-        yield values[None, None]
+        yield values[None]
     elif wanted.network_sees == "window" and wanted.window is not None:
         window = wanted.window
-        shape = (values.shape[0], values.shape[1], values.shape[2])
+        shape = (values.shape[1], values.shape[2], values.shape[3])
         windows = windows_over(shape, window.size, window.overlap)
-        seen = (values[windows.part(start)] for start in windows)
-        for part in seen:
-            if window.skip_below is None or (part >= window.skip_below).any():
-                yield part[None, None]
+        for start in windows:
+            part = values[(slice(None), *windows.part(start))]
+            if window.skip_below is None or (part[0] >= window.skip_below).any():
+                yield part[None]
     else:
-        at = _taken(len(values), wanted.take)
+        at = _taken(values.shape[1], wanted.take)
         for first in range(0, len(at), SLICES_AT_ONCE):
             yield tensors_of(values, wanted.slab_slices or 1, at[first : first + SLICES_AT_ONCE])
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dicom_node.errors import EngineError, StudyUnusable
 from dicom_node.infer.blocks import Locate, Model, VolumeInput, Window
-from dicom_node.infer.runtimes.port import Runtime
+from dicom_node.infer.runtimes.port import Arrays, Runtime
 from dicom_node.infer.windows import Windows, windows_over
 
 SLICES_AT_ONCE = 4
@@ -48,53 +48,57 @@ def planes_of(
     wanted: VolumeInput,
     model: Model | Locate,
     runtimes: Sequence[Runtime],
+    names: Sequence[str] = (),
 ) -> Planes:
     """Yield what the networks say of a volume, slice by slice.
 
     Parameters
     ----------
-    values : numpy.ndarray, shape (slices, rows, columns), float32
-        On the network's grid.
+    values : numpy.ndarray, shape (series, slices, rows, columns), float32
+        On the network's grid; most networks see one series.
     wanted : VolumeInput
         How the network sees it.
     model : Model or Locate
     runtimes : sequence of Runtime
         Of one network, or of the members of an ensemble.
+    names : sequence of str
+        The input of the network that sees each series; all of one name are its channels.
 
     Raises
     ------
+    StudyUnusable
+        If there is nothing but air.
     EngineError
         If a network fails, or answers with another shape than the manifest says.
     """
-    asked = Asked(model, runtimes)
+    asked = Asked(model, runtimes, names)
+    shape = values.shape[1:]
     if wanted.network_sees == "window" and wanted.window is not None:
         planes = _by_windows(values, wanted.window, asked)
     elif wanted.network_sees == "whole":
-        planes = iter(asked.answer(values[None, None], VOLUME)[0].swapaxes(0, 1))
+        planes = iter(asked.answer(values[None], VOLUME)[0].swapaxes(0, 1))
     else:
         planes = _by_slices(values, wanted.slab_slices or 1, asked)
     count = 0
     for plane in planes:
-        if plane.shape[1:] != values.shape[1:]:
-            raise EngineError(
-                f"{model.file} answers with shape {plane.shape[1:]} for {values.shape[1:]}"
-            )
+        if plane.shape[1:] != shape[1:]:
+            raise EngineError(f"{model.file} answers with shape {plane.shape[1:]} for {shape[1:]}")
         yield plane[0].astype(np.uint8, copy=False) if _gives(model) == "labels" else plane
         count += 1
-    if count != len(values):
-        raise EngineError(f"{model.file} answers with {count} slices for {len(values)}")
+    if count != shape[0]:
+        raise EngineError(f"{model.file} answers with {count} slices for {shape[0]}")
 
 
 def tensors_of(values: NDArray[np.float32], slab_slices: int, at: Sequence[int]) -> NDArray[Any]:
-    """Return slices with their neighbours as channels, shape (n, slab_slices, rows, columns).
+    """Return slices, shape (n, series, rows, columns), or slabs, (n, slab_slices, rows, columns).
 
     Beyond the ends of the volume stands its last slice again.
     """
     if slab_slices == 1:
-        return values[list(at), None]
+        return values[:, list(at)].swapaxes(0, 1)
     near = np.arange(slab_slices) - slab_slices // 2
-    channels = np.clip(np.asarray(at)[:, None] + near, 0, len(values) - 1)
-    slabs: NDArray[np.float32] = values[channels]
+    channels = np.clip(np.asarray(at)[:, None] + near, 0, values.shape[1] - 1)
+    slabs: NDArray[np.float32] = values[0, channels]
     return slabs
 
 
@@ -106,10 +110,15 @@ class Asked:
     model : Model or Locate
     runtimes : sequence of Runtime
         Of one network, or of the members of an ensemble.
+    names : sequence of str
+        The input that takes each channel; all take the model's if there is none.
     """
 
-    def __init__(self, model: Model | Locate, runtimes: Sequence[Runtime]) -> None:
+    def __init__(
+        self, model: Model | Locate, runtimes: Sequence[Runtime], names: Sequence[str] = ()
+    ) -> None:
         self.model = model
+        self._names = names
         self._runtimes = runtimes
         self._mirrors = ((), *model.mirrors) if isinstance(model, Model) else ((),)
 
@@ -131,9 +140,9 @@ class Asked:
         count = 0
         for mirror in self._mirrors:
             flipped = tuple(axes[axis] for axis in mirror)
-            shown = np.ascontiguousarray(np.flip(tensor, flipped)) if flipped else tensor
+            shown = np.flip(tensor, flipped) if flipped else tensor
             for runtime in self._runtimes:
-                answer = runtime.run({self.model.input: shown})[self.model.output]
+                answer = runtime.run(self._inputs(shown))[self.model.output]
                 if len(answer) != len(tensor):
                     raise EngineError(
                         f"{self.model.file} answers with shape {answer.shape} for {tensor.shape}"
@@ -146,6 +155,17 @@ class Asked:
         if total is None:
             raise EngineError(f"{self.model.file} was not asked")
         return total if count == 1 else total / np.float32(count)
+
+    def _inputs(self, tensor: NDArray[np.float32]) -> Arrays:
+        """Return the tensors that the network's inputs take."""
+        if len(set(self._names)) <= 1:
+            return {self.model.input: np.ascontiguousarray(tensor)}
+        return {
+            name: np.ascontiguousarray(
+                tensor[:, [at for at, own in enumerate(self._names) if own == name]]
+            )
+            for name in dict.fromkeys(self._names)
+        }
 
 
 def nobody_asked(model: Model | Locate) -> Callable[[int], NDArray[np.float32]]:
@@ -165,23 +185,23 @@ def nobody_asked(model: Model | Locate) -> Callable[[int], NDArray[np.float32]]:
 
 
 def _by_slices(values: NDArray[np.float32], slab_slices: int, asked: Asked) -> Planes:
-    for first in range(0, len(values), SLICES_AT_ONCE):
-        at = range(first, min(first + SLICES_AT_ONCE, len(values)))
+    for first in range(0, values.shape[1], SLICES_AT_ONCE):
+        at = range(first, min(first + SLICES_AT_ONCE, values.shape[1]))
         yield from asked.answer(tensors_of(values, slab_slices, at), SLICE)
 
 
 def _by_windows(values: NDArray[np.float32], wanted: Window, asked: Asked) -> Planes:
-    shape = (values.shape[0], values.shape[1], values.shape[2])
+    shape = (values.shape[1], values.shape[2], values.shape[3])
     windows = windows_over(shape, wanted.size, wanted.overlap, wanted.weights)
     weights = _outer(*windows.weights)
     held: _Held | None = None
     for start in windows:
         if held is not None:
             yield from held.finished(start[0])
-        part = values[windows.part(start)]
-        if wanted.skip_below is not None and not (part >= wanted.skip_below).any():
+        part = values[(slice(None), *windows.part(start))]
+        if wanted.skip_below is not None and not (part[0] >= wanted.skip_below).any():
             continue
-        answer = asked.answer(np.ascontiguousarray(part)[None, None], VOLUME)[0]
+        answer = asked.answer(part[None], VOLUME)[0]
         if answer.shape[1:] != windows.size:
             raise EngineError(f"a window of {windows.size} is answered with {answer.shape[1:]}")
         if held is None:

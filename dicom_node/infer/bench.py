@@ -12,8 +12,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from dicom_node.errors import EngineError
+from dicom_node.infer.engine_folders import load_manifest
 from dicom_node.infer.loading import close, load_on
-from dicom_node.infer.manifest import load_manifest
 from dicom_node.infer.parity import probes_of
 from dicom_node.infer.runtimes.choice import Wishes
 from dicom_node.infer.runtimes.measuring import run_time_s

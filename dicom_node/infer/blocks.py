@@ -6,12 +6,14 @@ Frozen values, checked key by key; docs/engines.md explains every word.
 from __future__ import annotations
 
 import re
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SkipValidation
 from pydantic.dataclasses import dataclass
 
+from dicom_node.conditions import Condition
 from dicom_node.finding import Code
 from dicom_node.geometry import are_directions
 from dicom_node.infer.pixels import Values
@@ -43,6 +45,14 @@ def _level(written: object) -> object:
     return written
 
 
+def _keep(written: object) -> object:
+    """Return `all`, `largest`, or how many of the largest."""
+    is_count = isinstance(written, int) and not isinstance(written, bool) and written > 0
+    if not is_count and written not in ("all", "largest"):
+        raise ValueError("must be all, largest, or how many of the largest: 3")
+    return written
+
+
 def _directions(letters: str) -> str:
     if not are_directions(letters):
         raise ValueError("must be three letters for three axes, of L R, P A and H F: HPL")
@@ -67,6 +77,11 @@ FileName = Annotated[str, AfterValidator(_plain)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Keep = Annotated[int | str, BeforeValidator(_keep)]
+Connectivity = Literal[6, 26]
+Measure = Literal["volume", "count", "diameters", "longest_diameter", "mean_value", "voxels"]
+FillHoles = Literal["none", "slices", "volume"]
 Range = Annotated[tuple[float, float], AfterValidator(_rising)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -161,6 +176,22 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class ExtraInput:
+    """Another series that the network sees beside the main one, on the same grid."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+    """For messages: flair."""
+    accepts: SkipValidation[tuple[Condition, ...]]
+    source: Literal["study", "prior"] = "study"
+    input: str = ""
+    """The network's input; without one it is the next channel of the main one."""
+    intensity: Intensity | None = None
+    """As the main series if it is None."""
+    needed: bool = True
+    """Without it the job is refused; else the network sees `pad` there."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Take:
     """About which slices of a series a network is asked that gives one answer for all of it."""
 
@@ -209,6 +240,51 @@ class ImageInput:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class Components:
+    """What is left of a mask once it is on the source's grid."""
+
+    keep: Keep = "all"
+    """The largest connected part of each segment, or so many of the largest."""
+    connectivity: Connectivity = 26
+    component_min_ml: NotNegative = 0.0
+    """A smaller connected part goes."""
+    volume_min_ml: NotNegative = 0.0
+    """A segment of which less is left is taken for noise and emptied."""
+    fill_holes: FillHoles = "none"
+    """What has no way out, within its slice or within the volume."""
+    smooth_mm: NotNegative = 0.0
+    """The standard deviation of the Gaussian by which neighbours vote."""
+
+    @property
+    def keep_count(self) -> int | None:
+        """How many components are kept; None keeps all."""
+        return {"all": None, "largest": 1}[self.keep] if isinstance(self.keep, str) else self.keep
+
+    @property
+    def removes_components(self) -> bool:
+        return self.keep_count is not None or self.component_min_ml > 0
+
+    def of(self, own: SegmentComponents | None) -> Components:
+        """Return the rules of a segment that has some of its own."""
+        if own is None:
+            return self
+        given = {one.name: getattr(own, one.name) for one in fields(SegmentComponents)}
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SegmentComponents:
+    """What one segment has of its own of `Components`; None is as it is for all."""
+
+    keep: Keep | None = None
+    connectivity: Connectivity | None = None
+    component_min_ml: NotNegative | None = None
+    volume_min_ml: NotNegative | None = None
+    fill_holes: FillHoles | None = None
+    smooth_mm: NotNegative | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class SegmentLabel:
     """One label of the network, as a segment (PS3.3 C.8.20.4)."""
 
@@ -219,16 +295,9 @@ class SegmentLabel:
     type: CodeWritten
     modifier: CodeWritten | None = None
     threshold: Probability = 0.5
-    """Of a class that is independent of the others."""
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Components:
-    """What is left of a mask once it is on the source's grid."""
-
-    keep: Literal["all", "largest"] = "all"
-    connectivity: Literal[6, 26] = 26
-    volume_min_ml: Annotated[float, Field(ge=0)] = 0.0
+    """From which probability a voxel belongs to it, where classes are independent."""
+    components: SegmentComponents | None = None
+    """Where it differs from the manifest's `components`."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -239,6 +308,22 @@ class ClassLabel:
     name: Annotated[str, Field(min_length=1, max_length=64)]
     code: CodeWritten
     threshold: Probability
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ValueLabel:
+    """One output of a regression: a number with a unit."""
+
+    index: Annotated[int, Field(ge=0)]
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    code: CodeWritten
+    unit: CodeWritten
+    """Of UCUM: [mo, UCUM, month]."""
+    factor: float = 1.0
+    offset: float = 0.0
+    """The value is the output times `factor` plus `offset`."""
+    plausible: Range | None = None
+    """Beyond it the image is refused: no number is better than a wrong one."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

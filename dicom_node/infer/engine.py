@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset
 
-from dicom_node.errors import EngineError, StudyUnusable
-from dicom_node.finding import EngineIdentity, Finding, FindingKind
-from dicom_node.headers import Part10, attributes_of
+from dicom_node.errors import StudyUnusable
+from dicom_node.finding import Classification, EngineIdentity, Finding, FindingKind, Quality, Value
+from dicom_node.headers import Part10
 from dicom_node.infer import images, segmentation
+from dicom_node.infer.accepting import refusals
 from dicom_node.infer.answers import (
     classification_summary,
     classified,
@@ -21,14 +23,16 @@ from dicom_node.infer.answers import (
     quality_summary,
 )
 from dicom_node.infer.asking import Networks
+from dicom_node.infer.beside import Beside, Others, beside
 from dicom_node.infer.blocks import ImageInput
+from dicom_node.infer.engine_folders import load_manifest
 from dicom_node.infer.loading import require_files
-from dicom_node.infer.manifest import Manifest, load_manifest
+from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.networks import load_networks
 from dicom_node.infer.parameters import told, with_parameters
-from dicom_node.infer.path import CpuPath
+from dicom_node.infer.parity import probes_of, require_parity
+from dicom_node.infer.path import CpuPath, VolumePath
 from dicom_node.infer.runtimes.choice import Wishes
-from dicom_node.infer.runtimes.port import Runtime
 from dicom_node.infer.runtimes.registry import DEFAULT, NULL
 from dicom_node.infer.series import (
     LeftOut,
@@ -39,8 +43,9 @@ from dicom_node.infer.series import (
     load_source,
     unfit,
 )
-from dicom_node.infer.volume import place
-from dicom_node.infer.voxels import read_voxels
+from dicom_node.infer.values import regressed, value_summary
+from dicom_node.infer.volume import Placement, place
+from dicom_node.infer.voxels import Voxels, read_voxels
 
 _ON_THE_DEFAULT = Wishes(runtime=DEFAULT)
 
@@ -57,6 +62,8 @@ class Engine:
         What a rule sets of it, by the names of `parameters_of`.
     threads : int
         For what is done on the processor beside the networks.
+    path : VolumePath, optional
+        What brings volumes through the networks; the processor if it is None.
     """
 
     def __init__(
@@ -66,11 +73,13 @@ class Engine:
         parameters: Mapping[str, float] | None = None,
         *,
         threads: int = 1,
+        path: VolumePath | None = None,
     ) -> None:
         self.manifest = with_parameters(manifest, parameters or {})
         self._told = told(parameters or {})
         self._networks = networks
-        self._path = CpuPath(self.manifest, networks)
+        self._path = path or CpuPath(self.manifest, networks)
+        self._given_path = path
         self._threads = threads
         self.identity = EngineIdentity(
             name=manifest.name,
@@ -82,13 +91,17 @@ class Engine:
             limits=manifest.limits,
         )
 
-    def run(self, files: Sequence[Part10]) -> tuple[Finding, tuple[Dataset, ...]]:
+    def run(
+        self, files: Sequence[Part10], others: Others | None = None
+    ) -> tuple[Finding, tuple[Dataset, ...]]:
         """Return what the engine finds in one series.
 
         Parameters
         ----------
         files : sequence of Part10
             The files of the series, in any order.
+        others : Others, optional
+            The other series of the study and of prior ones, for an engine that has `inputs`.
 
         Returns
         -------
@@ -108,15 +121,32 @@ class Engine:
         if self.manifest.image is not None:
             return self._ask_each(source, self.manifest.image)
         volume = self._volume(source)
+        placement = place(volume.grid, self._path.volume)
+        seen = beside(
+            self.manifest,
+            self._path,
+            volume,
+            placement,
+            others or Others(),
+            threads=self._threads,
+        )
+        values = self.manifest.intensity.values
+        voxels = read_voxels(volume.images, values, threads=self._threads)
         if self.manifest.kind is FindingKind.SEGMENTATION:
-            return self._segment(volume)
-        return self._ask_series(volume)
+            return self._segment(volume, voxels, placement, seen)
+        return self._ask_series(volume, voxels, placement, seen)
 
     def with_parameters(self, parameters: Mapping[str, float]) -> Engine:
         """Return the same engine with other thresholds; its networks are shared."""
         if not parameters:
             return self
-        return Engine(self.manifest, self._networks, parameters, threads=self._threads)
+        return Engine(
+            self.manifest,
+            self._networks,
+            parameters,
+            threads=self._threads,
+            path=self._given_path,
+        )
 
     def verify(self) -> None:
         """Compare the networks' answers with those of the test vector.
@@ -126,69 +156,42 @@ class Engine:
         EngineError
             If they differ by more than the manifest's tolerance.
         """
-        manifest = self.manifest
-        with np.load(manifest.folder / manifest.test_vector.file) as vector:
-            given = {name: vector[name] for name in vector.files}
-        ends = manifest.model.input, manifest.model.output
-        for number, runtime in enumerate(self._networks.main):
-            self._compare(runtime, *ends, given, "output" if not number else f"output_{number}")
-        if self._networks.locate and manifest.locate:
-            ends = manifest.locate.input, manifest.locate.output
-            self._compare(self._networks.locate, *ends, given, "locate_output")
-
-    def _compare(
-        self,
-        runtime: Runtime,
-        input_name: str,
-        output_name: str,
-        given: dict[str, np.ndarray],
-        expected_name: str,
-    ) -> None:
-        file, tolerance = self.manifest.test_vector.file, self.manifest.test_vector.tolerance
-        if "input" not in given or expected_name not in given:
-            raise EngineError(f"{file} needs the arrays input and {expected_name}")
-        answer = runtime.run({input_name: given["input"].astype(np.float32)})[output_name]
-        expected = given[expected_name]
-        if answer.shape != expected.shape:
-            raise EngineError(f"{file}: the answer has shape {answer.shape}, not {expected.shape}")
-        if answer.dtype.kind in "iu":
-            difference = float(np.mean(answer != expected))
-        else:
-            difference = float(np.abs(answer - expected.astype(np.float32)).max())
-        if not difference <= tolerance:
-            raise EngineError(
-                f"{self.manifest.name} does not give the answers of its test vector on "
-                f"{runtime.description}: they differ by {difference:.3g}, more than {tolerance:g}",
-                hint="do not use this engine on this machine",
-            )
+        require_parity(self.manifest, probes_of(self.manifest), self._networks)
 
     def _volume(self, source: SourceSeries) -> SourceVolume:
         slices = [header for header in source.headers if not is_localizer(header)]
-        if reasons := self._refusals(slices or source.headers, len(source.images)):
+        if reasons := refusals(self.manifest.accepts, slices or source.headers, len(source.images)):
             raise self._not_mine(reasons + sorted({unfit(header) for header in slices} - {""}))
         return source.volume()
 
-    def _segment(self, volume: SourceVolume) -> tuple[Finding, tuple[Dataset, ...]]:
-        found = segmentation.segment(volume, self.manifest, self._path, threads=self._threads)
+    def _segment(
+        self, volume: SourceVolume, voxels: Voxels, placement: Placement, seen: Beside
+    ) -> tuple[Finding, tuple[Dataset, ...]]:
+        answer = self._path.classes(voxels, placement, seen.tensors)
+        found = segmentation.segments_of(answer.classes, self.manifest, volume, voxels)
         finding = Finding(
             kind=self.manifest.kind,
-            engine=self.identity,
+            engine=replace(self.identity, runtime=answer.runtime),
             sop_instance_uids=tuple(image.sop_instance_uid for image in volume.images),
             summary=found.summary,
-            warnings=found.warnings + _told(volume.left_out) + self._told,
+            warnings=found.warnings + seen.told + _told(volume.left_out) + self._told,
             mask=found.mask,
             segments=found.segments,
         )
         return finding, tuple(image.header for image in volume.images)
 
-    def _ask_series(self, volume: SourceVolume) -> tuple[Finding, tuple[Dataset, ...]]:
+    def _ask_series(
+        self, volume: SourceVolume, voxels: Voxels, placement: Placement, seen: Beside
+    ) -> tuple[Finding, tuple[Dataset, ...]]:
         """Ask about the series as a whole."""
-        wanted = self._path.volume
-        placement = place(volume.grid, wanted)
-        voxels = read_voxels(volume.images, self.manifest.intensity.values, threads=self._threads)
-        values = self._path.tensor(voxels, placement)
-        said = outputs_of_volume(values, wanted, self.manifest.model, self._networks.main)
-        return self._answered([("", said)], volume.images, volume.left_out)
+        said = outputs_of_volume(
+            np.stack([self._path.tensor(voxels, placement), *seen.tensors]),
+            self._path.volume,
+            self.manifest.model,
+            self._networks.main,
+            self.manifest.input_names,
+        )
+        return self._answered([("", said)], volume.images, volume.left_out, seen.told)
 
     def _ask_each(
         self, source: SourceSeries, wanted: ImageInput
@@ -198,11 +201,12 @@ class Engine:
         left_out: list[tuple[str, str]] = []
         for image in source.images:
             reasons = [unfit(image.header)] if unfit(image.header) else []
-            reasons += self._refusals([image.header], len(source.images))
+            reasons += refusals(self.manifest.accepts, [image.header], len(source.images))
             try:
                 if reasons:
                     raise StudyUnusable("; ".join(reasons))
                 said = images.ask(image, wanted, self.manifest, self._networks.main)
+                regressed(image.sop_instance_uid, said, self.manifest)  # refuses what cannot be
                 used.append((image, said))
             except StudyUnusable as refusal:
                 left_out.append((image.sop_instance_uid, refusal.message))
@@ -219,33 +223,24 @@ class Engine:
         said: Sequence[tuple[str, np.ndarray]],
         images_used: Sequence[SourceImage],
         left_out: LeftOut,
+        said_beside: tuple[str, ...] = (),
     ) -> tuple[Finding, tuple[Dataset, ...]]:
         """Return the finding of what was said of images, or of the series (no UID)."""
         manifest = self.manifest
         classes = tuple(c for one in said for c in classified(*one, manifest))
         qualities = tuple(graded(*one, manifest) for one in said if manifest.faults)
+        values = tuple(value for one in said for value in regressed(*one, manifest))
         finding = Finding(
             kind=manifest.kind,
             engine=self.identity,
             sop_instance_uids=tuple(image.sop_instance_uid for image in images_used),
-            summary=quality_summary(qualities)
-            if manifest.kind is FindingKind.QUALITY
-            else classification_summary(classes),
-            warnings=_told(left_out) + self._told,
+            summary=_summary(classes, qualities, values),
+            warnings=said_beside + _told(left_out) + self._told,
             classifications=classes,
             qualities=qualities,
+            values=values,
         )
         return finding, tuple(image.header for image in images_used)
-
-    def _refusals(self, headers: Sequence[Dataset], instance_count: int) -> list[str]:
-        """Return the reason of every condition under `accepts` that does not hold."""
-        conditions = self.manifest.accepts
-        # Of long series only the elements that are asked for are looked at.
-        keywords = {condition.keyword for condition in conditions}
-        asked = [Dataset({e.tag: e for e in h if e.keyword in keywords}) for h in headers]
-        attributes = {**attributes_of(asked), "instance_count": (str(instance_count),)}
-        outcomes = [condition.check(attributes) for condition in conditions]
-        return [outcome.reason for outcome in outcomes if not outcome.holds]
 
     def _not_mine(self, reasons: Sequence[str]) -> StudyUnusable:
         return StudyUnusable(
@@ -283,6 +278,14 @@ def load_engine(folder: Path, *, threads: int, wishes: Wishes = _ON_THE_DEFAULT)
         # most. `null` runs no network, and its findings say so.
         engine.verify()
     return engine
+
+
+def _summary(
+    classes: tuple[Classification, ...], qualities: tuple[Quality, ...], values: Sequence[Value]
+) -> str:
+    if qualities:
+        return quality_summary(qualities)
+    return value_summary(values) if values else classification_summary(classes)
 
 
 def _told(left_out: LeftOut) -> tuple[str, ...]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
 from dicom_node.finding import FindingKind
 from dicom_node.infer.blocks import Model, VolumeInput
-
-if TYPE_CHECKING:
-    from dicom_node.infer.manifest import Manifest
+from dicom_node.infer.manifest import Manifest
 
 Misfit = tuple[tuple[str | int, ...], str]
 """The path of a key, and what is wrong there."""
@@ -18,20 +16,29 @@ _NEEDED: Mapping[FindingKind, tuple[str, ...]] = {
     FindingKind.SEGMENTATION: ("segments",),
     FindingKind.CLASSIFICATION: ("classes",),
     FindingKind.QUALITY: ("faults",),
+    FindingKind.REGRESSION: ("values",),
 }
 _OPTIONAL: Mapping[FindingKind, tuple[str, ...]] = {
-    FindingKind.SEGMENTATION: ("locate",),
+    FindingKind.SEGMENTATION: ("locate", "components", "measurements"),
     FindingKind.CLASSIFICATION: (),
     FindingKind.QUALITY: ("notes",),
+    FindingKind.REGRESSION: (),
 }
 """The blocks that each kind must have and may have; it must not have another kind's."""
 
 
-def misfits(manifest: Manifest) -> Iterator[Misfit]:
-    """Yield what is wrong with a manifest of which every key is right by itself."""
+def misfits(manifest: Manifest, written: Mapping[str, Any]) -> Iterator[Misfit]:
+    """Yield what is wrong with a manifest of which every key is right by itself.
+
+    Parameters
+    ----------
+    written : mapping
+        What stands in the file: what has a default is there only if it was written.
+    """
     if manifest.name != manifest.folder.name:
         yield ("name",), f"must be the folder's name, {manifest.folder.name}"
-    yield from _blocks(manifest)
+    yield from _blocks(manifest, written)
+    yield from _thresholds(manifest, written)
     yield from _doubles(manifest)
     for index, fault in enumerate(manifest.faults):
         if fault.limited > fault.non_diagnostic:
@@ -39,10 +46,33 @@ def misfits(manifest: Manifest) -> Iterator[Misfit]:
     if manifest.volume:
         yield from _volume(manifest.volume)
         yield from _averaged(manifest.model, manifest.volume)
+    yield from _inputs(manifest)
     yield from _files(manifest)
 
 
-def _blocks(manifest: Manifest) -> Iterator[Misfit]:
+def _inputs(manifest: Manifest) -> Iterator[Misfit]:
+    names = [extra.name for extra in manifest.inputs]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield ("inputs", index, "name"), f"{name} stands twice"
+    if manifest.inputs and manifest.volume is None:
+        yield ("inputs",), "other series are for an engine that sees volumes"
+    if manifest.inputs and manifest.volume and manifest.volume.slab_slices:
+        yield ("inputs",), "the channels of a slab are its slices, not other series"
+    if manifest.inputs and manifest.locate:
+        yield ("locate",), "an engine with inputs has no locate"
+
+
+def _thresholds(manifest: Manifest, written: Mapping[str, Any]) -> Iterator[Misfit]:
+    if manifest.model.classes_are == "independent":
+        return
+    for index, segment in enumerate(written.get("segments") or ()):
+        if "threshold" in segment:
+            place = ("segments", index, "threshold")
+            yield place, "is for classes that are independent: the largest one wins here"
+
+
+def _blocks(manifest: Manifest, written: Mapping[str, Any]) -> Iterator[Misfit]:
     kind = manifest.kind
     needed, optional = _NEEDED[kind], _OPTIONAL[kind]
     for name in needed:
@@ -50,7 +80,7 @@ def _blocks(manifest: Manifest) -> Iterator[Misfit]:
             yield (), f"{name} is missing: a {kind} engine needs it"
     every = {name for names in (*_NEEDED.values(), *_OPTIONAL.values()) for name in names}
     for name in sorted(every - {*needed, *optional}):
-        if getattr(manifest, name):
+        if written.get(name):
             yield (name,), f"a {kind} engine has no {name}"
     if kind is FindingKind.SEGMENTATION:
         if not manifest.volume:
@@ -64,7 +94,12 @@ def _blocks(manifest: Manifest) -> Iterator[Misfit]:
 
 
 def _doubles(manifest: Manifest) -> Iterator[Misfit]:
-    for name, key in (("segments", "label"), ("classes", "index"), ("faults", "index")):
+    for name, key in (
+        ("segments", "label"),
+        ("classes", "index"),
+        ("faults", "index"),
+        ("values", "index"),
+    ):
         seen = [getattr(item, key) for item in getattr(manifest, name)]
         for index, value in enumerate(seen):
             if value in seen[:index]:

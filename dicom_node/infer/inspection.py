@@ -11,7 +11,7 @@ from dicom_node.infer.loading import close, load_on, options_for, require_files
 from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.networks import choose, known_speeds
 from dicom_node.infer.notes import Notes
-from dicom_node.infer.parity import all_of, largest_difference, probes_of
+from dicom_node.infer.parity import probes_of, worst
 from dicom_node.infer.runtimes.choice import Choice, Wishes
 from dicom_node.infer.runtimes.port import Prepares, RuntimeKind
 from dicom_node.infer.runtimes.registry import NULL, RUNTIMES
@@ -117,14 +117,15 @@ def verify(
         try:
             networks = load_on(kind, manifest, wishes, threads)
             try:
-                found = largest_difference(probes, all_of(networks))
+                probe, found = worst(probes, networks)
             finally:
                 close(networks)
         except DicomNodeError as error:
             yield Verified(name, "", None, error.in_words)
             continue
         description = networks.main[0].description
-        problem = "" if found <= tolerance else f"it differs by more than {tolerance:g}"
+        right = found <= tolerance
+        problem = "" if right else f"{probe.network} differs by more than {tolerance:g}"
         if not problem:
             _keep(manifest, wishes, name, Parity(description, found, now))
         yield Verified(name, description, found, problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -27,12 +28,13 @@ def load_on(kind: RuntimeKind, manifest: Manifest, wishes: Wishes, threads: int)
     model, located = manifest.model, manifest.locate
     files = (model.file, *(member.file for member in model.ensemble))
     main = tuple(
-        _loaded(kind, manifest.folder / file, options, model.input, model.output) for file in files
+        _loaded(kind, manifest.folder / file, options, manifest.input_names, model.output)
+        for file in files
     )
     locate = None
     if located:
         file = manifest.folder / located.file
-        locate = _loaded(kind, file, options, located.input, located.output)
+        locate = _loaded(kind, file, options, [located.input], located.output)
     return Networks(main, locate)
 
 
@@ -72,15 +74,16 @@ def options_for(manifest: Manifest, wishes: Wishes, threads: int) -> LoadOptions
 
 
 def _loaded(
-    kind: RuntimeKind, file: Path, options: LoadOptions, input_name: str, output_name: str
+    kind: RuntimeKind, file: Path, options: LoadOptions, inputs: Sequence[str], output: str
 ) -> Runtime:
     runtime = kind.load(file, options)
-    for end, name, names in (
-        ("input", input_name, runtime.inputs),
-        ("output", output_name, runtime.outputs),
+    for end, wanted, names in (
+        ("input", inputs, runtime.inputs),
+        ("output", [output], runtime.outputs),
     ):
-        if name not in names:
-            raise EngineError(f"{file.name} has no {end} {name}, but {', '.join(names)}")
-    if len(runtime.inputs) != 1:
-        raise EngineError(f"{file.name} wants {len(runtime.inputs)} inputs; one is given")
+        for name in wanted:
+            if name not in names:
+                raise EngineError(f"{file.name} has no {end} {name}, but {', '.join(names)}")
+    if missing := set(runtime.inputs) - set(inputs):
+        raise EngineError(f"{file.name} wants {', '.join(sorted(missing))} too, which nobody gives")
     return runtime

@@ -41,10 +41,10 @@ def probes_of(manifest: Manifest) -> tuple[Probe, ...]:
     except (OSError, ValueError) as error:
         raise EngineError(f"{file} cannot be read: {error}") from error
     probes = []
-    for network, input_name, output, name in _parts(manifest):
-        if missing := [wanted for wanted in ("input", name) if wanted not in arrays]:
+    for network, inputs, output, name in _parts(manifest):
+        if missing := [wanted for wanted in (*inputs.values(), name) if wanted not in arrays]:
             raise EngineError(f"{file} lacks the array {' and '.join(missing)}")
-        given = {input_name: arrays["input"].astype(np.float32)}
+        given = {one: arrays[array].astype(np.float32) for one, array in inputs.items()}
         probes.append(Probe(network, given, output, arrays[name]))
     return tuple(probes)
 
@@ -67,10 +67,11 @@ def difference(probe: Probe, runtime: Runtime) -> float:
     return float(np.abs(answer - expected.astype(np.float32)).max())
 
 
-def largest_difference(probes: Sequence[Probe], networks: Sequence[Runtime]) -> float:
-    """Return by how much the network differs that differs most; NaN if one gives no number."""
-    found = [difference(*pair) for pair in zip(probes, networks, strict=True)]
-    return float(np.max(found))
+def worst(probes: Sequence[Probe], networks: Networks) -> tuple[Probe, float]:
+    """Return the network that differs most, and by how much; NaN, no number, is the most."""
+    found = [difference(*pair) for pair in zip(probes, all_of(networks), strict=True)]
+    index = int(np.argmax(found))
+    return probes[index], found[index]
 
 
 def require_parity(manifest: Manifest, probes: Sequence[Probe], networks: Networks) -> float:
@@ -81,12 +82,13 @@ def require_parity(manifest: Manifest, probes: Sequence[Probe], networks: Networ
     EngineError
         If that is more than the manifest's tolerance, or no number.
     """
-    found = largest_difference(probes, all_of(networks))
+    probe, found = worst(probes, networks)
     tolerance = manifest.test_vector.tolerance
     if not found <= tolerance:
         raise EngineError(
             f"{manifest.name} does not give the answers of its test vector on "
-            f"{networks.main[0].description}: they differ by {found:.3g}, more than {tolerance:g}",
+            f"{networks.main[0].description}: {probe.network} differs by {found:.3g}, more than "
+            f"{tolerance:g}",
             hint="do not use this engine on this machine",
         )
     return found
@@ -97,11 +99,12 @@ def all_of(networks: Networks) -> tuple[Runtime, ...]:
     return networks.main + ((networks.locate,) if networks.locate else ())
 
 
-def _parts(manifest: Manifest) -> Iterator[tuple[str, str, str, str]]:
-    """Yield file, input, output, and the name in the test vector, of each network."""
+def _parts(manifest: Manifest) -> Iterator[tuple[str, dict[str, str], str, str]]:
+    """Yield, of each network, its file, the array of each input, its output, and its array."""
     model, locate = manifest.model, manifest.locate
+    inputs = {name: f"input_{name}" for name in manifest.input_names} | {model.input: "input"}
     files = [model.file, *(member.file for member in model.ensemble)]
     for number, file in enumerate(files):
-        yield file, model.input, model.output, f"output_{number}" if number else "output"
+        yield file, inputs, model.output, f"output_{number}" if number else "output"
     if locate:
-        yield locate.file, locate.input, locate.output, "locate_output"
+        yield locate.file, {locate.input: "input"}, locate.output, "locate_output"

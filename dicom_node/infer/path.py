@@ -7,9 +7,9 @@ on a GPU (`infer.gpu.path`), where nothing but voxels go up and classes come dow
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import cc3d
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dicom_node.errors import EngineError, InvariantBroken, StudyUnusable
 from dicom_node.infer.asking import Networks, Planes, nobody_asked, planes_of
-from dicom_node.infer.blocks import Locate, VolumeInput
+from dicom_node.infer.blocks import Intensity, Locate, VolumeInput
 from dicom_node.infer.intensity import clipped, scaled
 from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.mask import exclusive_mask, independent_masks
@@ -27,10 +27,37 @@ from dicom_node.infer.voxels import Voxels
 Box = tuple[slice, slice, slice]
 
 
+class Answer(NamedTuple):
+    """What an engine says of a volume, and who computed it."""
+
+    classes: NDArray[Any]
+    """Exclusive: uint8, shape (slices, rows, columns), 0 the background. Independent: bool,
+    shape (classes, slices, rows, columns)."""
+    runtime: str
+    """For the report."""
+
+
 class VolumePath(Protocol):
     """What brings a volume through the networks of an engine."""
 
-    def classes(self, voxels: Voxels, placement: Placement) -> NDArray[Any]:
+    @property
+    def volume(self) -> VolumeInput:
+        """How the networks see volumes."""
+
+    def tensor(
+        self, voxels: Voxels, placement: Placement, intensity: Intensity | None = None
+    ) -> NDArray[np.float32]:
+        """Return a volume as the networks are trained to see it, shape (slices, rows, columns).
+
+        Parameters
+        ----------
+        intensity : Intensity, optional
+            Of another series than the main one.
+        """
+
+    def classes(
+        self, voxels: Voxels, placement: Placement, beside: Sequence[NDArray[np.float32]] = ()
+    ) -> Answer:
         """Return the class of each voxel of the source.
 
         Parameters
@@ -39,12 +66,8 @@ class VolumePath(Protocol):
             Of the whole series.
         placement : Placement
             How it lies to the network's grid.
-
-        Returns
-        -------
-        numpy.ndarray
-            Exclusive classes: uint8, shape (slices, rows, columns), 0 the background. Independent
-            ones: bool, shape (classes, slices, rows, columns).
+        beside : sequence of numpy.ndarray, shape (slices, rows, columns), float32
+            Other series that the network sees, on its grid already.
 
         Raises
         ------
@@ -76,37 +99,41 @@ class CpuPath:
             raise EngineError(f"{self._manifest.name} sees single images, no volumes")
         return self._manifest.volume
 
-    def classes(self, voxels: Voxels, placement: Placement) -> NDArray[Any]:
+    def classes(
+        self, voxels: Voxels, placement: Placement, beside: Sequence[NDArray[np.float32]] = ()
+    ) -> Answer:
         """Return the class of each voxel; see `VolumePath.classes`."""
         manifest = self._manifest
-        planes = self._planes(self.tensor(voxels, placement), placement, self.volume)
+        values = np.stack([self.tensor(voxels, placement), *beside])
+        planes = self._planes(values, placement, self.volume)
+        runtime = self._networks.main[0].description
         if manifest.model.classes_are == "independent":
-            return independent_masks(planes, placement, manifest.given_thresholds)
-        return exclusive_mask(planes, placement)
+            return Answer(independent_masks(planes, placement, manifest.given_thresholds), runtime)
+        return Answer(exclusive_mask(planes, placement), runtime)
 
-    def tensor(self, voxels: Voxels, placement: Placement) -> NDArray[np.float32]:
-        """Return a volume as its network is trained to see it, shape (slices, rows, columns)."""
-        manifest = self._manifest
-        slices = (
-            clipped(voxels.values(index), manifest.intensity.clip)
-            for index in range(len(voxels.stored))
-        )
-        values = to_network(slices, placement, self.volume.pad)
-        return scaled(values, manifest.intensity.scale)
+    def tensor(
+        self, voxels: Voxels, placement: Placement, intensity: Intensity | None = None
+    ) -> NDArray[np.float32]:
+        """Return a volume as its network is trained to see it; see `VolumePath.tensor`."""
+        wanted = intensity or self._manifest.intensity
+        slices = (clipped(voxels.values(index), wanted.clip) for index in range(len(voxels.stored)))
+        return scaled(to_network(slices, placement, self.volume.pad), wanted.scale)
 
     def _planes(
         self, values: NDArray[np.float32], placement: Placement, wanted: VolumeInput
     ) -> Planes:
         model, locate = self._manifest.model, self._manifest.locate
         if locate is None or self._networks.locate is None:
-            return planes_of(values, wanted, model, self._networks.main)
+            names = self._manifest.input_names
+            return planes_of(values, wanted, model, self._networks.main, names)
         seen = wanted
         if wanted.network_sees == "window":  # labels of overlapping windows have no mean
             seen = dataclasses.replace(wanted, network_sees="whole", window=None)
         found = np.stack(list(planes_of(values, seen, locate, (self._networks.locate,)))) > 0
         box = box_around(found, placement, wanted, locate)
-        part = planes_of(np.ascontiguousarray(values[box]), wanted, model, self._networks.main)
-        return _embedded(part, box, values.shape, nobody_asked(model))
+        part = values[(slice(None), *box)]
+        planes = planes_of(part, wanted, model, self._networks.main)
+        return _embedded(planes, box, values.shape[1:], nobody_asked(model))
 
 
 def box_around(

@@ -1,22 +1,20 @@
-"""A volume, through a network, to a mask on the source's own grid and its segments."""
+"""The classes of a volume's voxels, as the segments of a mask: cleaned, measured, named."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.errors import EngineError
 from dicom_node.finding import Segment
-from dicom_node.infer.blocks import Components, SegmentLabel
+from dicom_node.infer.blocks import SegmentLabel
 from dicom_node.infer.manifest import Manifest
-from dicom_node.infer.path import VolumePath
+from dicom_node.infer.measure import measured, quantity_of, voxel_counts
+from dicom_node.infer.postprocess import cleaned
 from dicom_node.infer.series import SourceVolume
-from dicom_node.infer.volume import place
-from dicom_node.infer.voxels import read_voxels
+from dicom_node.infer.voxels import Voxels
 
 _SEGMENTS_TOLD = 6
 
@@ -25,42 +23,29 @@ _SEGMENTS_TOLD = 6
 class Segmentation:
     """What a segmentation network found in one volume."""
 
-    mask: NDArray[np.uint8]
+    mask: NDArray[np.uint8] | NDArray[np.bool_]
     segments: tuple[Segment, ...]
     """All that the engine knows, those of 0 ml too: that nothing was found is an answer."""
     warnings: tuple[str, ...]
     summary: str
 
 
-def segment(
-    source: SourceVolume, manifest: Manifest, path: VolumePath, *, threads: int
+def segments_of(
+    classes: NDArray[Any], manifest: Manifest, source: SourceVolume, voxels: Voxels
 ) -> Segmentation:
-    """Return the segments of a volume.
+    """Return the segments that the classes of a volume make.
 
     Parameters
     ----------
-    source : SourceVolume
+    classes : numpy.ndarray
+        As `VolumePath.classes` gives them.
     manifest : Manifest
         Of a segmentation engine.
-    path : VolumePath
-        What brings the volume through its networks.
-    threads : int
-        For decoding.
-
-    Raises
-    ------
-    StudyUnusable
-        If the volume is not what the engine was made for.
-    EngineError
-        If a network fails.
+    source : SourceVolume
+    voxels : Voxels
+        Its own, for the values inside.
     """
-    if manifest.volume is None:
-        raise EngineError(f"{manifest.name} sees no volumes")
-    placement = place(source.grid, manifest.volume)
-    voxels = read_voxels(source.images, manifest.intensity.values, threads=threads)
-    mask = _numbered(path.classes(voxels, placement), manifest.segments)
-    mask = _components(mask, manifest.components)
-    return _measured(mask, manifest, source.grid.voxel_ml)
+    return _measured(_numbered(classes, manifest.segments), manifest, source, voxels)
 
 
 def _numbered(classes: NDArray[Any], segments: tuple[SegmentLabel, ...]) -> NDArray[Any]:
@@ -75,58 +60,55 @@ def _numbered(classes: NDArray[Any], segments: tuple[SegmentLabel, ...]) -> NDAr
     return mask
 
 
-def _components(mask: NDArray[np.uint8], components: Components) -> NDArray[np.uint8]:
-    """Return the mask with the largest component of each segment, if that is asked for."""
-    if components.keep == "all" or not mask.any():
-        return mask
-    box = tuple(
-        slice(int(touched[0]), int(touched[-1]) + 1)
-        for axis in range(3)
-        for touched in [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))]
+def _measured(
+    mask: NDArray[Any], manifest: Manifest, source: SourceVolume, voxels: Voxels
+) -> Segmentation:
+    """Return what is left of a mask, its segments measured, and what a reader has to know."""
+    labels, grid = manifest.segments, source.grid
+    rules = [manifest.components.of(label.components) for label in labels]
+    found = cleaned(mask, rules, grid.spacing_mm)
+    measurements = measured(
+        found.mask,
+        manifest.measurements,
+        [rule.connectivity for rule in rules],
+        grid,
+        quantity_of(manifest.intensity.values, str(source.images[0].header.get("Modality", ""))),
+        voxels.values,
     )
-    inside = mask[box]
-    # One pass parts all segments: neighbours of different numbers are never joined.
-    parts = cc3d.connected_components(inside, connectivity=components.connectivity)
-    count = int(parts.max()) + 1
-    sizes = np.zeros(count, np.int64)
-    number_of = np.zeros(count, np.uint8)
-    for part, image in zip(parts, inside, strict=True):  # whole, these would take gigabytes
-        sizes += np.bincount(part.ravel(), minlength=count)
-        number_of[part] = image
-    keep = np.zeros(count, np.uint8)
-    for number in np.unique(number_of[1:]):
-        own = np.flatnonzero(number_of == number)
-        keep[own[np.argmax(sizes[own])]] = number
-    result = np.zeros_like(mask)
-    for target, part in zip(result[box], parts, strict=True):
-        target[...] = keep[part]
-    return result
-
-
-def _measured(mask: NDArray[np.uint8], manifest: Manifest, voxel_ml: float) -> Segmentation:
-    """Return the segments with their volumes; what is too small to be one is taken out."""
-    counts = np.sum([np.bincount(image.ravel(), minlength=256) for image in mask], axis=0)
+    counts = voxel_counts(found.mask, len(labels))
     warnings = []
     segments = []
-    for number, label in enumerate(manifest.segments, 1):
-        volume_ml = float(counts[number]) * voxel_ml
-        if 0 < volume_ml < manifest.components.volume_min_ml:
+    for number, (label, rule) in enumerate(zip(labels, rules, strict=True), 1):
+        volume_ml = float(counts[number - 1]) * grid.voxel_ml
+        if number in found.noise_ml:
             warnings.append(
-                f"{label.name}: {volume_ml:.2g} ml is less than "
-                f"{manifest.components.volume_min_ml:g} ml and was taken for noise"
+                f"{label.name}: {found.noise_ml[number]:.2g} ml is less than "
+                f"{rule.volume_min_ml:g} ml and was taken for noise"
             )
-            mask[mask == number] = 0
-            volume_ml = 0.0
         elif not volume_ml:
             warnings.append(f"{label.name}: not found")
-        elif (mask[0] == number).any() or (mask[-1] == number).any():
+        elif any(_plane(found.mask, number, index).any() for index in (0, -1)):
             warnings.append(
                 f"{label.name}: reaches the first or last slice, the whole may be larger"
             )
         segments.append(
-            Segment(number, label.name, label.category, label.type, label.modifier, volume_ml)
+            Segment(
+                number,
+                label.name,
+                label.category,
+                label.type,
+                label.modifier,
+                volume_ml,
+                measurements[number - 1],
+            )
         )
-    return Segmentation(mask, tuple(segments), tuple(warnings), _summary(segments))
+    return Segmentation(found.mask, tuple(segments), tuple(warnings), _summary(segments))
+
+
+def _plane(mask: NDArray[Any], number: int, index: int) -> NDArray[np.bool_]:
+    """Return one slice of one segment."""
+    plane: NDArray[np.bool_] = mask[index] == number if mask.ndim == 3 else mask[number - 1, index]
+    return plane
 
 
 def _summary(segments: list[Segment]) -> str:

@@ -8,6 +8,7 @@ back is exact: every voxel of the mask is the network's answer about the place o
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,9 @@ from dicom_node.errors import StudyUnusable
 from dicom_node.geometry import AxisMatch, Grid, match_axes
 from dicom_node.infer.blocks import VolumeInput
 from dicom_node.infer.resample import Weights, axis_weights, resample
+
+_PARALLEL = 0.99985
+"""The cosine of one degree: 2 mm at the rim of a head."""
 
 InPlane = Sequence[Weights | None]
 """For the rows and for the columns of a slice."""
@@ -88,6 +92,58 @@ def place(grid: Grid, wanted: VolumeInput) -> Placement:
         backward=(backward[0], backward[1], backward[2]),
         shape=grid.shape,
         spacing_mm=(spacings[0], spacings[1], spacings[2]),
+    )
+
+
+def place_beside(grid: Grid, main: Grid, placement: Placement, wanted: VolumeInput) -> Placement:
+    """Return how another series comes to the grid on which the main one is shown.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the other series, in the same frame of reference.
+    main : Grid
+    placement : Placement
+        Of the main series.
+
+    Raises
+    ------
+    StudyUnusable
+        If its axes are not those of the main series: nothing is rotated.
+    """
+    match = match_axes(grid, wanted.axes)
+    forward: list[Weights | None] = [None, None, None]
+    away = main.centre_mm - grid.centre_mm
+    for there, axis, main_axis, flip, main_flip in zip(
+        range(3),
+        match.axes,
+        placement.match.axes,
+        match.flipped,
+        placement.match.flipped,
+        strict=True,
+    ):
+        along, along_main = grid.units[:, axis], main.units[:, main_axis]
+        cosine = float(along @ along_main) * (1 if flip == main_flip else -1)
+        if cosine < _PARALLEL:
+            degrees = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+            raise StudyUnusable(
+                f"it lies {degrees:.0f} degrees off the main series",
+                hint="have both series acquired, or reconstructed, in the same planes",
+            )
+        weights = placement.forward[main_axis]
+        size = main.shape[main_axis] if weights is None else weights.shape[0]
+        forward[axis] = axis_weights(
+            grid.shape[axis],
+            grid.spacing_mm[axis],
+            size,
+            placement.spacing_mm[there],
+            float(away @ along),
+        )
+    return dataclasses.replace(
+        placement,
+        match=match,
+        forward=(forward[0], forward[1], forward[2]),
+        shape=grid.shape,
     )
 
 

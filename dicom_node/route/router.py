@@ -34,6 +34,8 @@ class EngineLabel:
 
     version: str
     model_digest: str
+    reads_study: bool = False
+    """Whether it works on the whole study: a change of any series is a change of its input."""
 
 
 class Router:
@@ -97,7 +99,8 @@ class Router:
         engine = self._engines.get(job.engine_name)
         if engine is None:
             return None
-        keys = input_of(self._ledger, job.study_instance_uid, job.series_instance_uid)
+        series_uid = "" if engine.reads_study else job.series_instance_uid
+        keys = input_of(self._ledger, job.study_instance_uid, series_uid)
         return job_id(job.study_instance_uid, keys, job.engine_name, engine, job.parameters)
 
     def examine(
@@ -129,7 +132,8 @@ class Router:
         for order in decision.orders:
             uid, engine = order.series_instance_uid, order.engine
             label = self._engines[engine]
-            name = job_id(facts.study_instance_uid, left[uid], engine, label, order.parameters)
+            keys = _works_on(label, left, uid)
+            name = job_id(facts.study_instance_uid, keys, engine, label, order.parameters)
             ordered[uid][engine] = name
         return facts.of_series(
             one.with_findings_of(ordered.get(one.series_instance_uid, {})) for one in facts.series
@@ -162,7 +166,12 @@ class Router:
         elif decision.holds:
             parked = StudyEvent.HELD
         jobs = tuple(
-            self._job(study, order, left[order.series_instance_uid], now)
+            self._job(
+                study,
+                order,
+                _works_on(self._engines[order.engine], left, order.series_instance_uid),
+                now,
+            )
             for order in decision.orders
         )
         return Plan(
@@ -241,13 +250,19 @@ class Router:
 
 
 def input_of(
-    ledger: Ledger, study_instance_uid: str, series_instance_uid: str
+    ledger: Ledger, study_instance_uid: str, series_instance_uid: str = ""
 ) -> list[InstanceKey]:
-    """Return the instances of a series that an engine works on: those that no rule drops."""
+    """Return the instances that an engine works on: those that no rule drops.
+
+    Parameters
+    ----------
+    series_instance_uid : str
+        Of one series; empty for all of the study.
+    """
     dropped = ledger.routing.dropped(study_instance_uid)
     return [
         _key(instance)
-        for instance in ledger.studies.instances(study_instance_uid, series_instance_uid)
+        for instance in ledger.studies.instances(study_instance_uid, series_instance_uid or None)
         if (instance.series_instance_uid, instance.sop_instance_uid) not in dropped
     ]
 
@@ -263,6 +278,15 @@ def _left(facts: StudyFacts, decision: Decision) -> dict[str, list[InstanceKey]]
         ]
         for series in facts.series
     }
+
+
+def _works_on(
+    engine: EngineLabel, left: Mapping[str, list[InstanceKey]], series_instance_uid: str
+) -> list[InstanceKey]:
+    """Return the instances of which an engine's answer about a series is made."""
+    if engine.reads_study:
+        return [key for keys in left.values() for key in keys]
+    return left[series_instance_uid]
 
 
 def job_id(

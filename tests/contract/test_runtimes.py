@@ -18,7 +18,8 @@ import pytest
 from numpy.typing import NDArray
 
 from dicom_node.errors import EngineError
-from dicom_node.infer.manifest import Manifest, list_engines
+from dicom_node.infer.engine_folders import list_engines
+from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.runtimes import registry
 from dicom_node.infer.runtimes.kserve import model_name
 from dicom_node.infer.runtimes.onnx_file import read_onnx

@@ -45,6 +45,7 @@ DOORS = {
     "xxhash": ("store", "receive"),
     "dicomanonymizer": ("coerce",),
     "onnxruntime": ("infer.runtimes",),
+    "pycuda": ("infer.gpu",),
     "openvino": ("infer.runtimes.openvino",),
     "onnx": ("infer.authoring.layout",),
     "keras": ("infer.authoring.keras_file",),
@@ -117,6 +118,7 @@ def test_every_import_points_the_right_way(sources: dict[str, str]) -> None:
         ("dicom_node.newcomer", "from dicom_node import errors"),
         ("dicom_node.cli.bad", "from pynetdicom import AE"),
         ("dicom_node.infer.bad", "import onnxruntime as ort"),
+        ("dicom_node.infer.runtimes.bad", "def late():\n    import pycuda.driver"),
         ("dicom_node.harness.scanner", "import rich.progress"),
     ],
 )

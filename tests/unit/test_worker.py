@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from dicom_node.config.settings import Config, InferSettings, NodeSettings
 from dicom_node.errors import EngineError, EngineUnavailable
-from dicom_node.infer.manifest import load_manifest
+from dicom_node.infer.engine_folders import load_manifest
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState, JobState
 from dicom_node.model import Job
@@ -88,7 +88,7 @@ class BrokenEngine:
     def with_parameters(self, parameters: Mapping[str, float]) -> BrokenEngine:
         return self
 
-    def run(self, paths: Sequence[Path]) -> Any:
+    def run(self, paths: Sequence[Path], others: Any = None) -> Any:
         raise self.error
 
 

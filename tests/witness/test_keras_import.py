@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 
 from dicom_node.infer.authoring.importing import import_model
-from dicom_node.infer.manifest import load_manifest
+from dicom_node.infer.engine_folders import load_manifest
 
 pytestmark = pytest.mark.witness
 

@@ -18,7 +18,8 @@ from dicom_node.infer.authoring.keras_file import export_onnx
 from dicom_node.infer.authoring.layout import put_channels_first
 from dicom_node.infer.authoring.shapes import has_channels_last, told_by
 from dicom_node.infer.authoring.skeleton import Answers, card_of, manifest_of
-from dicom_node.infer.manifest import FILE_NAME, NAME_PATTERN, load_manifest
+from dicom_node.infer.engine_folders import FILE_NAME, load_manifest
+from dicom_node.infer.manifest import NAME_PATTERN
 from dicom_node.infer.runtimes.onnx_file import read_onnx
 from dicom_node.infer.runtimes.port import LoadOptions
 from dicom_node.infer.runtimes.registry import DEFAULT, RUNTIMES

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.infer.manifest import load_manifest
+from dicom_node.infer.engine_folders import load_manifest
 from tests.kserve_server import kserve_server
 from tests.unit.cli.sites import ROOT, Site
 
@@ -93,7 +93,7 @@ def test_a_wrong_answer_fails_the_command(site: Site, engines: Path) -> None:
     yaml.write_text(yaml.read_text().replace("tolerance: ", "tolerance: 1e-9  # "))
     result = site.call("engines", "verify", "cxr_quality")
     assert result.exit_code == 1
-    assert "it differs by more than 1e-09" in result.output
+    assert "model.onnx differs by more than 1e-09" in result.output
 
 
 def test_bench_measures_each_runtime(site: Site, engines: Path) -> None:

@@ -38,7 +38,7 @@ def asked(
     **changes: Any,
 ) -> NDArray[Any]:
     """Return the answer, shape (channels, slices, rows, columns)."""
-    planes = planes_of(values, wanted, model(**changes), [FunctionRuntime(network)])
+    planes = planes_of(values[None], wanted, model(**changes), [FunctionRuntime(network)])
     return np.stack(list(planes), axis=-3)
 
 
@@ -70,7 +70,7 @@ def test_a_slab_has_its_neighbours_as_channels_and_the_ends_stand_again() -> Non
     rim = np.concatenate([VALUES[:1], VALUES[:1], VALUES, VALUES[-1:], VALUES[-1:]])
     for channel in range(5):
         assert np.array_equal(answer[channel], rim[channel : channel + len(VALUES)])
-    assert tensors_of(VALUES, 5, [0, 12]).shape == (2, 5, 11, 9)
+    assert tensors_of(VALUES[None], 5, [0, 12]).shape == (2, 5, 11, 9)
 
 
 def test_windows_that_see_only_themselves_are_averaged_by_their_weights() -> None:
@@ -118,14 +118,16 @@ def test_air_is_background_and_not_asked_about() -> None:
     values[9:12, 2:4, 2:4] = 50
     runtime = FunctionRuntime(lambda x: np.concatenate([x < 0, x >= 0], axis=1).astype(np.float32))
     wanted = windows(size=(4, 4, 4), overlap=0.0, skip_below=-500)
-    planes = planes_of(values, wanted, model(), [runtime])
+    planes = planes_of(values[None], wanted, model(), [runtime])
     answer = np.stack(list(planes), axis=-3)
     assert len(runtime.given) == 1
     assert np.array_equal(answer[1] > answer[0], values > 0)
-    logits = np.stack(list(planes_of(values, wanted, model(gives="logits"), [runtime])), axis=-3)
+    logits = np.stack(
+        list(planes_of(values[None], wanted, model(gives="logits"), [runtime])), axis=-3
+    )
     assert np.array_equal(logits[1] > logits[0], values > 0)
     independent = model(gives="logits", classes_are="independent")
-    masks = np.stack(list(planes_of(values, wanted, independent, [runtime])), axis=-3)
+    masks = np.stack(list(planes_of(values[None], wanted, independent, [runtime])), axis=-3)
     assert (masks[:, :8] == -20).all()
 
 
@@ -163,7 +165,7 @@ def test_an_ensemble_is_averaged() -> None:
     networks: list[Network] = [lambda x: x, lambda x: x * 2, lambda x: x * 6]
     runtimes = [FunctionRuntime(network) for network in networks]
     members = (Member(file="b.onnx", sha256=DIGEST), Member(file="c.onnx", sha256=DIGEST))
-    planes = planes_of(VALUES, seen(network_sees="slice"), model(ensemble=members), runtimes)
+    planes = planes_of(VALUES[None], seen(network_sees="slice"), model(ensemble=members), runtimes)
     np.testing.assert_allclose(np.stack([plane[0] for plane in planes]), VALUES * 3, rtol=1e-6)
 
 

@@ -10,14 +10,15 @@ import pytest
 from numpy.typing import NDArray
 
 from dicom_node.errors import EngineError, StudyUnusable
-from dicom_node.finding import FindingKind, QualityGrade
+from dicom_node.finding import Code, FindingKind, QualityGrade
 from dicom_node.infer.asking import Networks
 from dicom_node.infer.engine import Engine, load_engine
-from dicom_node.infer.manifest import load_manifest
+from dicom_node.infer.engine_folders import load_manifest
 from tests.factories import CT_SERIES, XRAY_SERIES, make_ct_series, make_xray, write, write_series
 from tests.unit.infer.engine_folders import (
     CLASSIFICATION,
     QUALITY,
+    REGRESSION,
     SEGMENTATION,
     FunctionRuntime,
     Network,
@@ -121,6 +122,22 @@ def test_the_largest_component_is_kept(tmp_path: Path) -> None:
     finding, _ = run(paths)
     assert finding.mask is not None
     assert np.array_equal(finding.mask, balls((8, 12, 25, 5)) == 0)
+
+
+def test_what_the_manifest_names_is_measured_in_hounsfield_units_and_mm(tmp_path: Path) -> None:
+    pixels = balls((8, 12, 25, 5), (15, 30, 8, 2))
+    pixels[8, 12, 25] = 50
+    words = ["diameters", "longest_diameter", "mean_value", "count", "volume"]
+    run = engine(tmp_path, SEGMENTATION, two_channels, measurements=words).run
+    (segment,) = run(ct(tmp_path, pixels, RescaleIntercept=-10))[0].segments
+    told = {one.name: one.value for one in segment.measurements}
+    assert list(told)[:3] == ["long_axis_mm", "short_axis_mm", "longest_diameter_mm"]
+    assert told["long_axis_mm"] == pytest.approx(11, abs=0.2)
+    assert told["longest_diameter_mm"] >= told["long_axis_mm"] >= told["short_axis_mm"]
+    assert told["mean_value"] == pytest.approx(-10 + 50 / np.count_nonzero(pixels > -1000))
+    assert (told["min_value"], told["max_value"]) == (-10, 40)
+    assert told["count"] == 2
+    assert told["volume_ml"] == pytest.approx(segment.volume_ml)
 
 
 def test_corners_join_at_26_and_not_at_6(tmp_path: Path) -> None:
@@ -238,6 +255,35 @@ def test_each_image_is_classified_by_itself(tmp_path: Path) -> None:
     assert finding.summary == "brightness 0.75 (present, 1 of 2 images)"
 
 
+def test_each_image_has_its_number_in_the_unit_of_the_manifest(tmp_path: Path) -> None:
+    series = [xray(share, number=number) for number, share in ((1, 0.25), (2, 0.75), (3, 0.5))]
+    finding, _ = engine(tmp_path, REGRESSION, by_brightness).run(write_series(series, tmp_path))
+    assert finding.kind is FindingKind.REGRESSION
+    assert [one.sop_instance_uid for one in finding.values] == list(finding.sop_instance_uids)
+    assert [round(one.value) for one in finding.values] == [48, 168, 108]
+    assert finding.values[0].unit == Code("mo", "UCUM", "month")
+    assert finding.summary == "Bone age 48 to 168 month (3 images)"
+
+
+def test_an_image_with_a_number_that_is_not_plausible_is_refused(tmp_path: Path) -> None:
+    run = engine(tmp_path, REGRESSION, by_brightness).run
+    reason = r"Bone age would be -9\.6 month, not plausible: 0 to 216"
+    with pytest.raises(StudyUnusable, match=reason):
+        run([write(xray(0.01), tmp_path / "a.dcm")])
+    series = [xray(0.01, number=1), xray(0.5, number=2)]
+    finding, headers = run(write_series(series, tmp_path / "series"))
+    assert len(headers) == len(finding.values) == 1
+    assert finding.summary == "Bone age 108 month"
+    assert finding.warnings[0].startswith("1 instance left out: Bone age would be")
+
+
+def test_a_number_that_the_network_does_not_give_is_the_engines_fault(tmp_path: Path) -> None:
+    values = [REGRESSION["values"][0] | {"index": 7}]
+    run = engine(tmp_path, REGRESSION, by_brightness, values=values).run
+    with pytest.raises(EngineError, match="names output 7, but its network has 3"):
+        run([write(xray(0.5), tmp_path / "a.dcm")])
+
+
 def test_an_inverted_image_is_shown_as_it_looks(tmp_path: Path) -> None:
     image = xray(0.25, PhotometricInterpretation="MONOCHROME1")
     finding, _ = engine(tmp_path, CLASSIFICATION, by_brightness).run([write(image, tmp_path / "a")])
@@ -336,13 +382,13 @@ def test_the_test_vector_tells_a_wrong_answer(tmp_path: Path) -> None:
     np.savez(vector, input=np.zeros((1, 2)), output=np.full((1, 2), 1.0005))
     verified.verify()
     np.savez(vector, input=np.zeros((1, 2)), output=np.full((1, 2), 1.01))
-    with pytest.raises(EngineError, match=r"they differ by 0\.01, more than 0\.001"):
+    with pytest.raises(EngineError, match=r"model\.onnx differs by 0\.01, more than 0\.001"):
         verified.verify()
     np.savez(vector, input=np.zeros((1, 2)), output=np.ones((1, 3)))
     with pytest.raises(EngineError, match="has shape"):
         verified.verify()
     np.savez(vector, input=np.zeros((1, 2)))
-    with pytest.raises(EngineError, match="needs the arrays input and output"):
+    with pytest.raises(EngineError, match="lacks the array output"):
         verified.verify()
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from dicom_node.errors import EngineError, EngineUnavailable
+from dicom_node.infer.engine_folders import load_manifest
 from dicom_node.infer.inspection import Built, Parity, Verified, build, stand, to_ask, verify
-from dicom_node.infer.manifest import Manifest, load_manifest
+from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.networks import choose
 from dicom_node.infer.runtimes.choice import Wishes
 from dicom_node.infer.runtimes.port import LoadOptions
@@ -53,7 +54,7 @@ def test_each_runtime_is_compared_with_the_test_vector(manifest: Manifest, wishe
     asked = kinds()
     assert list(verify(manifest, asked, wishes, 1, NOW)) == [
         Verified("onnxruntime", "onnxruntime 1.0", 0.0, ""),
-        Verified("openvino", "openvino 1.0", 0.5, "it differs by more than 0.001"),
+        Verified("openvino", "openvino 1.0", 0.5, "model.onnx differs by more than 0.001"),
         Verified("tensorrt", "", None, "out of memory; wait"),
     ]
     assert [kind.open for kind in asked.values()] == [0, 0, 0]

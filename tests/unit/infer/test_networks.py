@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dicom_node.errors import ConfigError, EngineError, EngineUnavailable
-from dicom_node.infer.manifest import Manifest, load_manifest
+from dicom_node.infer.engine_folders import load_manifest
+from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.networks import choose, load_networks
 from dicom_node.infer.runtimes.choice import Wishes
 from dicom_node.infer.runtimes.measuring import processor
@@ -127,7 +128,7 @@ def test_a_wrong_answer_is_never_chosen_however_fast(manifest: Manifest, wishes:
     choice = choose(manifest, wishes, 2, runtimes, seconds=runtimes["openvino"].clock)
     assert choice is not None
     assert choice.runtime == "onnxruntime"
-    assert "they differ by 0.01, more than 0.001" in choice.refused["openvino"]
+    assert "differs by 0.01, more than 0.001" in choice.refused["openvino"]
     assert runtimes["openvino"].open == 0, "what is not used is closed"
     again = choose(manifest, wishes, 2, runtimes)
     assert again == choice
@@ -162,7 +163,7 @@ def test_a_gpu_with_wrong_answers_is_left_for_the_processor(
     runtimes["tensorrt"].network = lambda x: right(x) + 1
     networks, choice = load_networks(manifest, wishes, threads=2, runtimes=runtimes)
     assert networks.main[0].description == "onnxruntime 1.0"
-    assert "differ by 1" in choice.refused["tensorrt"]
+    assert "differs by 1" in choice.refused["tensorrt"]
     assert runtimes["tensorrt"].open == 0
 
 

@@ -1,0 +1,5 @@
+"""The fake driver under pycuda, in this process."""
+
+from tests.fake_cuda.fixtures import cuda
+
+__all__ = ["cuda"]
