@@ -43,6 +43,8 @@ class Manners:
     close_after_each: bool = False
     silent: threading.Event | None = None
     """An inference is answered once this is set."""
+    forgets: bool = False
+    """It says that an answer lies in shared memory, but has not put it there."""
     shape: tuple[int, ...] | None = None
     """What it says the shape of every output is."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -180,8 +182,8 @@ class _Handler(BaseHTTPRequestHandler):
             where = output.get("parameters", {})
             if region := where.get("shared_memory_region"):
                 start = where["shared_memory_offset"]
-                self.server_of.regions[region][start : start + array.nbytes] = array.tobytes()
-                said["parameters"] = where
+                if not manners.forgets:
+                    self.server_of.regions[region][start : start + array.nbytes] = array.tobytes()
             elif manners.binary:
                 binary += array.tobytes()
                 said["parameters"] = {"binary_data_size": array.nbytes}

@@ -13,6 +13,7 @@ from dicom_node import __version__
 from dicom_node.cli import bench_disk as bench_disk_command
 from dicom_node.cli import check as check_command
 from dicom_node.cli import deidentify as deidentify_command
+from dicom_node.cli import engines as engines_command
 from dicom_node.cli import engines_new as engines_new_command
 from dicom_node.cli import explain as explain_command
 from dicom_node.cli import process as process_command
@@ -37,13 +38,17 @@ app = typer.Typer(
 rules_app = typer.Typer(help="Look into rules: lint, explain, replay.", no_args_is_help=True)
 app.add_typer(rules_app, name="rules")
 
-engines_app = typer.Typer(help="Make engines.", no_args_is_help=True)
+engines_app = typer.Typer(
+    help="Look into engines and make them: list, verify, bench, build, new, import.",
+    no_args_is_help=True,
+)
 app.add_typer(engines_app, name="engines")
 
 EXIT_REFUSED = 1
 EXIT_MISTAKE = 2
 
 
+EngineName = Annotated[str, typer.Argument(metavar="NAME", help="An engine.")]
 ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", help="The node's configuration.", show_default=True)
 ]
@@ -253,3 +258,50 @@ def engines_new(
     """Write a new engine folder that runs at once, with every word of engine.yaml explained."""
     with _plain_errors():
         engines_new_command.new(config, name, kind, sees, into)
+
+
+@engines_app.command("list")
+def engines_list(config: ConfigFile = _DEFAULT_CONFIG) -> None:
+    """Show the engines, what each runs on and why, and what other runtimes lack."""
+    with _plain_errors():
+        if not engines_command.show(config):
+            raise typer.Exit(EXIT_REFUSED)
+
+
+@engines_app.command("verify")
+def engines_verify(name: EngineName, config: ConfigFile = _DEFAULT_CONFIG) -> None:
+    """Compare an engine's answers on each runtime with those of its test vector."""
+    with _plain_errors():
+        if not engines_command.verify(config, name):
+            raise typer.Exit(EXIT_REFUSED)
+
+
+@engines_app.command("bench")
+def engines_bench(
+    name: EngineName,
+    runs: Annotated[int, typer.Option(min=1, help="How many, after the first.")] = 10,
+    config: ConfigFile = _DEFAULT_CONFIG,
+) -> None:
+    """Measure an engine's networks on each runtime: milliseconds, first run, memory."""
+    with _plain_errors():
+        if not engines_command.bench(config, name, runs):
+            raise typer.Exit(EXIT_REFUSED)
+
+
+@engines_app.command("build")
+def engines_build(name: EngineName, config: ConfigFile = _DEFAULT_CONFIG) -> None:
+    """Do now what an engine's first job would wait for: TensorRT's plans, the choice by speed."""
+    with _plain_errors():
+        if not engines_command.build(config, name):
+            raise typer.Exit(EXIT_REFUSED)
+
+
+@engines_app.command("import")
+def engines_import(
+    model: Annotated[Path, typer.Argument(help="An ONNX file, or a .keras file.")],
+    name: Annotated[str, typer.Option("--name", help="Of the engine: small letters, 0-9 and _.")],
+    config: ConfigFile = _DEFAULT_CONFIG,
+) -> None:
+    """Make an engine folder of a model; it refuses every study until you have completed it."""
+    with _plain_errors():
+        engines_command.import_model(config, model, name)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from dicom_node.errors import EngineError, StudyUnusable
+from dicom_node.errors import StudyUnusable
 from dicom_node.finding import Classification, EngineIdentity, Finding, FindingKind, Quality, Value
 from dicom_node.headers import Part10
 from dicom_node.infer import images, segmentation
@@ -29,6 +28,7 @@ from dicom_node.infer.batch import ImageBatch, PreparedImages
 from dicom_node.infer.beside import Beside, Others, beside
 from dicom_node.infer.blocks import ImageInput
 from dicom_node.infer.engine_folders import load_manifest
+from dicom_node.infer.loading import require_files
 from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.networks import load_networks
 from dicom_node.infer.parameters import told, with_parameters
@@ -319,13 +319,7 @@ def load_engine(folder: Path, *, threads: int, wishes: Wishes = _ON_THE_DEFAULT)
         the answers of the test vector.
     """
     manifest = load_manifest(folder)
-    for name, expected in manifest.model_files.items():
-        found = sha256((folder / name).read_bytes()).hexdigest()
-        if found != expected:
-            raise EngineError(
-                f"{folder / name} has SHA-256 {found}, but {manifest.name} names {expected}",
-                hint="restore the file; a new network needs a new version and digest",
-            )
+    require_files(manifest)
     networks, choice = load_networks(manifest, wishes, threads=threads)
     engine = Engine(manifest, networks, threads=threads)
     if choice.runtime != NULL:

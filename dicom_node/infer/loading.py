@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 from dicom_node.errors import EngineError
@@ -39,6 +40,24 @@ def load_on(kind: RuntimeKind, manifest: Manifest, wishes: Wishes, threads: int)
         in_shapes = replace(options, profiles=locate_profiles_of(manifest))
         locate = _loaded(kind, file, in_shapes, [located.input], located.output)
     return Networks(main, locate)
+
+
+def require_files(manifest: Manifest) -> None:
+    """Refuse model files that are not those that a manifest means.
+
+    Raises
+    ------
+    EngineError
+        If a digest is another.
+    """
+    for name, expected in manifest.model_files.items():
+        found = sha256((manifest.folder / name).read_bytes()).hexdigest()
+        if found != expected:
+            raise EngineError(
+                f"{manifest.folder / name} has SHA-256 {found}, but {manifest.name} names "
+                f"{expected}",
+                hint="restore the file; a new network needs a new version and digest",
+            )
 
 
 def close(networks: Networks) -> None:

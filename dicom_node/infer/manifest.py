@@ -34,12 +34,14 @@ from dicom_node.infer.blocks import (
     VolumeInput,
 )
 
+NAME_PATTERN = r"^[a-z][a-z0-9_]{0,31}$"
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Manifest:
     """One engine: what it is, what it takes, how, and what its answers mean."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
     version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")]
     title: Annotated[str, Field(min_length=1, max_length=64)]
     kind: FindingKind

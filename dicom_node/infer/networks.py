@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import structlog
 
@@ -12,7 +13,7 @@ from dicom_node.infer.asking import Networks
 from dicom_node.infer.loading import close, load_on
 from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.parity import probes_of, require_parity
-from dicom_node.infer.runtimes.choice import AUTO, Choice, Wishes, decide
+from dicom_node.infer.runtimes.choice import AUTO, Choice, Speeds, Wishes, decide
 from dicom_node.infer.runtimes.measuring import Measuring, Seconds
 from dicom_node.infer.runtimes.port import RuntimeKind
 from dicom_node.infer.runtimes.registry import DEFAULT, ON_CPU, ON_GPU, RUNTIMES
@@ -105,8 +106,7 @@ def choose(
     refused = refused or {}
     if wishes.cache_dir is None:
         return decide(manifest.name, wishes, lacking, None, refused)
-    candidates = {name: runtimes[name] for name in ON_CPU if lacking.get(name) == ""}
-    measuring = Measuring(manifest, wishes, threads, candidates, wishes.cache_dir, seconds)
+    measuring = _measuring(manifest, wishes, threads, runtimes, wishes.cache_dir, seconds)
     choice = decide(manifest.name, wishes, lacking, measuring.known(), refused)
     if choice is not None or not measures:
         return choice
@@ -116,6 +116,29 @@ def choose(
         # Without a note the next start might measure otherwise, and give other bits.
         reason = f"speeds cannot be kept in {wishes.cache_dir}: {error.strerror}"
         return Choice(DEFAULT, reason, refused)
+
+
+def known_speeds(
+    manifest: Manifest, wishes: Wishes, threads: int, runtimes: Mapping[str, RuntimeKind] = RUNTIMES
+) -> Speeds | None:
+    """Return what was measured of the runtimes on the processor, if it was."""
+    if wishes.cache_dir is None:
+        return None
+    return _measuring(manifest, wishes, threads, runtimes, wishes.cache_dir).known()
+
+
+def _measuring(
+    manifest: Manifest,
+    wishes: Wishes,
+    threads: int,
+    runtimes: Mapping[str, RuntimeKind],
+    cache_dir: Path,
+    seconds: Seconds = time.perf_counter,
+) -> Measuring:
+    candidates = {
+        name: runtimes[name] for name in ON_CPU if name in runtimes and not runtimes[name].missing()
+    }
+    return Measuring(manifest, wishes, threads, candidates, cache_dir, seconds)
 
 
 def _load_right(kind: RuntimeKind, manifest: Manifest, wishes: Wishes, threads: int) -> Networks:

@@ -67,27 +67,31 @@ def difference(probe: Probe, runtime: Runtime) -> float:
     return float(np.abs(answer - expected.astype(np.float32)).max())
 
 
+def worst(probes: Sequence[Probe], networks: Networks) -> tuple[Probe, float]:
+    """Return the network that differs most, and by how much; NaN, no number, is the most."""
+    found = [difference(*pair) for pair in zip(probes, all_of(networks), strict=True)]
+    index = int(np.argmax(found))
+    return probes[index], found[index]
+
+
 def require_parity(manifest: Manifest, probes: Sequence[Probe], networks: Networks) -> float:
-    """Return the largest difference of all networks.
+    """Return by how much the network differs that differs most.
 
     Raises
     ------
     EngineError
-        If one is above the manifest's tolerance, or is no number.
+        If that is more than the manifest's tolerance, or no number.
     """
+    probe, found = worst(probes, networks)
     tolerance = manifest.test_vector.tolerance
-    largest = 0.0
-    for probe, runtime in zip(probes, all_of(networks), strict=True):
-        found = difference(probe, runtime)
-        if not found <= tolerance:
-            raise EngineError(
-                f"{manifest.name} does not give the answers of its test vector on "
-                f"{runtime.description}: {probe.network} differs by {found:.3g}, more than "
-                f"{tolerance:g}",
-                hint="do not use this engine on this machine",
-            )
-        largest = max(largest, found)
-    return largest
+    if not found <= tolerance:
+        raise EngineError(
+            f"{manifest.name} does not give the answers of its test vector on "
+            f"{networks.main[0].description}: {probe.network} differs by {found:.3g}, more than "
+            f"{tolerance:g}",
+            hint="do not use this engine on this machine",
+        )
+    return found
 
 
 def all_of(networks: Networks) -> tuple[Runtime, ...]:

@@ -47,6 +47,8 @@ DOORS = {
     "onnxruntime": ("infer.runtimes",),
     "pycuda": ("infer.gpu",),
     "openvino": ("infer.runtimes.openvino",),
+    "onnx": ("infer.authoring.layout",),
+    "keras": ("infer.authoring.keras_file",),
     "typer": ("cli", "harness.demo"),
     "rich": ("cli", "harness.demo"),
 }

@@ -75,6 +75,8 @@ class KServe:
         http://host:8000, with a path where the server stands behind another.
     answer_within_s : float, optional
         How long one answer may take.
+    shares_memory : bool, optional
+        False sends the tensors even to a server on this machine.
 
     Raises
     ------
@@ -85,7 +87,12 @@ class KServe:
     """
 
     def __init__(
-        self, file: Path, server_url: str, *, answer_within_s: float = _ANSWER_WITHIN_S
+        self,
+        file: Path,
+        server_url: str,
+        *,
+        answer_within_s: float = _ANSWER_WITHIN_S,
+        shares_memory: bool = True,
     ) -> None:
         self._ends = read_onnx(file).ends
         self.inputs = self._ends.input_names
@@ -96,7 +103,7 @@ class KServe:
         self._server = Server(server_url, answer_within_s)
         self._lock = threading.Lock()
         self._region: SharedRegion | None = None
-        self._shares = _is_this_machine(server_url)
+        self._shares = shares_memory and _is_this_machine(server_url)
         self.description = self._described()
 
     @property
@@ -168,6 +175,9 @@ class KServe:
         for name, array in given.items():
             region.write(offsets[name], array)
         placed = {name: offsets[name] for name in self.outputs if name in offsets}
+        for name, offset in placed.items():
+            # Triton may say 200 and write nothing (2.51, its Python backend with numpy 2).
+            region.blank(offset, sizes[name])
         header = {
             "inputs": [
                 described(name, array) | shared(region, offsets[name], array.nbytes)

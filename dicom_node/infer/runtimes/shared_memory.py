@@ -20,6 +20,7 @@ from dicom_node.infer.runtimes.port import Shape
 
 _FOLDER = Path("/dev/shm")
 _ALIGNMENT = 64
+_BLANK = b"\xa5"
 
 
 class SharedRegion:
@@ -58,11 +59,23 @@ class SharedRegion:
         """Lay a C-contiguous array at an offset."""
         self._map[offset : offset + array.nbytes] = array.data.cast("B")
 
+    def blank(self, offset: int, size_bytes: int) -> None:
+        """Mark where an answer is expected, so that none is told from the last one."""
+        self._map[offset : offset + size_bytes] = _BLANK * size_bytes
+
     def read(self, offset: int, shape: Shape, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Return a copy of the array that lies at an offset."""
+        """Return a copy of the array that lies at an offset.
+
+        Raises
+        ------
+        ValueError
+            If nobody has written there since it was marked.
+        """
         array = np.empty(shape, dtype)
         with memoryview(self._map) as view:
             array.data.cast("B")[:] = view[offset : offset + array.nbytes]
+        if array.tobytes() == _BLANK * array.nbytes:
+            raise ValueError("nothing was written to shared memory")
         return array
 
     def unlink(self) -> None:

@@ -224,6 +224,14 @@ def test_an_answer_for_another_batch_is_refused(shares: bool, serve: Serve) -> N
         runtime.run({"x": X})
 
 
+def test_an_answer_that_was_not_written_is_not_the_last_one(serve: Serve) -> None:
+    server, runtime = serve()
+    assert_right(runtime)
+    server.manners.forgets = True
+    with pytest.raises(EngineError, match="nothing was written to shared memory"):
+        runtime.run({"x": X})
+
+
 def test_an_answer_that_is_none_is_refused(serve: Serve) -> None:
     _, runtime = serve(nonsense=True, shares=False)
     with pytest.raises(EngineError, match="is no JSON"):
