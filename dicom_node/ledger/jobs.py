@@ -174,7 +174,7 @@ class Jobs:
             write_event(connection, now, subject, "UNCHANGED", f"{again}; it stands")
 
     def _promote(self, connection: Connection, job: Job, now: float) -> None:
-        """Make a job that was only compared one whose results are sent; a failed shadow runs anew."""
+        """Have the results of a job that was only compared sent; one that failed runs anew."""
         table = schema.jobs
         role, priority = job.role.value, int(job.priority)
         connection.execute(
