@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from dicom_node.cli.console import make_console, make_table
+from dicom_node.cli.console import make_console
 from dicom_node.comparer import summarized
 from dicom_node.config.settings import load_config
 from dicom_node.infer.agreement import Summary
@@ -38,7 +38,7 @@ def compare(config_file: Path, as_json: bool, engine: str = "") -> None:
     if as_json:
         make_console(wraps=False).print(json.dumps([_document(one) for one in standings]))
     else:
-        _print(make_console(), standings)
+        _print(make_console(wraps=False), standings)
 
 
 def standings_of(ledger: Ledger, engine: str = "") -> list[Standing]:
@@ -69,25 +69,18 @@ def _document(standing: Standing) -> dict[str, Any]:
 def _print(console: Console, standings: list[Standing]) -> None:
     if not standings:
         console.print("nothing is or was tried; a rule says `shadow:` or `canary:` of an engine")
-        return
-    table = make_table("trial", "in use", "candidate", "mode", "state", "studies", "agreement")
     for one in standings:
-        trial, counts = one.trial, one.counts
-        mode = trial.mode if trial.share == 1 else f"{trial.mode} {trial.share:.4g}"
-        open_ones = counts.get(ComparisonState.OPEN, 0)
-        studies = f"{one.summary.studies} compared, {one.summary.failures} failed, {open_ones} open"
-        table.add_row(
-            trial.name,
-            f"{trial.current_engine} {trial.current_version}",
-            f"{trial.candidate_engine} {trial.candidate_version}",
-            mode,
-            str(trial.state),
-            studies,
-            "\n".join(in_words(one.summary)) or "-",
+        trial, summary = one.trial, one.summary
+        share = "" if trial.share == 1 else f" on {trial.share:.4g} of the studies"
+        console.print(
+            f"{trial.name} {trial.mode} {trial.candidate_engine} {trial.candidate_version} beside "
+            f"{trial.current_engine} {trial.current_version}{share}"
         )
-    console.print(table)
-    for one in standings:
-        console.print(f"{one.trial.name}: {one.trial.state}: {one.trial.reason}")
+        console.print(f"  {trial.state}: {trial.reason}")
+        open_ones = one.counts.get(ComparisonState.OPEN, 0)
+        console.print(f"  {summary.studies} compared, {summary.failures} failed, {open_ones} open")
+        for line in in_words(summary):
+            console.print(f"  {line}")
 
 
 def in_words(summary: Summary) -> Iterator[str]:

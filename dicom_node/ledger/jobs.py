@@ -99,7 +99,8 @@ class Jobs:
         return bool(self._read(or_(running, _could_run(now)), ~_IS_SHADOW, limit=1))
 
     def counts(self) -> dict[JobState, int]:
-        return self._attempts.counts()
+        """Return how many jobs, shadows apart, are in each state that occurs."""
+        return self._attempts.counts(~_IS_SHADOW)
 
     def results(self, job_id: str) -> list[Result]:
         table = schema.results
