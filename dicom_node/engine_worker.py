@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import structlog
 
@@ -14,6 +15,7 @@ from dicom_node.executor.child import Child, ChildEvents, Message
 from dicom_node.infer.devices import Device
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import JobState
+from dicom_node.model import JobRole
 from dicom_node.worker import work
 
 log = structlog.get_logger()
@@ -31,6 +33,8 @@ class EngineWorker:
         Of the child, for logs.
     device : Device
         What it works on.
+    target : callable
+        What runs in the child.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class EngineWorker:
         checkpoint: Checkpoint,
         name: str = "engine-worker",
         device: Device = "auto",
+        target: Callable[..., None] = work,
     ) -> None:
         self._config = config
         self._ledger = ledger
@@ -48,9 +53,9 @@ class EngineWorker:
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._ending = ""
-        self._in_hand: tuple[str, ...] = ()
+        self._in_hand: tuple[Any, ...] = ()
         events = ChildEvents(on_message=self._heard, on_exit=self._exited)
-        self._child = Child(name, work, (config, device, checkpoint), events)
+        self._child = Child(name, target, (config, device, checkpoint), events)
 
     def start(self) -> None:
         self._child.start()
@@ -81,19 +86,29 @@ class EngineWorker:
         bool
             False if there is no child to do them; then nothing was begun.
         """
-        self._in_hand = job_ids
-        self._ended.clear()
-        self._ending = ""
-        if not self._child.send("jobs", job_ids):
+        if not self._begin("jobs", job_ids):
             return False
         if why := self._why_to_end(job_ids):
-            self._child.kill(why)
-            self._ended.wait()
+            self._end(why)
         if self._ending and not self._stopping.is_set():
             for job_id in job_ids:
-                why = f"the worker process ended: {self._ending}"
-                self.crashed(job_id, why, in_company=len(job_ids) > 1)
+                self._lost(job_id, in_company=len(job_ids) > 1)
         return True
+
+    def _begin(self, what: str, keys: tuple[Any, ...]) -> bool:
+        self._in_hand = keys
+        self._ended.clear()
+        self._ending = ""
+        return self._child.send(what, keys)
+
+    def _end(self, why: str) -> None:
+        self._child.kill(why)
+        self._ended.wait()
+
+    def _lost(self, job_id: str, *, in_company: bool) -> None:
+        """Note that the process has ended with a job in hand."""
+        why = f"the worker process ended: {self._ending}"
+        self.crashed(job_id, why, in_company=in_company)
 
     def _why_to_end(self, job_ids: Sequence[str]) -> str:
         """Wait for the jobs; return why they have to be ended, empty once they have."""
@@ -106,7 +121,13 @@ class EngineWorker:
             jobs = [self._ledger.jobs.get(job_id) for job_id in job_ids]
             if all(job is not None and job.state is JobState.SUPERSEDED for job in jobs):
                 return "its job was superseded"  # no crash: it is not RUNNING any more
+            if self._gives_way():
+                return "other work came"
         return ""
+
+    def _gives_way(self) -> bool:
+        """Return whether something else has to come before what runs."""
+        return False
 
     def _heard(self, message: Message) -> None:
         if message == ("done", self._in_hand):
@@ -127,10 +148,12 @@ class EngineWorker:
             return  # it died before it took the job, or after it had recorded the result
         settings, now = self._config.infer, self._clock()
         crashes = job.crashes + 1
+        # a shadow has one life: what it costs is not worth a second
+        crashes_max = 1 if job.role is JobRole.SHADOW else settings.crashes_max
         reason = f"{why} while it ran"
         if in_company:
             reason += " together with others"
-        elif crashes >= settings.crashes_max:
+        elif crashes >= crashes_max:
             self._ledger.jobs.give_up(job, f"{reason}; {crashes} times", now)
             log.error("job_parked", job_id=job_id, crashes=crashes, reason=reason)
             return

@@ -14,6 +14,7 @@ import structlog
 from dicom_node.assemble.asking import SenderQuestions
 from dicom_node.assemble.assembler import Assembler
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
+from dicom_node.comparer import Comparer
 from dicom_node.config.settings import Config
 from dicom_node.coordinator import (
     ASK_LANE,
@@ -24,6 +25,7 @@ from dicom_node.coordinator import (
     INFER_LANE,
     PRIOR_GONE_LANE,
     PRIOR_LANE,
+    SHADOW_LANE,
     Coordinator,
 )
 from dicom_node.deliver.commitments import CommitmentReporter
@@ -44,6 +46,7 @@ from dicom_node.receivers import Receivers
 from dicom_node.reloading import require_reloadable
 from dicom_node.route.gather import Gatherer
 from dicom_node.route.router import Router
+from dicom_node.shadow_worker import ShadowWorker, compare_key
 from dicom_node.store.local import LocalStore
 from dicom_node.store.secret import load_or_make_secret
 
@@ -53,6 +56,7 @@ RELOADED, RELOAD_REFUSED = "RELOADED", "RELOAD_REFUSED"
 """The events that tell whether a changed configuration was taken up."""
 
 _GRACE_S = 20.0
+_GRACE_SHADOWS_S = 1.0
 _SECONDS_A_DAY = 86_400.0
 _DATA_DIR = "let node.data_dir point to a folder that this user may write to"
 
@@ -91,6 +95,8 @@ class Node:
         self._secret = load_or_make_secret(config.secret_file)
         self._build_senders(plan, checkpoint)
         self._workers = EngineWorkers(config, self._ledger, clock, checkpoint)
+        self._comparer = Comparer(self._ledger, self._store, clock)
+        self._shadows = ShadowWorker(config, self._ledger, self._comparer, clock, checkpoint)
         self._executor = LocalExecutor(self._lanes())
         self._build_deciders(plan, checkpoint)
         self._coordinator = Coordinator(
@@ -103,6 +109,7 @@ class Node:
             {peer.ae_title for peer in config.destinations.values()},
             housekeeping=self._forget_headers,
             batched=plan.image_engines,
+            comparisons=lambda: list(map(compare_key, self._comparer.settle())),
         )
         self._receivers = Receivers(
             config,
@@ -236,8 +243,10 @@ class Node:
         """Stop receiving first, then let what runs come to its end for a while."""
         self._stopping.set()
         self._workers.expect_stop()
+        self._shadows.expect_stop()
         self._receivers.stop(_GRACE_S)
         self._coordinator.stop()
+        self._shadows.stop(_GRACE_SHADOWS_S)
         self._workers.stop(_GRACE_S)
         self._executor.stop(_GRACE_S)
         self._coordinator.last_sweep()
@@ -256,6 +265,11 @@ class Node:
                 together=together,
             )
         }
+        lanes[SHADOW_LANE] = Lane(
+            lambda task: self._shadows.take([task]),
+            self._task_failed,
+            together=Together(self._shadows.take, infer.batch_max, wait_s=0.0),
+        )
         lanes[ASK_LANE] = Lane(self._ask, self._task_failed, threads=2)
         lanes[GONE_LANE] = Lane(self._deliver, self._delivery_failed)
         for name in self._config.destinations:

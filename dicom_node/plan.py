@@ -90,7 +90,7 @@ def names_for_rules(config: Config, engines: Mapping[str, Manifest]) -> Names:
 def words_of(manifest: Manifest) -> EngineWords:
     """Return what rules may say of an engine."""
     parameters = {name: ParameterRange(*limits) for name, limits in parameters_of(manifest).items()}
-    return EngineWords(parameters, facts_known(manifest))
+    return EngineWords(parameters, facts_known(manifest), str(manifest.kind))
 
 
 def build_router(plan: Plan, ledger: Ledger, clock: Clock = time.time) -> Router:

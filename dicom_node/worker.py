@@ -15,6 +15,7 @@ import structlog
 from dicom_node import __version__
 from dicom_node.backoff import delay_s
 from dicom_node.clock import Checkpoint, Clock
+from dicom_node.comparer import Comparer
 from dicom_node.config.settings import Config
 from dicom_node.encode.results import Encoded, Stamp
 from dicom_node.errors import DicomNodeError, StorageError, StudyUnusable
@@ -37,15 +38,20 @@ log = structlog.get_logger()
 
 
 def work(link: ChildLink, config: Config, device: Device, checkpoint: Checkpoint) -> None:
-    """Do the jobs that the supervisor names until it says stop, or is gone."""
+    """Do the jobs and comparisons that the supervisor names until it says stop, or is gone."""
     configure_logs(config.node.log_level)
     os.environ.update(environment_for(device, os.environ))  # before a library looks for devices
     ledger = Ledger(config.ledger_url)
     store = LocalStore(config.node.data_dir, checkpoint=checkpoint)
     worker = Worker(config, ledger, store, time.time, checkpoint)
+    comparer = Comparer(ledger, store, time.time)
     while (message := link.receive())[0] != "stop":
-        worker.do(*message[1])
-        link.send("done", message[1])
+        what, keys = message
+        if what == "compare":
+            comparer.compare(*keys)
+        else:
+            worker.do(*keys)
+        link.send("done", keys)
     ledger.close()
 
 

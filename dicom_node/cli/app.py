@@ -12,6 +12,7 @@ import typer
 from dicom_node import __version__
 from dicom_node.cli import bench_disk as bench_disk_command
 from dicom_node.cli import check as check_command
+from dicom_node.cli import compare as compare_command
 from dicom_node.cli import deidentify as deidentify_command
 from dicom_node.cli import engines as engines_command
 from dicom_node.cli import engines_new as engines_new_command
@@ -160,9 +161,15 @@ def status(
     refused: Annotated[
         bool, typer.Option("--refused", help="List whom and what the door refused.")
     ] = False,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Show how candidates do beside engines in use.")
+    ] = False,
 ) -> None:
     """Show what is open and why."""
     with _plain_errors():
+        if shadow:
+            compare_command.compare(config, json)
+            return
         status_command.status(config, json, refused)
 
 
@@ -170,7 +177,7 @@ def status(
 def retry(
     subjects: Annotated[
         list[str] | None,
-        typer.Argument(help="Job IDs, delivery numbers or Study Instance UIDs, as status shows."),
+        typer.Argument(help="Job IDs, numbers or Study Instance UIDs, as status shows them."),
     ] = None,
     all_of_them: Annotated[
         bool, typer.Option("--all", help="Everything parked, dead, or waiting for its next try.")

@@ -234,11 +234,13 @@ def _beyond(found: Summary, stop: StopRule) -> Iterator[str]:
     if _is_below(found.dice, stop.dice_below):
         yield f"Dice {found.dice:.3f} {over} (dice_below: {stop.dice_below:g})"
     if _is_below(stop.volume_above, found.volume_share):
-        yield f"volumes differ by {found.volume_share:.1%} {over} (volume_above: {stop.volume_above:.0%})"
+        bound = f"volume_above: {stop.volume_above:.0%}"
+        yield f"volumes differ by {found.volume_share:.1%} {over} ({bound})"
     if _is_below(found.kappa, stop.kappa_below):
         yield f"kappa {found.kappa:.2f} {over} (kappa_below: {stop.kappa_below:g})"
     if _is_below(stop.flips_above, found.flips):
-        yield f"another class on {found.flips:.1%} of {found.studies} studies (flips_above: {stop.flips_above:.0%})"
+        bound = f"flips_above: {stop.flips_above:.0%}"
+        yield f"another class on {found.flips:.1%} of {found.studies} studies ({bound})"
     if _is_below(stop.slower_than, found.slower):
         yield f"{found.slower:.1f} times as slow {over} (slower_than: {stop.slower_than:g}x)"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 Device = Literal["auto", "cpu"] | int
@@ -10,6 +11,7 @@ Device = Literal["auto", "cpu"] | int
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _NONE = "-1"
+_DRIVER = Path("/dev/nvidiactl")
 
 
 def environment_for(device: Device, environment: Mapping[str, str]) -> dict[str, str]:
@@ -31,3 +33,8 @@ def environment_for(device: Device, environment: Mapping[str, str]) -> dict[str,
         name = here[device] if device < len(here) else _NONE
     # the order of nvidia-smi, not the fastest first
     return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", _VISIBLE: name}
+
+
+def may_be_gpu(device: Device, driver: Path = _DRIVER) -> bool:
+    """Return whether a runtime may take a GPU here, whose memory it then shares with others."""
+    return driver.exists() if device == "auto" else device != "cpu"

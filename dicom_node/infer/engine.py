@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from dicom_node.errors import StudyUnusable
+from dicom_node.errors import EngineError, StudyUnusable
 from dicom_node.finding import Classification, EngineIdentity, Finding, FindingKind, Quality, Value
 from dicom_node.headers import Part10
 from dicom_node.infer import images, segmentation

@@ -99,7 +99,8 @@ class Jobs:
         return bool(self._read(or_(running, _could_run(now)), ~_IS_SHADOW, limit=1))
 
     def counts(self) -> dict[JobState, int]:
-        return self._attempts.counts()
+        """Return how many jobs, shadows apart, are in each state that occurs."""
+        return self._attempts.counts(~_IS_SHADOW)
 
     def results(self, job_id: str) -> list[Result]:
         table = schema.results
@@ -174,7 +175,7 @@ class Jobs:
             write_event(connection, now, subject, "UNCHANGED", f"{again}; it stands")
 
     def _promote(self, connection: Connection, job: Job, now: float) -> None:
-        """Make a job that was only compared one whose results are sent; a failed shadow runs anew."""
+        """Have the results of a job that was only compared sent; one that failed runs anew."""
         table = schema.jobs
         role, priority = job.role.value, int(job.priority)
         connection.execute(

@@ -168,7 +168,7 @@ class Trials:
     def of_trial(
         self, trial_id: int, *states: ComparisonState, since: float = 0.0
     ) -> list[Comparison]:
-        """Return the comparisons of a trial that came to these states since a time, oldest first."""
+        """Return the comparisons of a trial that came to one of these states since a time."""
         table = schema.comparisons
         return self._comparisons(
             table.c.trial_id == trial_id,

@@ -1,4 +1,4 @@
-"""What a runtime plans for is what the engines that ship, and those of any author, are asked with."""
+"""What a runtime plans for is what engines are asked with: those that ship, and any author's."""
 
 from __future__ import annotations
 
