@@ -56,6 +56,11 @@ class FakeCuda:
         self._library.fake_cuda_mend()
         self._library.fake_cuda_forget()
 
+    def restart(self) -> None:
+        """Be as in a new process: one device that nobody uses; all contexts must be closed."""
+        self._library.fake_cuda_restart()
+        self.set()
+
     def fail(self, name: str, n: int, error: int, *, times: int = 1) -> None:
         """Let calls of a name, or of `ANY`, answer an error, from the n-th from now.
 

@@ -65,7 +65,7 @@ class Work:
 def work(cuda: FakeCuda) -> Iterator[Work]:
     import pycuda.driver
 
-    cuda.set(lazy=True)
+    cuda.set(lazy=True, memory_bytes=1 << 20)
     made = Work(pycuda.driver)
     yield made
     made.close()

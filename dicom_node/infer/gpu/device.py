@@ -147,7 +147,7 @@ class Kernel:
             return
         grid = (-(-count // self._BLOCK), 1)
         with self._device.translated("a kernel could not be launched"):
-            self._function.prepared_async_call(grid, (self._BLOCK, 1, 1), stream.raw, *arguments)
+            self._function.prepared_async_call(grid, (self._BLOCK, 1, 1), stream.raw, *arguments, count)
 
 
 class Module(Owned):
@@ -370,17 +370,20 @@ class Device:
             raise EngineUnavailable(f"GPU {self.ordinal} cannot be used: {lacking}")
         import pycuda.driver as cuda
 
+        context = None
         try:
             cuda.init()
             device = cuda.Device(self.ordinal)
+            self.name = str(device.name())
+            major, minor = device.compute_capability()
+            self.arch = f"sm_{major}{minor}"
+            self.total_bytes = int(device.total_memory())
             context = device.retain_primary_context()
             context.push()
         except cuda.Error as error:
+            if context is not None:
+                context.detach()
             raise EngineUnavailable(f"GPU {self.ordinal} cannot be used: {error}") from error
-        self.name = str(device.name())
-        major, minor = device.compute_capability()
-        self.arch = f"sm_{major}{minor}"
-        self.total_bytes = int(device.total_memory())
         return context
 
     def _give_back(self) -> None:
@@ -389,6 +392,7 @@ class Device:
                 owned.free()
             except EngineUnavailable:
                 """The context goes next, and with it what could not be freed alone."""
-        self._context.pop()
+        # This takes it off the thread's stack too, and cannot fail. What is left on a stack when
+        # its thread ends makes pycuda abort the process.
         self._context.detach()
         self._context = None

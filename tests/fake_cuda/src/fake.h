@@ -51,6 +51,7 @@ size_t fake_release_all(int device); /* frees what is left of a device; returns 
 /* streams.c */
 Status fake_drain_device(int device); /* does all work that waits on the device's streams */
 Status fake_drain_default(int device); /* the stream that has no name */
+void fake_forget_work(int device); /* what goes with a context that goes */
 int fake_is_capturing(int device); /* also spoils the capture: what asks is not allowed in one */
 
 /* modules.c */

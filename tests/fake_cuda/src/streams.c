@@ -122,6 +122,24 @@ Status fake_drain_device(int device) {
     return status;
 }
 
+static void forget(Stream *stream) {
+    while (stream->first) {
+        Work *work = stream->first;
+        stream->first = work->next;
+        discard(work);
+    }
+    stream->end = &stream->first;
+    stream->done = stream->ticket;
+    stream->graph = NULL;
+}
+
+void fake_forget_work(int device) {
+    forget(default_of(device));
+    for (Stream *stream = streams; stream; stream = stream->next)
+        if (stream->device == device)
+            forget(stream);
+}
+
 int fake_is_capturing(int device) {
     int found = 0;
     for (Stream *stream = streams; stream; stream = stream->next)

@@ -1,0 +1,245 @@
+"""Whatever call of the driver fails, and whichever engine is beside: no wrong mask, nothing left."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from dicom_node.errors import DeviceFull, DeviceLost, DicomNodeError, EngineUnavailable
+from dicom_node.infer.blocks import Intensity, Percentile, Scale, VolumeInput, Window
+from dicom_node.infer.gpu.device import Device
+from dicom_node.infer.gpu.kernels import Kernels
+from dicom_node.infer.gpu.memory import Budget
+from dicom_node.infer.gpu.path import GpuPath
+from dicom_node.infer.volume import place
+from tests.fake_cuda.fake import ANY, ILLEGAL_ADDRESS, OUT_OF_MEMORY, UNKNOWN, FakeCuda
+from tests.unit.infer.gpu.machines import FakeMachine, played
+from tests.unit.infer.gpu.volumes import Expected, a_grid, a_model, an_answer, some_voxels
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # pycuda warns of what it cannot clean up
+
+SHAPE = (8, 10, 9)
+GRID = a_grid(SHAPE, (2.0, 2.0, 2.0))
+BY_RANK = Intensity(
+    values="brightness", scale=Scale(low=Percentile(1), high=Percentile(99), to=(0, 1))
+)
+MODEL = a_model(gives="logits")
+WINDOWS = VolumeInput(
+    network_sees="window",
+    axes="HPL",
+    spacing_mm=(2, 3, 3),
+    window=Window(size=(4, 6, 6), overlap=0.25, skip_below=0.2),
+)
+SLICES = VolumeInput(network_sees="slice", axes="HPL")
+VOXELS = some_voxels(SHAPE)
+
+
+def run(
+    cuda: FakeCuda,
+    volume: VolumeInput = WINDOWS,
+    *,
+    ordinal: int = 0,
+    batch_max: int = 1,
+    intensity: Intensity = BY_RANK,
+) -> NDArray[Any]:
+    """Open a device, load everything, do one volume, close it all."""
+    machine = FakeMachine(cuda)
+    device = Device(ordinal)
+    try:
+        kernels = device.call(lambda: Kernels(device, machine.compile_source))
+        path = GpuPath(
+            device,
+            kernels,
+            [played(machine, an_answer(3), 3, batch_max=batch_max)],
+            volume,
+            MODEL,
+            intensity,
+            budget=Budget(device.total_bytes, share=1.0),
+        )
+        try:
+            return path.labels(VOXELS, place(GRID, volume))
+        finally:
+            path.close()
+    finally:
+        device.close()
+
+
+def expected(volume: VolumeInput = WINDOWS, intensity: Intensity = BY_RANK) -> Expected:
+    return Expected(GRID, VOXELS, volume, MODEL, intensity, [an_answer(3)])
+
+
+@pytest.mark.parametrize(("error", "graphs"), [(UNKNOWN, True), (ILLEGAL_ADDRESS, False)])
+@pytest.mark.timeout(600)
+def test_any_call_may_fail(
+    error: int, graphs: bool, cuda: FakeCuda, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cuda.set(lazy=True, graphs=graphs)
+    right = run(cuda)
+    expected().agrees(right)
+    calls = cuda.calls()
+    assert calls > 150
+    assert (cuda.calls("cuGraphLaunch") > 0) == graphs
+    told = {False: 0, True: 0}
+    for n in range(1, calls + 1):
+        cuda.restart()
+        cuda.set(lazy=True, graphs=graphs)
+        cuda.fail(ANY, n, error)
+        try:
+            assert np.array_equal(run(cuda), right), n
+        except DicomNodeError as failure:
+            assert isinstance(failure, EngineUnavailable), n
+            told[isinstance(failure, DeviceLost)] += 1
+        assert cuda.used_bytes() == cuda.pinned_bytes() == 0, n
+    # Clean-up that fails costs nothing; most of what fails is told.
+    assert sum(told.values()) > 0.7 * calls
+    assert told[error == ILLEGAL_ADDRESS] > told[error != ILLEGAL_ADDRESS]
+
+
+def test_nothing_is_left_for_the_context_to_free(cuda: FakeCuda) -> None:
+    cuda.set(lazy=True)
+    run(cuda)
+    assert cuda.leaked_bytes == 0
+    cuda.fail("cuLaunchKernel", 9, UNKNOWN)
+    with pytest.raises(EngineUnavailable, match="a kernel could not be launched"):
+        run(cuda)
+    assert cuda.leaked_bytes == 0
+
+
+def test_every_copy_goes_through_pinned_memory(cuda: FakeCuda) -> None:
+    cuda.set(lazy=True)
+    run(cuda)
+    assert cuda.calls("cuMemcpyHtoDAsync_v2") > 3
+    assert cuda.pageable_copies == 0
+
+
+def test_memory_that_another_process_took_is_done_without(cuda: FakeCuda) -> None:
+    """The budget admits it, the driver does not: less is asked for, and less again."""
+    right = run(cuda)
+    for refused in (1, 2, 3):
+        cuda.set(lazy=True)
+        # Two times: pycuda collects garbage and tries again.
+        cuda.fail("cuMemAlloc_v2", 1, OUT_OF_MEMORY, times=2 * refused)
+        assert np.array_equal(run(cuda, batch_max=8), right)
+        assert cuda.calls("cuMemAlloc_v2") == 2 * refused + 1
+
+
+def test_a_device_that_has_no_memory_at_all_is_for_the_processor(cuda: FakeCuda) -> None:
+    cuda.set(memory_bytes=50_000)
+    with pytest.raises(DeviceFull, match="has not the memory for this series: 1 MiB at least"):
+        run(cuda)
+
+
+def test_after_a_failure_the_same_path_goes_on(cuda: FakeCuda) -> None:
+    cuda.set(lazy=True, graphs=True)
+    machine = FakeMachine(cuda)
+    device = Device()
+    kernels = device.call(lambda: Kernels(device, machine.compile_source))
+    budget = Budget(device.total_bytes)
+    path = GpuPath(
+        device, kernels, [played(machine, an_answer(3), 3)], WINDOWS, MODEL, BY_RANK, budget=budget
+    )
+    placement = place(GRID, WINDOWS)
+    right = path.labels(VOXELS, placement)
+    for name in ("cuLaunchKernel", "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2"):
+        for n in (1, 3, 5):
+            cuda.fail(name, n, UNKNOWN)
+            with pytest.raises(EngineUnavailable):
+                path.labels(VOXELS, placement)
+            assert cuda.used_bytes() == 0
+            assert np.array_equal(path.labels(VOXELS, placement), right)
+    assert budget.left_bytes == int(device.total_bytes * 0.9)
+    device.close()
+
+
+def test_two_engines_share_one_device(cuda: FakeCuda) -> None:
+    """One after the other: the device has one thread, and whoever asks waits for it."""
+    cuda.set(lazy=True)
+    machine = FakeMachine(cuda)
+    device = Device()
+    kernels = device.call(lambda: Kernels(device, machine.compile_source))
+    budget = Budget(device.total_bytes)
+    plain = Intensity(values="brightness")
+    paths = {
+        volume.network_sees: GpuPath(
+            device,
+            kernels,
+            [played(machine, an_answer(3), 3)],
+            volume,
+            MODEL,
+            intensity,
+            budget=budget,
+        )
+        for volume, intensity in ((WINDOWS, BY_RANK), (SLICES, plain))
+    }
+    found: dict[str, list[NDArray[Any]]] = {"window": [], "slice": []}
+
+    def work(volume: VolumeInput) -> None:
+        for _ in range(4):
+            labels = paths[volume.network_sees].labels(VOXELS, place(GRID, volume))
+            found[volume.network_sees].append(labels)
+
+    together(lambda: work(WINDOWS), lambda: work(SLICES))
+    for labels in found["window"]:
+        expected(WINDOWS).agrees(labels)
+    for labels in found["slice"]:
+        expected(SLICES, plain).agrees(labels)
+    assert len(found["window"]) == len(found["slice"]) == 4
+    device.close()
+
+
+def test_two_devices_work_at_the_same_time(cuda: FakeCuda) -> None:
+    cuda.set(devices=2, lazy=True)
+    right = run(cuda)
+    found: list[tuple[int, NDArray[Any]]] = []
+    together(
+        lambda: found.append((0, run(cuda, ordinal=0))),
+        lambda: found.append((1, run(cuda, ordinal=1))),
+    )
+    assert {ordinal for ordinal, _ in found} == {0, 1}
+    assert all(np.array_equal(labels, right) for _, labels in found)
+
+
+@pytest.mark.parametrize("slices", [64, 300, 900, 2000])
+def test_any_number_of_slices_finishes_on_a_small_device(slices: int, cuda: FakeCuda) -> None:
+    shape = (slices, 12, 11)
+    voxels, grid = some_voxels(shape), a_grid(shape, (1.0, 2.0, 2.0))
+    machine = FakeMachine(cuda)
+    plain = Intensity(values="hounsfield", clip=(-60, 500))
+    for volume in (
+        VolumeInput(network_sees="slice", axes="HPL", spacing_mm=(None, 3, 3)),
+        VolumeInput(
+            network_sees="window",
+            axes="HPL",
+            spacing_mm=(2, 2, 2),
+            window=Window(size=(16, 8, 8), overlap=0.5),
+        ),
+    ):
+        cuda.set(memory_bytes=1_000_000)
+        device = Device()
+        kernels = device.call(lambda device=device: Kernels(device, machine.compile_source))
+        path = GpuPath(
+            device,
+            kernels,
+            [played(machine, an_answer(3), 3, batch_max=16)],
+            volume,
+            MODEL,
+            plain,
+            budget=Budget(device.total_bytes, share=1.0),
+        )
+        found = path.labels(voxels, place(grid, volume))
+        Expected(grid, voxels, volume, MODEL, plain, [an_answer(3)]).agrees(found)
+        device.close()
+        assert cuda.leaked_bytes == 0
+
+
+def together(*functions: Callable[[], object]) -> None:
+    threads = [threading.Thread(target=function) for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
