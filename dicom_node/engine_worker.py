@@ -9,11 +9,10 @@ import structlog
 from dicom_node.backoff import delay_s
 from dicom_node.clock import Checkpoint, Clock
 from dicom_node.config.settings import Config
-from dicom_node.executor.child import Child, ChildEvents, Message
+from dicom_node.executor.child import Child, ChildEvents, ChildLink, Message
 from dicom_node.executor.port import Task
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import JobState
-from dicom_node.worker import work
 
 log = structlog.get_logger()
 
@@ -36,7 +35,7 @@ class EngineWorker:
         self._ending = ""
         self._in_hand = ""
         events = ChildEvents(on_message=self._heard, on_exit=self._exited)
-        self._child = Child("engine-worker", work, (config, checkpoint), events)
+        self._child = Child("engine-worker", _work, (config, checkpoint), events)
 
     def start(self) -> None:
         self._child.start()
@@ -106,3 +105,10 @@ class EngineWorker:
         wait_s = delay_s(crashes, settings.retry_first_s, 3600.0)
         self._ledger.jobs.crash(job, reason, now + wait_s, now)
         log.warning("job_crashed", job_id=job_id, crashes=crashes, reason=reason)
+
+
+def _work(link: ChildLink, config: Config, checkpoint: Checkpoint) -> None:
+    """Work, in the child: only there is what infers and encodes imported."""
+    from dicom_node.worker import work
+
+    work(link, config, checkpoint)
