@@ -11,17 +11,23 @@ import structlog
 from dicom_node.backoff import delay_s
 from dicom_node.clock import Checkpoint, Clock
 from dicom_node.config.settings import Config
-from dicom_node.executor.child import Child, ChildEvents, Message
+from dicom_node.executor.child import Child, ChildEvents, ChildLink, Message
 from dicom_node.infer.devices import Device
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import JobState
 from dicom_node.model import JobRole
-from dicom_node.worker import work
 
 log = structlog.get_logger()
 
 _LOOK_AFTER_S = 1.0
 """Ending a job means loading its engine again, so what takes less than this is left to finish."""
+
+
+def _work(link: ChildLink, config: Config, device: Device, checkpoint: Checkpoint) -> None:
+    """Work, in the child: only there is what infers and encodes imported."""
+    from dicom_node.worker import work
+
+    work(link, config, device, checkpoint)
 
 
 class EngineWorker:
@@ -45,7 +51,7 @@ class EngineWorker:
         checkpoint: Checkpoint,
         name: str = "engine-worker",
         device: Device = "auto",
-        target: Callable[..., None] = work,
+        target: Callable[..., None] = _work,
     ) -> None:
         self._config = config
         self._ledger = ledger

@@ -147,7 +147,9 @@ class Kernel:
             return
         grid = (-(-count // self._BLOCK), 1)
         with self._device.translated("a kernel could not be launched"):
-            self._function.prepared_async_call(grid, (self._BLOCK, 1, 1), stream.raw, *arguments, count)
+            self._function.prepared_async_call(
+                grid, (self._BLOCK, 1, 1), stream.raw, *arguments, count
+            )
 
 
 class Module(Owned):
