@@ -1,4 +1,4 @@
-"""What an engine found: masks, presence and absence, technical quality."""
+"""What an engine found: masks and what was measured in them, presence, numbers, quality."""
 
 from __future__ import annotations
 
@@ -22,6 +22,21 @@ class FindingKind(StrEnum):
     SEGMENTATION = "segmentation"
     CLASSIFICATION = "classification"
     QUALITY = "quality"
+    REGRESSION = "regression"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A number that was measured in a segment."""
+
+    name: str
+    """As a rule asks for it: longest_diameter_mm."""
+    value: float
+    unit: Code
+    concept: Code | None
+    """None where the standard has no word for it: it is for rules and stands in no report."""
+    derivation: Code | None = None
+    """How it comes from many values: their mean, the largest."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +51,16 @@ class Segment:
     modifier: Code | None
     volume_ml: float
     """Measured on the mask itself: voxel count times voxel volume."""
+    measurements: tuple[Measurement, ...] = ()
+    """Those that the engine's manifest names, in its order."""
 
 
 @dataclass(frozen=True)
 class Classification:
-    """What a network says of one image: a disease, present or absent, with its probability."""
+    """What a network says of an image: a disease, present or absent, with its probability."""
 
     sop_instance_uid: str
+    """Empty if it is said of the series as a whole."""
     code: Code
     label: str
     probability: float
@@ -52,6 +70,18 @@ class Classification:
     @property
     def present(self) -> bool:
         return self.probability >= self.threshold
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number that a network gives for an image: the age of a bone."""
+
+    sop_instance_uid: str
+    """Empty if it is said of the series as a whole."""
+    code: Code
+    label: str
+    value: float
+    unit: Code
 
 
 class QualityGrade(StrEnum):
@@ -73,9 +103,10 @@ class Fault:
 
 @dataclass(frozen=True)
 class Quality:
-    """The technical quality of one image."""
+    """The technical quality of an image."""
 
     sop_instance_uid: str
+    """Empty if it is said of the series as a whole."""
     grade: QualityGrade
     faults: tuple[Fault, ...]
     notes: tuple[str, ...] = ()
@@ -110,8 +141,16 @@ class Finding:
     summary: str
     """In words, for a table or a log: no patient's identity."""
     warnings: tuple[str, ...] = ()
-    mask: NDArray[np.uint8] | None = None
-    """(slices, rows, columns) on the source's own grid; 0 is background, else a segment number."""
+    mask: NDArray[np.uint8] | NDArray[np.bool_] | None = None
+    """On the source's own grid: (slices, rows, columns) of uint8, 0 background, else a segment
+    number; or, where segments overlap, one map each: (segments, slices, rows, columns) of bool, in
+    the order of their numbers."""
     segments: tuple[Segment, ...] = ()
     classifications: tuple[Classification, ...] = ()
     qualities: tuple[Quality, ...] = ()
+    values: tuple[Value, ...] = ()
+
+    @property
+    def statements(self) -> tuple[Classification | Quality | Value, ...]:
+        """What it says without a mask: of an image each, or of the series as a whole."""
+        return (*self.classifications, *self.qualities, *self.values)

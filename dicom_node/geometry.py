@@ -86,6 +86,19 @@ class Grid:
     def voxel_ml(self) -> float:
         return float(np.prod(self.spacing_mm)) / 1000.0
 
+    @property
+    def units(self) -> NDArray[np.float64]:
+        """3 x 3: the directions of the axes (slice, row, column) in its columns."""
+        units: NDArray[np.float64] = self.affine[:3, :3] / np.array(self.spacing_mm)
+        return units
+
+    @property
+    def centre_mm(self) -> NDArray[np.float64]:
+        """The middle of the field of view."""
+        middle = (np.array(self.shape) - 1) / 2
+        centre: NDArray[np.float64] = self.affine[:3, :3] @ middle + self.affine[:3, 3]
+        return centre
+
 
 @dataclass(frozen=True, eq=False)
 class Arrangement:
@@ -166,8 +179,7 @@ def match_axes(grid: Grid, directions: str) -> AxisMatch:
         Three letters: towards Head, Posterior, Left, for instance.
     """
     wanted = np.array([_DIRECTIONS[letter] for letter in directions])
-    units = grid.affine[:3, :3] / np.array(grid.spacing_mm)
-    cosines = wanted @ units
+    cosines = wanted @ grid.units
     best = max(
         permutations(range(3)), key=lambda axes: float(np.abs(cosines[range(3), axes]).sum())
     )

@@ -56,6 +56,12 @@ def read_header_of(file: Part10, keywords: Collection[str] | None = None) -> Dat
         return read_header(opened, keywords)
 
 
+def read_to_the_pixels(file: Part10) -> tuple[Dataset, int]:
+    """Return `read_header` of a file, and where in it the reading came to its end."""
+    with file.open("rb") as opened:
+        return read_header(opened), opened.tell()
+
+
 def read_header(
     source: str | PathLike[str] | BinaryIO, keywords: Collection[str] | None = None
 ) -> Dataset:

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from pydicom.dataset import Dataset
 
 from dicom_node import __version__
 from dicom_node.encode.results import Encoded, Stamp, encode
 from dicom_node.finding import Finding
 from dicom_node.headers import Part10
+from dicom_node.infer.beside import Others
 from dicom_node.infer.engine import Engine
+from dicom_node.infer.runtimes.port import NO_NETWORK
 from dicom_node.model import Result
 
 
@@ -35,6 +39,7 @@ def infer_and_encode(
     node_name: str,
     predecessors: Sequence[Result] = (),
     between: Callable[[], None] = lambda: None,
+    others: Others | None = None,
 ) -> Outcome:
     """Run an engine on the files of one series and encode its finding.
 
@@ -50,6 +55,8 @@ def infer_and_encode(
         Reports of the same engine on earlier revisions of the series, the oldest first.
     between : callable
         Called after infer and before encode.
+    others : Others, optional
+        The other series of the study and of prior ones, for an engine that looks at them.
 
     Raises
     ------
@@ -59,13 +66,32 @@ def infer_and_encode(
         If the engine failed.
     """
     started = time.perf_counter()
-    finding, headers = engine.run(files)
-    inferred = time.perf_counter()
+    finding, headers = engine.run(files, others)
+    infer_s = time.perf_counter() - started
     between()
     stamp = Stamp(created_at, node_name, __version__, job_key, tuple(predecessors))
+    return encode_found(finding, headers, stamp, infer_s)
+
+
+def encode_found(
+    finding: Finding, headers: Sequence[Dataset], stamp: Stamp, infer_s: float
+) -> Outcome:
+    """Encode what an engine has found.
+
+    Parameters
+    ----------
+    headers : sequence of pydicom.Dataset
+        As `Engine.run` returns them.
+    infer_s : float
+        What the finding took.
+    """
+    started = time.perf_counter()
+    if finding.engine.runtime == NO_NETWORK:
+        warning = "No network was run: the values are zeros, for a test of the wiring"
+        finding = replace(finding, warnings=(warning, *finding.warnings))
     encoded = encode(finding, headers, stamp)
     seconds = {
-        "infer": round(inferred - started, 3),
-        "encode": round(time.perf_counter() - inferred, 3),
+        "infer": round(infer_s, 3),
+        "encode": round(time.perf_counter() - started, 3),
     }
     return Outcome(finding, encoded, seconds)

@@ -10,7 +10,8 @@ from dicom_node.clock import Clock
 from dicom_node.config.settings import Config
 from dicom_node.history.keeper import HeaderKeeper
 from dicom_node.history.keywords import KeepPolicy
-from dicom_node.infer.manifest import Manifest, list_engines
+from dicom_node.infer.engine_folders import list_engines
+from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.parameters import facts_known, parameters_of
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.receive import certificates
@@ -34,9 +35,16 @@ class Plan:
     def labels(self) -> dict[str, EngineLabel]:
         """What the router must know of each engine."""
         return {
-            name: EngineLabel(manifest.version, manifest.model_digest)
+            name: EngineLabel(manifest.version, manifest.model_digest, manifest.reads_study)
             for name, manifest in self.engines.items()
         }
+
+    @property
+    def image_engines(self) -> frozenset[str]:
+        """Those that look at single images, so that several jobs can be done together."""
+        return frozenset(
+            name for name, manifest in self.engines.items() if manifest.image is not None
+        )
 
     @property
     def peer_names(self) -> dict[str, str]:
@@ -82,7 +90,7 @@ def names_for_rules(config: Config, engines: Mapping[str, Manifest]) -> Names:
 def words_of(manifest: Manifest) -> EngineWords:
     """Return what rules may say of an engine."""
     parameters = {name: ParameterRange(*limits) for name, limits in parameters_of(manifest).items()}
-    return EngineWords(parameters, facts_known(manifest))
+    return EngineWords(parameters, facts_known(manifest), str(manifest.kind))
 
 
 def build_router(plan: Plan, ledger: Ledger, clock: Clock = time.time) -> Router:

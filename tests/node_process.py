@@ -66,7 +66,8 @@ class NodeProcess:
                 "quiet_otherwise_s": 1.0,
                 "longest_wait_s": 2.0,
             },
-            "infer": {"retry_first_s": 0.2},
+            # Two nodes are compared by the bits of their results; each could choose another one.
+            "infer": {"retry_first_s": 0.2, "runtime": "onnxruntime"},
             "deliver": {"retry_first_s": 0.2, "retry_longest_s": 1, "timeout_s": 5},
             "peers": {"scanner": {"ae_title": "SCANNER", "may_send": True}},
         }

@@ -12,7 +12,10 @@ import typer
 from dicom_node import __version__
 from dicom_node.cli import bench_disk as bench_disk_command
 from dicom_node.cli import check as check_command
+from dicom_node.cli import compare as compare_command
 from dicom_node.cli import deidentify as deidentify_command
+from dicom_node.cli import engines as engines_command
+from dicom_node.cli import engines_new as engines_new_command
 from dicom_node.cli import explain as explain_command
 from dicom_node.cli import process as process_command
 from dicom_node.cli import reload as reload_command
@@ -22,6 +25,8 @@ from dicom_node.cli import serve as serve_command
 from dicom_node.cli import status as status_command
 from dicom_node.cli.console import make_console
 from dicom_node.errors import ConfigError, DicomNodeError
+from dicom_node.finding import FindingKind
+from dicom_node.infer.scaffold_text import Sees
 
 app = typer.Typer(
     name="dicom-node",
@@ -34,10 +39,17 @@ app = typer.Typer(
 rules_app = typer.Typer(help="Look into rules: lint, explain, replay.", no_args_is_help=True)
 app.add_typer(rules_app, name="rules")
 
+engines_app = typer.Typer(
+    help="Look into engines and make them: list, verify, bench, build, new, import.",
+    no_args_is_help=True,
+)
+app.add_typer(engines_app, name="engines")
+
 EXIT_REFUSED = 1
 EXIT_MISTAKE = 2
 
 
+EngineName = Annotated[str, typer.Argument(metavar="NAME", help="An engine.")]
 ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", help="The node's configuration.", show_default=True)
 ]
@@ -149,9 +161,15 @@ def status(
     refused: Annotated[
         bool, typer.Option("--refused", help="List whom and what the door refused.")
     ] = False,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Show how candidates do beside engines in use.")
+    ] = False,
 ) -> None:
     """Show what is open and why."""
     with _plain_errors():
+        if shadow:
+            compare_command.compare(config, json)
+            return
         status_command.status(config, json, refused)
 
 
@@ -159,7 +177,7 @@ def status(
 def retry(
     subjects: Annotated[
         list[str] | None,
-        typer.Argument(help="Job IDs, delivery numbers or Study Instance UIDs, as status shows."),
+        typer.Argument(help="Job IDs, numbers or Study Instance UIDs, as status shows them."),
     ] = None,
     all_of_them: Annotated[
         bool, typer.Option("--all", help="Everything parked, dead, or waiting for its next try.")
@@ -226,3 +244,71 @@ def rules_replay(
     """Say what rules would have done of late, against those in force: gained, lost, load."""
     with _plain_errors():
         rules_command.replay(config, new, since, json)
+
+
+@engines_app.command("new")
+def engines_new(
+    name: Annotated[str, typer.Argument(help="Of the engine and its folder: my_engine.")],
+    kind: Annotated[
+        FindingKind, typer.Option("--kind", help="What it answers with.")
+    ] = FindingKind.SEGMENTATION,
+    sees: Annotated[
+        Sees | None,
+        typer.Option("--sees", help="What its network sees at a time.", show_default=False),
+    ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option("--into", help="Where the folder goes; node.engines_dir if left out."),
+    ] = None,
+    config: ConfigFile = _DEFAULT_CONFIG,
+) -> None:
+    """Write a new engine folder that runs at once, with every word of engine.yaml explained."""
+    with _plain_errors():
+        engines_new_command.new(config, name, kind, sees, into)
+
+
+@engines_app.command("list")
+def engines_list(config: ConfigFile = _DEFAULT_CONFIG) -> None:
+    """Show the engines, what each runs on and why, and what other runtimes lack."""
+    with _plain_errors():
+        if not engines_command.show(config):
+            raise typer.Exit(EXIT_REFUSED)
+
+
+@engines_app.command("verify")
+def engines_verify(name: EngineName, config: ConfigFile = _DEFAULT_CONFIG) -> None:
+    """Compare an engine's answers on each runtime with those of its test vector."""
+    with _plain_errors():
+        if not engines_command.verify(config, name):
+            raise typer.Exit(EXIT_REFUSED)
+
+
+@engines_app.command("bench")
+def engines_bench(
+    name: EngineName,
+    runs: Annotated[int, typer.Option(min=1, help="How many, after the first.")] = 10,
+    config: ConfigFile = _DEFAULT_CONFIG,
+) -> None:
+    """Measure an engine's networks on each runtime: milliseconds, first run, memory."""
+    with _plain_errors():
+        if not engines_command.bench(config, name, runs):
+            raise typer.Exit(EXIT_REFUSED)
+
+
+@engines_app.command("build")
+def engines_build(name: EngineName, config: ConfigFile = _DEFAULT_CONFIG) -> None:
+    """Do now what an engine's first job would wait for: TensorRT's plans, the choice by speed."""
+    with _plain_errors():
+        if not engines_command.build(config, name):
+            raise typer.Exit(EXIT_REFUSED)
+
+
+@engines_app.command("import")
+def engines_import(
+    model: Annotated[Path, typer.Argument(help="An ONNX file, or a .keras file.")],
+    name: Annotated[str, typer.Option("--name", help="Of the engine: small letters, 0-9 and _.")],
+    config: ConfigFile = _DEFAULT_CONFIG,
+) -> None:
+    """Make an engine folder of a model; it refuses every study until you have completed it."""
+    with _plain_errors():
+        engines_command.import_model(config, model, name)

@@ -13,7 +13,8 @@ from dicom_node.config.settings import Config, NodeSettings, validate_config
 from dicom_node.config.yaml_lines import YamlFile, load_yaml
 from dicom_node.deliver.store_scu import echo
 from dicom_node.errors import ConfigError, Mistake, PeerUnreachable
-from dicom_node.infer.manifest import find_engines
+from dicom_node.infer.engine_folders import find_engines
+from dicom_node.infer.runtimes.choice import misfits, wishes_of
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.plan import words_of
 from dicom_node.receive.tls import expired
@@ -56,6 +57,9 @@ def find_mistakes(config_file: Path) -> tuple[list[Mistake], Config | None]:
         # of a folder with mistakes only the name is known
         engines = dict.fromkeys(found.folders, EngineWords())
         engines |= {name: words_of(manifest) for name, manifest in found.manifests.items()}
+        if config is not None:
+            for path, message in misfits(wishes_of(config), engines):
+                loaded.mistake(path, message)
     except ConfigError as error:
         loaded.mistake(("node", "engines_dir"), str(error))
     try:

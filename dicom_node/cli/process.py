@@ -15,7 +15,9 @@ from dicom_node.cli.console import make_console, make_table
 from dicom_node.cli.files import SeriesFiles, find_series
 from dicom_node.config.settings import load_config
 from dicom_node.errors import ConfigError, DicomNodeError, StorageError
+from dicom_node.infer.beside import Others
 from dicom_node.infer.engine import Engine, load_engine
+from dicom_node.infer.runtimes.choice import wishes_of
 from dicom_node.inference import infer_and_encode
 from dicom_node.logs import configure_logs
 from dicom_node.plan import Plan, load_plan
@@ -68,10 +70,17 @@ def process(config_file: Path, source: Path, out: Path, engine_names: Sequence[s
                 progress.update(task, description=f"{name} on {series.title}")
                 if name not in engines:
                     engines[name] = load_engine(
-                        plan.engines[name].folder, threads=plan.config.infer.threads
+                        plan.engines[name].folder,
+                        threads=plan.config.infer.threads,
+                        wishes=wishes_of(plan.config),
                     )
                 engine = engines[name].with_parameters(parameters)
-                lines.append(_run(plan, engine, series, rule, out))
+                others = [
+                    one.paths
+                    for one in found
+                    if one.study_instance_uid == series.study_instance_uid and one is not series
+                ]
+                lines.append(_run(plan, engine, series, Others(others), rule, out))
     _print(lines, out)
     return not any(line.refused for line in lines)
 
@@ -94,12 +103,18 @@ def _wanted(
     return wanted
 
 
-def _run(plan: Plan, engine: Engine, series: SeriesFiles, rule: str, out: Path) -> Line:
+def _run(
+    plan: Plan, engine: Engine, series: SeriesFiles, others: Others, rule: str, out: Path
+) -> Line:
     name = engine.manifest.name
     started = time.perf_counter()
     try:
         outcome = infer_and_encode(
-            engine, series.paths, *_origin(series, engine), plan.config.node.ae_title
+            engine,
+            series.paths,
+            *_origin(series, engine),
+            plan.config.node.ae_title,
+            others=others,
         )
         for encoded in outcome.encoded:
             file = out / f"{name}-{encoded.kind}-{encoded.sop_instance_uid}.dcm"

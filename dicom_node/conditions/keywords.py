@@ -123,6 +123,19 @@ FINDING_FACTS: Mapping[str, OwnKeyword] = {
     "present": OwnKeyword(Kind.TEXT, "the labels of what was found present"),
     "probability": OwnKeyword(Kind.NUMBER, "the highest of all; with a label, of that alone"),
     "volume_ml": OwnKeyword(Kind.NUMBER, "of all segments; with a label, of that alone"),
+    "count": OwnKeyword(
+        Kind.NUMBER, "connected parts of all segments; with a label, of that alone"
+    ),
+    "voxel_count": OwnKeyword(Kind.NUMBER, "of all segments; with a label, of that alone"),
+    "slice_count": OwnKeyword(Kind.NUMBER, "of the segment on most slices; with a label, of that"),
+    "long_axis_mm": OwnKeyword(Kind.NUMBER, "the longest of all; with a label, of that alone"),
+    "short_axis_mm": OwnKeyword(Kind.NUMBER, "the longest of all; with a label, of that alone"),
+    "longest_diameter_mm": OwnKeyword(Kind.NUMBER, "of all; with a label, of that alone"),
+    "mean_value": OwnKeyword(Kind.NUMBER, "of the original values in the segment of a label"),
+    "sd_value": OwnKeyword(Kind.NUMBER, "of the original values in the segment of a label"),
+    "min_value": OwnKeyword(Kind.NUMBER, "the smallest inside of all; with a label, of that alone"),
+    "max_value": OwnKeyword(Kind.NUMBER, "the largest inside of all; with a label, of that alone"),
+    "value": OwnKeyword(Kind.NUMBER, "of a regression; with a label where there are several"),
 }
 """What can be asked of a finding; a label is written in lower case, with _ for all else."""
 

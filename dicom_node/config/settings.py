@@ -6,6 +6,7 @@ import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -13,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     ValidationError,
 )
 
@@ -20,6 +22,8 @@ from dicom_node.conditions.keywords import is_bulk, is_ours, kind_of
 from dicom_node.config.yaml_lines import YamlFile, load_yaml, raise_mistakes
 from dicom_node.errors import InvariantBroken
 from dicom_node.uid import is_ae_title, is_uid
+
+_GPUS_MAX = 64
 
 
 def _ae_title(text: str) -> str:
@@ -65,15 +69,50 @@ def _as_written(value: object) -> object:
     return str(value) if isinstance(value, float) else value  # YAML reads 1.2 as a number
 
 
+def _server_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number
+        usable = False
+    if not usable:
+        raise ValueError("must be a URL such as http://host:8000")
+    return text
+
+
+def _in_quotes(value: object) -> object:
+    if value is None:
+        raise ValueError('must be a name; of the runtime that answers zeros "null", in quotes')
+    return value
+
+
+def _devices(written: object) -> object:
+    if written == "auto":
+        return written
+    devices = tuple(written) if isinstance(written, list | tuple) else ()
+    ordinals = [device for device in devices if device != "cpu"]
+    if not devices or not all(type(one) is int and 0 <= one < _GPUS_MAX for one in ordinals):
+        raise ValueError("must be auto or a list of cpu and the numbers of GPUs, such as [0, 1]")
+    if len(set(ordinals)) < len(ordinals):
+        raise ValueError("must name each GPU once: it has one worker process")
+    return devices
+
+
 AddressRange = Annotated[str, AfterValidator(_address_range)]
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 CertificateName = Annotated[str, AfterValidator(_certificate_name)]
 Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
 TlsVersion = Annotated[Literal["1.2", "1.3"], BeforeValidator(_as_written)]
+Runtime = Annotated[
+    Literal["auto", "onnxruntime", "openvino", "tensorrt", "kserve", "null"],
+    BeforeValidator(_in_quotes),
+]
+ServerUrl = Annotated[str, AfterValidator(_server_url)]
 Uid = Annotated[str, AfterValidator(_uid)]
 Keyword = Annotated[str, AfterValidator(_keyword)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Devices = Annotated[Literal["auto"] | tuple[Literal["cpu"] | int, ...], PlainValidator(_devices)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -152,6 +191,12 @@ class HistorySettings(Section):
 
 class InferSettings(Section):
     threads: Annotated[int, Field(ge=1)] = 2
+    runtime: Runtime = "auto"
+    runtimes: dict[str, Runtime] = {}
+    server_url: ServerUrl | None = None
+    devices: Devices = "auto"
+    batch_max: Annotated[int, Field(ge=1, le=256)] = 16
+    batch_wait_ms: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 20
     job_timeout_s: Positive = 1800
     crashes_max: Annotated[int, Field(ge=1)] = 3
     attempts_max: Annotated[int, Field(ge=1)] = 10
@@ -203,6 +248,11 @@ class Config(Section):
     @property
     def ledger_url(self) -> str:
         return self.ledger.url or f"sqlite:///{self.node.data_dir / 'ledger.sqlite'}"
+
+    @property
+    def cache_dir(self) -> Path:
+        """What can be made again: plans of networks, what was measured of runtimes."""
+        return self.node.data_dir / "cache"
 
     @property
     def secret_file(self) -> Path:
@@ -281,6 +331,7 @@ def validate_config(loaded: YamlFile) -> Config | None:
             "receive.admit_unknown_calling_ae_titles",
         )
     _check_tls(loaded, config)
+    _check_runtimes(loaded, config.infer)
     base = loaded.file.parent
     paths = {
         key: (base / getattr(config.node, key)).resolve()
@@ -335,6 +386,14 @@ def _check_tls(loaded: YamlFile, config: Config) -> None:
                 "is bound to a certificate and could never come in: tls.authorities is missing, so "
                 "no peer is asked for one",
             )
+
+
+def _check_runtimes(loaded: YamlFile, infer: InferSettings) -> None:
+    named: dict[tuple[str, ...], str] = {("infer", "runtime"): infer.runtime}
+    named |= {("infer", "runtimes", engine): name for engine, name in infer.runtimes.items()}
+    for path, name in named.items():
+        if name == "kserve" and infer.server_url is None:
+            loaded.mistake(path, "needs infer.server_url, the server to ask")
 
 
 def _in_words(kind: str, message: str) -> str:

@@ -21,7 +21,6 @@ ENGLISH_US = CodedConcept("en-US", "RFC5646", "English (United States)")
 QUALITATIVE_EVALUATIONS = CodedConcept("C0034375", "UMLS", "Qualitative Evaluations")
 
 VOLUME = CodedConcept("118565006", "SCT", "Volume")
-MILLILITER = CodedConcept("ml", "UCUM", "milliliter")
 PROBABILITY = CodedConcept("122157", "DCM", "Probability")
 NO_UNITS = CodedConcept("1", "UCUM", "no units")
 

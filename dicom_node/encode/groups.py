@@ -6,7 +6,8 @@ never says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from highdicom import sr
@@ -20,8 +21,10 @@ from dicom_node.finding import (
     EngineIdentity,
     Finding,
     FindingKind,
+    Measurement,
     Quality,
     Segment,
+    Value,
 )
 
 _LATERALITIES = {"7771000", "24028007", "51440002", "66459002"}  # CID 244, SCT
@@ -53,13 +56,15 @@ def measurement_groups(
             for segment in finding.segments
         ]
     by_uid = {str(copy.SOPInstanceUID): copy for copy in copies}
-    if finding.kind is FindingKind.CLASSIFICATION:
-        return [
-            _classification(said, finding.engine, by_uid[said.sop_instance_uid])
-            for said in finding.classifications
-        ]
+    engine, series_uid = finding.engine, str(reference.SeriesInstanceUID)
+    subjects = {
+        said.sop_instance_uid: _Subject(engine, series_uid, by_uid.get(said.sop_instance_uid))
+        for said in finding.statements
+    }
     return [
-        _quality(said, finding.engine, by_uid[said.sop_instance_uid]) for said in finding.qualities
+        *(_classification(one, subjects[one.sop_instance_uid]) for one in finding.classifications),
+        *(_quality(one, subjects[one.sop_instance_uid]) for one in finding.qualities),
+        *(_value(one, subjects[one.sop_instance_uid]) for one in finding.values),
     ]
 
 
@@ -92,6 +97,7 @@ def _segment(
     segment: Segment, number: int, seg: Dataset, engine: EngineIdentity, reference: Dataset
 ) -> Any:
     common = _segment_arguments(segment, engine, reference)
+    measurements = list(_numbers(segment.measurements))
     if "ImagePositionPatient" not in reference:
         # A projection has areas, not volumes; each segment of it is one frame.
         frame = sr.ReferencedSegmentationFrame(
@@ -106,7 +112,10 @@ def _segment(
         )
         # Frame or segment, never both (PS3.3 10.3, type 1C); highdicom writes both.
         del frame[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
-        return sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_segment=frame, **common)
+        flat = [one for one in measurements if one.name != codes.VOLUME]
+        return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+            referenced_segment=frame, measurements=flat or None, **common
+        )
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         referenced_segment=sr.ReferencedSegment(
             sop_class_uid=seg.SOPClassUID,
@@ -114,13 +123,21 @@ def _segment(
             segment_number=number,
             source_series=sr.SourceSeriesForSegmentation(reference.SeriesInstanceUID),
         ),
-        measurements=[
-            sr.Measurement(
-                name=codes.VOLUME, value=round(segment.volume_ml, 3), unit=codes.MILLILITER
-            )
-        ],
+        measurements=measurements or None,
         **common,
     )
+
+
+def _numbers(measurements: Sequence[Measurement]) -> Iterator[sr.Measurement]:
+    """Yield measurements as TID 1419 has them; those without a code are for rules alone."""
+    for one in measurements:
+        if one.concept is not None:
+            yield sr.Measurement(
+                name=codes.concept(one.concept),
+                value=round(one.value, 3),
+                unit=codes.concept(one.unit),
+                derivation=None if one.derivation is None else codes.concept(one.derivation),
+            )
 
 
 def _absent_segment(segment: Segment, engine: EngineIdentity, reference: Dataset) -> Any:
@@ -155,10 +172,40 @@ def _site(anatomy: Code, modifier: Code | None) -> list[sr.FindingSite] | None:
     return [site]
 
 
-def _classification(said: Classification, engine: EngineIdentity, image: Dataset) -> Any:
+@dataclass(frozen=True)
+class _Subject:
+    """What is spoken of: an image, or the series as a whole."""
+
+    engine: EngineIdentity
+    series_uid: str
+    image: Dataset | None
+
+    def named(self, label: str, *what: str) -> dict[str, Any]:
+        """Return the arguments that say of what a group speaks.
+
+        Of a whole series no image is singled out: all of them are the report's evidence.
+        """
+        image_uid = "" if self.image is None else str(self.image.SOPInstanceUID)
+        arguments: dict[str, Any] = {
+            "tracking_identifier": sr.TrackingIdentifier(
+                uid=identity.tracking_uid(self.engine, self.series_uid, image_uid, *what),
+                identifier=f"{label} ({self.engine.name})",
+            )
+        }
+        if self.image is not None:
+            arguments["source_images"] = [
+                sr.SourceImageForMeasurementGroup(
+                    referenced_sop_class_uid=self.image.SOPClassUID,
+                    referenced_sop_instance_uid=image_uid,
+                )
+            ]
+        return arguments
+
+
+def _classification(said: Classification, subject: _Subject) -> Any:
     return sr.MeasurementsAndQualitativeEvaluations(
         finding_type=codes.concept(said.code),
-        algorithm_id=algorithm(engine, f"threshold {said.threshold:g}"),
+        algorithm_id=algorithm(subject.engine, f"threshold {said.threshold:g}"),
         measurements=[
             sr.Measurement(
                 name=codes.PROBABILITY, value=round(said.probability, 4), unit=codes.NO_UNITS
@@ -169,35 +216,34 @@ def _classification(said: Classification, engine: EngineIdentity, image: Dataset
                 codes.PRESENCE, codes.PRESENT if said.present else codes.ABSENT
             )
         ],
-        **_of_image(said.label, engine, image, said.code.scheme, said.code.value, said.label),
+        **subject.named(said.label, said.code.scheme, said.code.value, said.label),
     )
 
 
-def _quality(said: Quality, engine: EngineIdentity, image: Dataset) -> Any:
+def _value(said: Value, subject: _Subject) -> Any:
+    return sr.MeasurementsAndQualitativeEvaluations(
+        finding_type=codes.concept(said.code),
+        algorithm_id=algorithm(subject.engine),
+        measurements=[
+            sr.Measurement(
+                name=codes.concept(said.code),
+                value=round(said.value, 4),
+                unit=codes.concept(said.unit),
+            )
+        ],
+        **subject.named(said.label, "value", said.code.scheme, said.code.value, said.label),
+    )
+
+
+def _quality(said: Quality, subject: _Subject) -> Any:
     group = sr.MeasurementsAndQualitativeEvaluations(
         finding_type=codes.QUALITY_ASSESSMENT,
-        algorithm_id=algorithm(engine),
+        algorithm_id=algorithm(subject.engine),
         qualitative_evaluations=[
             sr.QualitativeEvaluation(codes.SERIES_QUALITY, codes.GRADES[said.grade])
         ],
-        **_of_image("Image quality", engine, image, "quality"),
+        **subject.named("Image quality", "quality"),
     )
     found = [f"{fault.name} ({fault.probability:.2f})" for fault in said.faults if fault.found]
     group[0].ContentSequence.extend([comment(text) for text in (*found, *said.notes)])
     return group
-
-
-def _of_image(label: str, engine: EngineIdentity, image: Dataset, *what: str) -> dict[str, Any]:
-    image_uid = str(image.SOPInstanceUID)
-    return {
-        "tracking_identifier": sr.TrackingIdentifier(
-            uid=identity.tracking_uid(engine, image.SeriesInstanceUID, image_uid, *what),
-            identifier=f"{label} ({engine.name})",
-        ),
-        "source_images": [
-            sr.SourceImageForMeasurementGroup(
-                referenced_sop_class_uid=image.SOPClassUID,
-                referenced_sop_instance_uid=image_uid,
-            )
-        ],
-    }

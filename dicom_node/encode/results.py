@@ -84,9 +84,8 @@ def _check(finding: Finding, sources: Sequence[Dataset]) -> None:
             f"a finding on {len(finding.sop_instance_uids)} instances came with {len(uids)} "
             "headers, or in another order"
         )
-    said = [one.sop_instance_uid for one in finding.classifications]
-    said += [one.sop_instance_uid for one in finding.qualities]
-    if not set(said) <= set(uids):
+    said = [one.sop_instance_uid for one in finding.statements]
+    if not set(said) <= {*uids, ""}:  # without a UID it speaks of the series as a whole
         raise InvariantBroken("a finding speaks of an instance that is not among its sources")
     if not (finding.segments or said):
         raise InvariantBroken("a finding says nothing")

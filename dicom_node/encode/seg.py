@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
 from highdicom.seg import Segmentation, SegmentationTypeValues, SegmentDescription
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -15,6 +16,8 @@ from dicom_node.encode.header import MANUFACTURER, Stamp, common_arguments
 from dicom_node.errors import InvariantBroken
 from dicom_node.finding import EngineIdentity, Finding, Segment
 from dicom_node.uid import derived_uid
+
+Mask = NDArray[np.uint8] | NDArray[np.bool_]
 
 
 def drawn_segments(finding: Finding, sources: Sequence[Dataset]) -> tuple[Segment, ...]:
@@ -29,21 +32,32 @@ def drawn_segments(finding: Finding, sources: Sequence[Dataset]) -> tuple[Segmen
         finding does not describe.
     """
     mask = finding.mask
-    if mask is None or mask.dtype != np.uint8:
+    if mask is None or mask.dtype != (np.bool_ if mask.ndim == 4 else np.uint8):
         raise InvariantBroken(f"a segmentation has a mask of {getattr(mask, 'dtype', None)}")
     for source in sources:
         expected = (len(sources), source.get("Rows"), source.get("Columns"))
-        if mask.shape != expected:
+        if mask.shape[-3:] != expected or mask.ndim not in (3, 4):
             raise InvariantBroken(f"the mask is {mask.shape}, its sources {expected}")
-    counts = np.zeros(256, np.int64)
-    for plane in mask:  # bincount makes a copy of 8 bytes a voxel
-        counts += np.bincount(plane.ravel(), minlength=256)
+    counts = _counts(mask)
     known = {segment.segment_number for segment in finding.segments}
     unknown = set(np.flatnonzero(counts).tolist()) - known - {0}
     if unknown:
         raise InvariantBroken(f"the mask has voxels of undescribed segments {sorted(unknown)}")
+    if mask.ndim == 4 and known != set(range(1, len(mask) + 1)):
+        raise InvariantBroken(f"{len(mask)} overlapping maps for the segments {sorted(known)}")
     ordered = sorted(finding.segments, key=lambda segment: segment.segment_number)
     return tuple(segment for segment in ordered if counts[segment.segment_number])
+
+
+def _counts(mask: Mask) -> NDArray[np.int64]:
+    """Return how many voxels each segment number has."""
+    counts = np.zeros(256, np.int64)
+    if mask.ndim == 4:
+        counts[1 : len(mask) + 1] = [np.count_nonzero(one) for one in mask]
+        return counts
+    for plane in mask:  # bincount makes a copy of 8 bytes a voxel
+        counts += np.bincount(plane.ravel(), minlength=256)
+    return counts
 
 
 def make_seg(
@@ -68,12 +82,9 @@ def make_seg(
         As highdicom made it, times and Patient's Name not yet set.
     """
     reference = copies[0]
-    renumbered = np.zeros(256, np.uint8)
-    for number, segment in enumerate(drawn, start=1):
-        renumbered[segment.segment_number] = number
     dataset: Dataset = Segmentation(
         source_images=list(copies),
-        pixel_array=renumbered[finding.mask],
+        pixel_array=_pixels(finding.mask, drawn),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
             _description(number, segment, finding.engine, reference.SeriesInstanceUID)
@@ -92,6 +103,26 @@ def make_seg(
         _forget_spacing(dataset)
     _fix_dimension_organization(dataset)
     return dataset
+
+
+def _pixels(mask: Mask | None, drawn: Sequence[Segment]) -> Mask:
+    """Return the drawn segments, numbered anew; one map each, last axis, only if any overlap."""
+    if mask is None:
+        raise InvariantBroken("segments are drawn, but there is no mask")
+    numbers = [segment.segment_number for segment in drawn]
+    if mask.ndim == 3:
+        renumbered = np.zeros(256, np.uint8)
+        renumbered[numbers] = range(1, len(drawn) + 1)
+        return renumbered[mask]
+    rows = [number - 1 for number in numbers]
+    labels = np.zeros(mask.shape[1:], np.uint8)
+    for index, plane in enumerate(labels):
+        maps = mask[rows, index]
+        if np.count_nonzero(maps) != np.count_nonzero(maps.any(axis=0)):
+            return np.moveaxis(mask[rows], 0, -1)
+        for number, one in enumerate(maps, start=1):
+            plane[one] = number
+    return labels
 
 
 def tracking_id(segment: Segment, engine: EngineIdentity) -> str:

@@ -6,12 +6,21 @@ Frozen values, checked key by key; docs/engines.md explains every word.
 from __future__ import annotations
 
 import re
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SkipValidation,
+    WithJsonSchema,
+)
 from pydantic.dataclasses import dataclass
 
+from dicom_node.conditions import Condition, Missing
 from dicom_node.finding import Code
 from dicom_node.geometry import are_directions
 from dicom_node.infer.pixels import Values
@@ -43,6 +52,14 @@ def _level(written: object) -> object:
     return written
 
 
+def _keep(written: object) -> object:
+    """Return `all`, `largest`, or how many of the largest."""
+    is_count = isinstance(written, int) and not isinstance(written, bool) and written > 0
+    if not is_count and written not in ("all", "largest"):
+        raise ValueError("must be all, largest, or how many of the largest: 3")
+    return written
+
+
 def _directions(letters: str) -> str:
     if not are_directions(letters):
         raise ValueError("must be three letters for three axes, of L R, P A and H F: HPL")
@@ -61,12 +78,69 @@ def _plain(name: str) -> str:
     return name
 
 
-CodeWritten = Annotated[Code, BeforeValidator(_code)]
-Directions = Annotated[str, AfterValidator(_directions)]
-FileName = Annotated[str, AfterValidator(_plain)]
+_VALUE_SCHEMA: dict[str, object] = {"type": ["string", "number", "boolean", "null"]}
+_TESTS_SCHEMA: dict[str, object] = {
+    "anyOf": [_VALUE_SCHEMA, {"type": "array", "items": _VALUE_SCHEMA, "minItems": 1}]
+}
+_CONDITIONS_SCHEMA: dict[str, object] = {
+    "type": "object",
+    "propertyNames": {"not": {"enum": ["any", "all", "not", "calling_ae_title"]}},
+    "additionalProperties": {
+        "anyOf": [
+            _TESTS_SCHEMA,
+            {
+                "type": "object",
+                "properties": {
+                    "is": _TESTS_SCHEMA,
+                    "missing": {"enum": [meaning.value for meaning in Missing]},
+                },
+                "required": ["is"],
+                "additionalProperties": False,
+            },
+        ]
+    },
+}
+_SHORT: dict[str, object] = {"type": "string", "minLength": 1, "maxLength": 16}
+_CODE_SCHEMA: dict[str, object] = {
+    "type": "array",
+    "prefixItems": [
+        {"anyOf": [_SHORT, {"type": "integer"}], "title": "code value"},
+        {**_SHORT, "title": "coding scheme"},
+        {"type": "string", "minLength": 1, "maxLength": 64, "title": "code meaning"},
+    ],
+    "minItems": 3,
+    "maxItems": 3,
+}
+_DIRECTIONS_SCHEMA: dict[str, object] = {
+    "type": "string",
+    "pattern": "^(?=.*[LR])(?=.*[PA])(?=.*[HF])[LRPAHF]{3}$",
+}
+_LEVEL_SCHEMA: dict[str, object] = {
+    "anyOf": [
+        {"type": "number"},
+        {"type": "string", "pattern": r"^p(100(\.0*)?|[0-9]{1,2}(\.[0-9]*)?)$"},
+    ]
+}
+_KEEP_SCHEMA: dict[str, object] = {
+    "anyOf": [{"enum": ["all", "largest"]}, {"type": "integer", "minimum": 1}]
+}
+
+CodeWritten = Annotated[Code, BeforeValidator(_code), WithJsonSchema(_CODE_SCHEMA)]
+Directions = Annotated[str, AfterValidator(_directions), WithJsonSchema(_DIRECTIONS_SCHEMA)]
+FileName = Annotated[
+    str,
+    AfterValidator(_plain),
+    WithJsonSchema({"type": "string", "pattern": r"^(?!\.{1,2}$)[^/]+$"}),
+]
+Accepts = Annotated[SkipValidation[tuple[Condition, ...]], WithJsonSchema(_CONDITIONS_SCHEMA)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Keep = Annotated[int | str, BeforeValidator(_keep), WithJsonSchema(_KEEP_SCHEMA)]
+Connectivity = Literal[6, 26]
+Measure = Literal["volume", "count", "diameters", "longest_diameter", "mean_value", "voxels"]
+FillHoles = Literal["none", "slices", "volume"]
 Range = Annotated[tuple[float, float], AfterValidator(_rising)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -83,7 +157,7 @@ class Percentile:
     rank: Annotated[float, Field(ge=0, le=100)]
 
 
-Level = Annotated[Percentile | float, BeforeValidator(_level)]
+Level = Annotated[Percentile | float, BeforeValidator(_level), WithJsonSchema(_LEVEL_SCHEMA)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -161,6 +235,31 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class ExtraInput:
+    """Another series that the network sees beside the main one, on the same grid."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+    """For messages: flair."""
+    accepts: Accepts
+    source: Literal["study", "prior"] = "study"
+    input: str = ""
+    """The network's input; without one it is the next channel of the main one."""
+    intensity: Intensity | None = None
+    """As the main series if it is None."""
+    needed: bool = True
+    """Without it the job is refused; else the network sees `pad` there."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Take:
+    """About which slices of a series a network is asked that gives one answer for all of it."""
+
+    part: Annotated[tuple[Probability, Probability], AfterValidator(_rising)] = (0.0, 1.0)
+    """Between which shares of the way from the first to the last: [0.33, 0.67]."""
+    at_most: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class VolumeInput:
     """How a volume is laid before the network."""
 
@@ -183,6 +282,9 @@ class VolumeInput:
     slab_slices: Annotated[int, Field(ge=3, multiple_of=1)] | None = None
     """Neighbouring slices, as channels, of which the middle one is asked about: 2.5-D."""
     window: Window | None = None
+    take: Take = Take()
+    combine: Literal["mean", "max"] = "mean"
+    """What several answers about one series are together; for engines without segments."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -197,24 +299,64 @@ class ImageInput:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class Components:
+    """What is left of a mask once it is on the source's grid."""
+
+    keep: Keep = "all"
+    """The largest connected part of each segment, or so many of the largest."""
+    connectivity: Connectivity = 26
+    component_min_ml: NotNegative = 0.0
+    """A smaller connected part goes."""
+    volume_min_ml: NotNegative = 0.0
+    """A segment of which less is left is taken for noise and emptied."""
+    fill_holes: FillHoles = "none"
+    """What has no way out, within its slice or within the volume."""
+    smooth_mm: NotNegative = 0.0
+    """The standard deviation of the Gaussian by which neighbours vote."""
+
+    @property
+    def keep_count(self) -> int | None:
+        """How many components are kept; None keeps all."""
+        return {"all": None, "largest": 1}[self.keep] if isinstance(self.keep, str) else self.keep
+
+    @property
+    def removes_components(self) -> bool:
+        return self.keep_count is not None or self.component_min_ml > 0
+
+    def of(self, own: SegmentComponents | None) -> Components:
+        """Return the rules of a segment that has some of its own."""
+        if own is None:
+            return self
+        given = {one.name: getattr(own, one.name) for one in fields(SegmentComponents)}
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SegmentComponents:
+    """What one segment has of its own of `Components`; None is as it is for all."""
+
+    keep: Keep | None = None
+    connectivity: Connectivity | None = None
+    component_min_ml: NotNegative | None = None
+    volume_min_ml: NotNegative | None = None
+    fill_holes: FillHoles | None = None
+    smooth_mm: NotNegative | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class SegmentLabel:
     """One label of the network, as a segment (PS3.3 C.8.20.4)."""
 
     label: Annotated[int, Field(gt=0, le=255)]
-    """The network's value, or the channel, counted from 0 with the background."""
+    """The network's value, or its channel: from 1, be there one for the background or not."""
     name: Annotated[str, Field(min_length=1, max_length=64)]
     category: CodeWritten
     type: CodeWritten
     modifier: CodeWritten | None = None
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Components:
-    """What is left of a mask once it is on the source's grid."""
-
-    keep: Literal["all", "largest"] = "all"
-    connectivity: Literal[6, 26] = 26
-    volume_min_ml: Annotated[float, Field(ge=0)] = 0.0
+    threshold: Probability = 0.5
+    """From which probability a voxel belongs to it, where classes are independent."""
+    components: SegmentComponents | None = None
+    """Where it differs from the manifest's `components`."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -225,6 +367,22 @@ class ClassLabel:
     name: Annotated[str, Field(min_length=1, max_length=64)]
     code: CodeWritten
     threshold: Probability
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ValueLabel:
+    """One output of a regression: a number with a unit."""
+
+    index: Annotated[int, Field(ge=0)]
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    code: CodeWritten
+    unit: CodeWritten
+    """Of UCUM: [mo, UCUM, month]."""
+    factor: float = 1.0
+    offset: float = 0.0
+    """The value is the output times `factor` plus `offset`."""
+    plausible: Range | None = None
+    """Beyond it the image is refused: no number is better than a wrong one."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

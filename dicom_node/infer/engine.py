@@ -4,29 +4,52 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import EngineError, StudyUnusable
-from dicom_node.finding import EngineIdentity, Finding, FindingKind
-from dicom_node.headers import Part10, attributes_of
+from dicom_node.finding import Classification, EngineIdentity, Finding, FindingKind, Quality, Value
+from dicom_node.headers import Part10
 from dicom_node.infer import images, segmentation
+from dicom_node.infer.accepting import refusals
+from dicom_node.infer.answers import (
+    classification_summary,
+    classified,
+    graded,
+    outputs_of_volume,
+    quality_summary,
+)
+from dicom_node.infer.asking import Networks
+from dicom_node.infer.batch import ImageBatch, PreparedImages
+from dicom_node.infer.beside import Beside, Others, beside
 from dicom_node.infer.blocks import ImageInput
-from dicom_node.infer.manifest import Manifest, load_manifest
+from dicom_node.infer.engine_folders import load_manifest
+from dicom_node.infer.loading import require_files
+from dicom_node.infer.manifest import Manifest
+from dicom_node.infer.networks import load_networks
 from dicom_node.infer.parameters import told, with_parameters
-from dicom_node.infer.runtimes.onnxruntime import OnnxRuntime
-from dicom_node.infer.runtimes.port import Runtime
+from dicom_node.infer.parity import probes_of, require_parity
+from dicom_node.infer.path import CpuPath, VolumePath
+from dicom_node.infer.runtimes.choice import Wishes
+from dicom_node.infer.runtimes.registry import DEFAULT, NULL
 from dicom_node.infer.series import (
     LeftOut,
     SourceImage,
     SourceSeries,
+    SourceVolume,
     is_localizer,
     load_source,
     unfit,
 )
+from dicom_node.infer.values import regressed, value_summary
+from dicom_node.infer.volume import Placement, place
+from dicom_node.infer.voxels import Voxels, read_voxels
+
+_ON_THE_DEFAULT = Wishes(runtime=DEFAULT)
 
 
 class Engine:
@@ -35,40 +58,52 @@ class Engine:
     Parameters
     ----------
     manifest : Manifest
-    main, locate : Runtime
-        The networks that the manifest names.
+    networks : Networks
+        Those that the manifest names.
     parameters : mapping, optional
         What a rule sets of it, by the names of `parameters_of`.
+    threads : int
+        For what is done on the processor beside the networks.
+    path : VolumePath, optional
+        What brings volumes through the networks; the processor if it is None.
     """
 
     def __init__(
         self,
         manifest: Manifest,
-        main: Runtime,
-        locate: Runtime | None = None,
+        networks: Networks,
         parameters: Mapping[str, float] | None = None,
+        *,
+        threads: int = 1,
+        path: VolumePath | None = None,
     ) -> None:
         self.manifest = with_parameters(manifest, parameters or {})
         self._told = told(parameters or {})
-        self._main = main
-        self._locate = locate
+        self._networks = networks
+        self._path = path or CpuPath(self.manifest, networks)
+        self._given_path = path
+        self._threads = threads
         self.identity = EngineIdentity(
             name=manifest.name,
             version=manifest.version,
             title=manifest.title,
             description=manifest.description,
             model_digest=manifest.model_digest,
-            runtime=main.description,
+            runtime=networks.main[0].description,
             limits=manifest.limits,
         )
 
-    def run(self, files: Sequence[Part10]) -> tuple[Finding, tuple[Dataset, ...]]:
+    def run(
+        self, files: Sequence[Part10], others: Others | None = None
+    ) -> tuple[Finding, tuple[Dataset, ...]]:
         """Return what the engine finds in one series.
 
         Parameters
         ----------
         files : sequence of Part10
             The files of the series, in any order.
+        others : Others, optional
+            The other series of the study and of prior ones, for an engine that has `inputs`.
 
         Returns
         -------
@@ -85,15 +120,35 @@ class Engine:
             If a network fails.
         """
         source = load_source(files)
-        if self.manifest.image is None:
-            return self._segment(source)
-        return self._ask_each(source, self.manifest.image)
+        if self.manifest.image is not None:
+            return self._ask_each(source, self.manifest.image)
+        volume = self._volume(source)
+        placement = place(volume.grid, self._path.volume)
+        seen = beside(
+            self.manifest,
+            self._path,
+            volume,
+            placement,
+            others or Others(),
+            threads=self._threads,
+        )
+        values = self.manifest.intensity.values
+        voxels = read_voxels(volume.images, values, threads=self._threads)
+        if self.manifest.kind is FindingKind.SEGMENTATION:
+            return self._segment(volume, voxels, placement, seen)
+        return self._ask_series(volume, voxels, placement, seen)
 
     def with_parameters(self, parameters: Mapping[str, float]) -> Engine:
         """Return the same engine with other thresholds; its networks are shared."""
         if not parameters:
             return self
-        return Engine(self.manifest, self._main, self._locate, parameters)
+        return Engine(
+            self.manifest,
+            self._networks,
+            parameters,
+            threads=self._threads,
+            path=self._given_path,
+        )
 
     def verify(self) -> None:
         """Compare the networks' answers with those of the test vector.
@@ -103,99 +158,138 @@ class Engine:
         EngineError
             If they differ by more than the manifest's tolerance.
         """
-        manifest = self.manifest
-        with np.load(manifest.folder / manifest.test_vector.file) as vector:
-            given = {name: vector[name] for name in vector.files}
-        self._compare(self._main, manifest.model.input, manifest.model.output, given, "output")
-        if self._locate and manifest.locate:
-            located = manifest.locate
-            self._compare(self._locate, located.input, located.output, given, "locate_output")
+        require_parity(self.manifest, probes_of(self.manifest), self._networks)
 
-    def _compare(
-        self,
-        runtime: Runtime,
-        input_name: str,
-        output_name: str,
-        given: dict[str, np.ndarray],
-        expected_name: str,
-    ) -> None:
-        file, tolerance = self.manifest.test_vector.file, self.manifest.test_vector.tolerance
-        if "input" not in given or expected_name not in given:
-            raise EngineError(f"{file} needs the arrays input and {expected_name}")
-        answer = runtime.run({input_name: given["input"].astype(np.float32)})[output_name]
-        expected = given[expected_name]
-        if answer.shape != expected.shape:
-            raise EngineError(f"{file}: the answer has shape {answer.shape}, not {expected.shape}")
-        if answer.dtype.kind in "iu":
-            difference = float(np.mean(answer != expected))
-        else:
-            difference = float(np.abs(answer - expected.astype(np.float32)).max())
-        if not difference <= tolerance:
-            raise EngineError(
-                f"{self.manifest.name} does not give the answers of its test vector on "
-                f"{runtime.description}: they differ by {difference:.3g}, more than {tolerance:g}",
-                hint="do not use this engine on this machine",
-            )
-
-    def _segment(self, source: SourceSeries) -> tuple[Finding, tuple[Dataset, ...]]:
+    def _volume(self, source: SourceSeries) -> SourceVolume:
         slices = [header for header in source.headers if not is_localizer(header)]
-        if reasons := self._refusals(slices or source.headers, len(source.images)):
+        if reasons := refusals(self.manifest.accepts, slices or source.headers, len(source.images)):
             raise self._not_mine(reasons + sorted({unfit(header) for header in slices} - {""}))
-        volume = source.volume()
-        found = segmentation.segment(volume, self.manifest, self._main, self._locate)
+        return source.volume()
+
+    def _segment(
+        self, volume: SourceVolume, voxels: Voxels, placement: Placement, seen: Beside
+    ) -> tuple[Finding, tuple[Dataset, ...]]:
+        answer = self._path.classes(voxels, placement, seen.tensors)
+        found = segmentation.segments_of(answer.classes, self.manifest, volume, voxels)
         finding = Finding(
             kind=self.manifest.kind,
-            engine=self.identity,
+            engine=replace(self.identity, runtime=answer.runtime),
             sop_instance_uids=tuple(image.sop_instance_uid for image in volume.images),
             summary=found.summary,
-            warnings=found.warnings + _told(volume.left_out) + self._told,
+            warnings=found.warnings + seen.told + _told(volume.left_out) + self._told,
             mask=found.mask,
             segments=found.segments,
         )
         return finding, tuple(image.header for image in volume.images)
 
+    def _ask_series(
+        self, volume: SourceVolume, voxels: Voxels, placement: Placement, seen: Beside
+    ) -> tuple[Finding, tuple[Dataset, ...]]:
+        """Ask about the series as a whole."""
+        said = outputs_of_volume(
+            np.stack([self._path.tensor(voxels, placement), *seen.tensors]),
+            self._path.volume,
+            self.manifest.model,
+            self._networks.main,
+            self.manifest.input_names,
+        )
+        return self._answered([("", said)], volume.images, volume.left_out, seen.told)
+
+    def prepare(self, files: Sequence[Part10]) -> PreparedImages:
+        """Return the images of one series as the network sees them, each by itself.
+
+        Raises
+        ------
+        StudyUnusable
+            If none of them is what the engine was made for; the message has every reason.
+        EngineError
+            If the engine looks at volumes.
+        """
+        if self.manifest.image is None:
+            raise EngineError(f"{self.manifest.name} does not look at single images")
+        return self._prepare_each(load_source(files), self.manifest.image)
+
+    def conclude(
+        self, prepared: PreparedImages, answers: Sequence[NDArray[np.float32]]
+    ) -> tuple[Finding, tuple[Dataset, ...]]:
+        """Return what the network's answers on prepared images mean; see `run`.
+
+        Parameters
+        ----------
+        prepared : PreparedImages
+        answers : sequence of numpy.ndarray, shape (outputs,), float32
+            One for each tensor, as `ImageBatch.alone` gives them.
+        """
+        manifest, left_out = self.manifest, list(prepared.left_out)
+        used: list[SourceImage] = []
+        said: list[tuple[str, NDArray[np.float32]]] = []
+        for image, answer in zip(prepared.images, answers, strict=True):
+            try:
+                regressed(image.sop_instance_uid, answer, manifest)  # refuses what cannot be
+            except StudyUnusable as refusal:
+                left_out.append((image.sop_instance_uid, refusal.message))
+            else:
+                used.append(image)
+                said.append((image.sop_instance_uid, answer))
+        if not used:
+            raise self._not_mine(list(dict.fromkeys(reason for _, reason in left_out)))
+        return self._answered(said, used, tuple(left_out))
+
+    def batch(self, images_max: int) -> ImageBatch:
+        """Return what asks this engine's network about images of several series at once."""
+        return ImageBatch(self.manifest.model, self._networks.main, images_max)
+
     def _ask_each(
         self, source: SourceSeries, wanted: ImageInput
     ) -> tuple[Finding, tuple[Dataset, ...]]:
-        used: list[tuple[SourceImage, np.ndarray]] = []
+        """Ask about each image by itself."""
+        prepared = self._prepare_each(source, wanted)
+        batch = self.batch(1)
+        return self.conclude(prepared, [batch.alone(tensor) for tensor in prepared.tensors])
+
+    def _prepare_each(self, source: SourceSeries, wanted: ImageInput) -> PreparedImages:
+        used: list[tuple[SourceImage, NDArray[np.float32]]] = []
         left_out: list[tuple[str, str]] = []
         for image in source.images:
             reasons = [unfit(image.header)] if unfit(image.header) else []
-            reasons += self._refusals([image.header], len(source.images))
+            reasons += refusals(self.manifest.accepts, [image.header], len(source.images))
             try:
                 if reasons:
                     raise StudyUnusable("; ".join(reasons))
-                used.append((image, images.ask(image, wanted, self.manifest, self._main)))
+                used.append((image, images.prepared(image, wanted, self.manifest.intensity)))
             except StudyUnusable as refusal:
                 left_out.append((image.sop_instance_uid, refusal.message))
         if not used:
             raise self._not_mine(list(dict.fromkeys(reason for _, reason in left_out)))
+        return PreparedImages(
+            tuple(image for image, _ in used),
+            tuple(tensor for _, tensor in used),
+            source.left_out + tuple(left_out),
+        )
 
-        answers = [(image.sop_instance_uid, answer) for image, answer in used]
-        classes = tuple(c for a in answers for c in images.classified(*a, self.manifest))
-        qualities = tuple(images.graded(*a, self.manifest) for a in answers if self.manifest.faults)
+    def _answered(
+        self,
+        said: Sequence[tuple[str, np.ndarray]],
+        images_used: Sequence[SourceImage],
+        left_out: LeftOut,
+        said_beside: tuple[str, ...] = (),
+    ) -> tuple[Finding, tuple[Dataset, ...]]:
+        """Return the finding of what was said of images, or of the series (no UID)."""
+        manifest = self.manifest
+        classes = tuple(c for one in said for c in classified(*one, manifest))
+        qualities = tuple(graded(*one, manifest) for one in said if manifest.faults)
+        values = tuple(value for one in said for value in regressed(*one, manifest))
         finding = Finding(
-            kind=self.manifest.kind,
+            kind=manifest.kind,
             engine=self.identity,
-            sop_instance_uids=tuple(uid for uid, _ in answers),
-            summary=images.quality_summary(qualities)
-            if self.manifest.kind is FindingKind.QUALITY
-            else images.classification_summary(classes),
-            warnings=_told(source.left_out + tuple(left_out)) + self._told,
+            sop_instance_uids=tuple(image.sop_instance_uid for image in images_used),
+            summary=_summary(classes, qualities, values),
+            warnings=said_beside + _told(left_out) + self._told,
             classifications=classes,
             qualities=qualities,
+            values=values,
         )
-        return finding, tuple(image.header for image, _ in used)
-
-    def _refusals(self, headers: Sequence[Dataset], instance_count: int) -> list[str]:
-        """Return the reason of every condition under `accepts` that does not hold."""
-        conditions = self.manifest.accepts
-        # Of long series only the elements that are asked for are looked at.
-        keywords = {condition.keyword for condition in conditions}
-        asked = [Dataset({e.tag: e for e in h if e.keyword in keywords}) for h in headers]
-        attributes = {**attributes_of(asked), "instance_count": (str(instance_count),)}
-        outcomes = [condition.check(attributes) for condition in conditions]
-        return [outcome.reason for outcome in outcomes if not outcome.holds]
+        return finding, tuple(image.header for image in images_used)
 
     def _not_mine(self, reasons: Sequence[str]) -> StudyUnusable:
         return StudyUnusable(
@@ -204,7 +298,7 @@ class Engine:
         )
 
 
-def load_engine(folder: Path, *, threads: int) -> Engine:
+def load_engine(folder: Path, *, threads: int, wishes: Wishes = _ON_THE_DEFAULT) -> Engine:
     """Return the engine of a folder, its networks loaded and compared with its test vector.
 
     Parameters
@@ -213,44 +307,34 @@ def load_engine(folder: Path, *, threads: int) -> Engine:
         With `engine.yaml` and the files that it names.
     threads : int
         Threads that a network may use.
+    wishes : Wishes, optional
+        Which runtime its networks shall run on; by default onnxruntime.
 
     Raises
     ------
     ConfigError
-        If the manifest has mistakes.
+        If the manifest has mistakes, or a runtime is named that is not there.
     EngineError
         If a model file is not the one that the manifest means, cannot be loaded, or does not give
         the answers of the test vector.
     """
     manifest = load_manifest(folder)
-    for name, expected in manifest.model_files.items():
-        found = sha256((folder / name).read_bytes()).hexdigest()
-        if found != expected:
-            raise EngineError(
-                f"{folder / name} has SHA-256 {found}, but {manifest.name} names {expected}",
-                hint="restore the file; a new network needs a new version and digest",
-            )
-    main = OnnxRuntime(folder / manifest.model.file, threads=threads)
-    _check_names(manifest.model.file, main, manifest.model.input, manifest.model.output)
-    locate = None
-    if manifest.locate:
-        locate = OnnxRuntime(folder / manifest.locate.file, threads=threads)
-        _check_names(manifest.locate.file, locate, manifest.locate.input, manifest.locate.output)
-    engine = Engine(manifest, main, locate)
-    # Another processor or runtime must not give other answers unnoticed; it takes a second at most.
-    engine.verify()
+    require_files(manifest)
+    networks, choice = load_networks(manifest, wishes, threads=threads)
+    engine = Engine(manifest, networks, threads=threads)
+    if choice.runtime != NULL:
+        # Another processor or runtime must not give other answers unnoticed; it takes a second at
+        # most. `null` runs no network, and its findings say so.
+        engine.verify()
     return engine
 
 
-def _check_names(file: str, runtime: Runtime, input_name: str, output_name: str) -> None:
-    for kind, name, names in (
-        ("input", input_name, runtime.inputs),
-        ("output", output_name, runtime.outputs),
-    ):
-        if name not in names:
-            raise EngineError(f"{file} has no {kind} {name}, but {', '.join(names)}")
-    if len(runtime.inputs) != 1:
-        raise EngineError(f"{file} wants {len(runtime.inputs)} inputs; one is given")
+def _summary(
+    classes: tuple[Classification, ...], qualities: tuple[Quality, ...], values: Sequence[Value]
+) -> str:
+    if qualities:
+        return quality_summary(qualities)
+    return value_summary(values) if values else classification_summary(classes)
 
 
 def _told(left_out: LeftOut) -> tuple[str, ...]:

@@ -1,83 +1,74 @@
-"""What an engine says of itself: `engine.yaml`, read once into frozen values.
+"""What an engine says of itself: `engine.yaml` as frozen values.
 
-Every word has its unit and default in docs/engines.md; a folder with a mistake is refused with all
-of its mistakes at once, each with file, line and key.
+Every word has its unit and default in docs/engines.md; `engine_folders` reads the file.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import math
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, SkipValidation, TypeAdapter, ValidationError
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from dicom_node.conditions import Condition, parse_conditions
-from dicom_node.config.yaml_lines import YamlFile, load_yaml, raise_mistakes
-from dicom_node.errors import ConfigError, InvariantBroken, Mistake
 from dicom_node.finding import FindingKind
 from dicom_node.infer.blocks import (
     STRICT,
+    Accepts,
     ClassLabel,
     Components,
+    ExtraInput,
     FaultLabel,
     ImageInput,
     Intensity,
     Locate,
+    Measure,
     Model,
     NoteLabel,
     SegmentLabel,
     TestVector,
+    ValueLabel,
     VolumeInput,
 )
 
-FILE_NAME = "engine.yaml"
-_GUIDE = "docs/engines.md has every word of engine.yaml"
-
-_NEEDED: Mapping[FindingKind, tuple[str, ...]] = {
-    FindingKind.SEGMENTATION: ("volume", "segments"),
-    FindingKind.CLASSIFICATION: ("image", "classes"),
-    FindingKind.QUALITY: ("image", "faults"),
-}
-_OPTIONAL: Mapping[FindingKind, tuple[str, ...]] = {
-    FindingKind.SEGMENTATION: ("locate",),
-    FindingKind.CLASSIFICATION: (),
-    FindingKind.QUALITY: ("notes",),
-}
-"""The blocks that each kind must have and may have; it must not have another kind's."""
+NAME_PATTERN = r"^[a-z][a-z0-9_]{0,31}$"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Manifest:
     """One engine: what it is, what it takes, how, and what its answers mean."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
     version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")]
     title: Annotated[str, Field(min_length=1, max_length=64)]
     kind: FindingKind
     description: Annotated[str, Field(min_length=1)]
     limits: tuple[str, ...] = ()
-    accepts: SkipValidation[tuple[Condition, ...]]
+    accepts: Accepts
     model: Model
     intensity: Intensity
     test_vector: TestVector
+    inputs: tuple[ExtraInput, ...] = ()
     volume: VolumeInput | None = None
     image: ImageInput | None = None
     locate: Locate | None = None
     components: Components = Components()
+    measurements: tuple[Measure, ...] = ("volume",)
     segments: tuple[SegmentLabel, ...] = ()
     classes: tuple[ClassLabel, ...] = ()
     faults: tuple[FaultLabel, ...] = ()
     notes: tuple[NoteLabel, ...] = ()
+    values: tuple[ValueLabel, ...] = ()
     folder: Path
 
     @property
     def model_files(self) -> Mapping[str, str]:
         """The SHA-256 that each model file must have, by file name."""
         files = {self.model.file: self.model.sha256}
+        files |= {member.file: member.sha256 for member in self.model.ensemble}
         return files | ({self.locate.file: self.locate.sha256} if self.locate else {})
 
     @property
@@ -86,147 +77,32 @@ class Manifest:
         digests = list(self.model_files.values())
         return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
 
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The network's input of the main series, and of each one beside it."""
+        own = self.model.input
+        return own, *(extra.input or own for extra in self.inputs)
 
-_MANIFEST = TypeAdapter(Manifest)
+    @property
+    def reads_study(self) -> bool:
+        """Whether other series of the study take part in its answer."""
+        return any(extra.source == "study" for extra in self.inputs)
 
+    @property
+    def reads_priors(self) -> bool:
+        """Whether prior studies take part in its answer."""
+        return any(extra.source == "prior" for extra in self.inputs)
 
-def load_manifest(folder: Path) -> Manifest:
-    """Return what `folder/engine.yaml` says.
+    @property
+    def given_thresholds(self) -> tuple[float, ...]:
+        """Of each channel of independent classes, in the numbers that the network gives.
 
-    Raises
-    ------
-    ConfigError
-        With every mistake, each with file, line and key.
-    """
-    loaded = load_yaml(folder / FILE_NAME)
-    manifest = _validated(loaded)
-    raise_mistakes([loaded], hint=_GUIDE)
-    if manifest is None:
-        raise InvariantBroken("no manifest and no mistake")
-    return manifest
-
-
-@dataclasses.dataclass(frozen=True)
-class EnginesFound:
-    """What lies in a folder of engine folders."""
-
-    manifests: dict[str, Manifest]
-    """By name; only of those without a mistake."""
-    folders: tuple[str, ...]
-    """The names of all, with or without mistakes."""
-    mistakes: tuple[Mistake, ...]
-
-
-def find_engines(root: Path) -> EnginesFound:
-    """Return the engines in `root`, and the mistakes of those that cannot be used.
-
-    Raises
-    ------
-    ConfigError
-        If `root` is no folder.
-    """
-    if not root.is_dir():
-        raise ConfigError(f"{root} is no folder", hint="point engines_dir to the engine folders")
-    manifests: dict[str, Manifest] = {}
-    folders: list[str] = []
-    mistakes: list[Mistake] = []
-    for file in sorted(root.glob(f"*/{FILE_NAME}")):
-        folders.append(file.parent.name)
-        try:
-            manifest = load_manifest(file.parent)
-        except ConfigError as error:
-            mistakes += error.mistakes
-        else:
-            manifests[manifest.name] = manifest
-    return EnginesFound(manifests, tuple(folders), tuple(mistakes))
-
-
-def list_engines(root: Path) -> dict[str, Manifest]:
-    """Return the manifests of all engine folders in `root`, by name.
-
-    Raises
-    ------
-    ConfigError
-        With every mistake of every folder.
-    """
-    found = find_engines(root)
-    if found.mistakes:
-        raise ConfigError(mistakes=found.mistakes, hint=_GUIDE)
-    return found.manifests
-
-
-def _validated(loaded: YamlFile) -> Manifest | None:
-    """Return the manifest, or None with the mistakes noted in `loaded`."""
-    if not isinstance(loaded.data, dict):
-        loaded.mistake((), "must be a mapping")
-        return None
-    written: dict[str, Any] = {**loaded.data}
-    if "accepts" in written:
-        written["accepts"], mistakes = parse_conditions(written["accepts"])
-        for path, message in mistakes:
-            loaded.mistake(("accepts", *path), message)
-        if any(condition.keyword == "calling_ae_title" for condition in written["accepts"]):
-            loaded.mistake(("accepts", "calling_ae_title"), "who sent a series is for rules.yaml")
-    if "folder" in written:
-        loaded.mistake(("folder",), "no such key")
-    written["folder"] = loaded.file.parent
-    try:
-        manifest = _MANIFEST.validate_python(written)
-    except ValidationError as error:
-        for found in error.errors():
-            path = tuple(part for part in found["loc"] if part not in {"float", "Percentile"})
-            loaded.mistake(path, _in_words(found["type"], found["msg"]))
-        return None
-    _check_whole(manifest, loaded)
-    return manifest
-
-
-def _check_whole(manifest: Manifest, loaded: YamlFile) -> None:
-    """Note what no single key shows: blocks that do not fit the kind, doubles, missing files."""
-    if manifest.name != manifest.folder.name:
-        loaded.mistake(("name",), f"must be the folder's name, {manifest.folder.name}")
-    _check_blocks(manifest, loaded)
-    _check_doubles(manifest, loaded)
-    for index, fault in enumerate(manifest.faults):
-        if fault.limited > fault.non_diagnostic:
-            loaded.mistake(("faults", index, "limited"), "must not be above non_diagnostic")
-    if manifest.volume:
-        sides = zip(manifest.volume.size, manifest.volume.spacing_mm, strict=True)
-        for axis, (size, spacing) in enumerate(sides):
-            if size is not None and spacing is None:
-                loaded.mistake(("volume", "size", axis), "needs a spacing_mm along its axis")
-    _check_files(manifest, loaded)
-
-
-def _check_blocks(manifest: Manifest, loaded: YamlFile) -> None:
-    needed, optional = _NEEDED[manifest.kind], _OPTIONAL[manifest.kind]
-    for name in needed:
-        if not getattr(manifest, name):
-            loaded.mistake((), f"{name} is missing: a {manifest.kind} engine needs it")
-    every = {name for names in (*_NEEDED.values(), *_OPTIONAL.values()) for name in names}
-    for name in sorted(every - {*needed, *optional}):
-        if getattr(manifest, name):
-            loaded.mistake((name,), f"a {manifest.kind} engine has no {name}")
-
-
-def _check_doubles(manifest: Manifest, loaded: YamlFile) -> None:
-    for name, key in (("segments", "label"), ("classes", "index"), ("faults", "index")):
-        seen = [getattr(item, key) for item in getattr(manifest, name)]
-        for index, value in enumerate(seen):
-            if value in seen[:index]:
-                loaded.mistake((name, index, key), f"{value} stands twice")
-
-
-def _check_files(manifest: Manifest, loaded: YamlFile) -> None:
-    files = {("model", "file"): manifest.model.file}
-    files["test_vector", "file"] = manifest.test_vector.file
-    if manifest.locate:
-        files["locate", "file"] = manifest.locate.file
-    for path, name in files.items():
-        if not (manifest.folder / name).is_file():
-            loaded.mistake(path, f"{name} is not in the folder")
-
-
-def _in_words(kind: str, message: str) -> str:
-    words = {"missing": "is missing", "unexpected_keyword_argument": "no such key"}
-    return words.get(kind) or message.removeprefix("Value error, ").replace("Input ", "")
+        Channels that are no segment are never reached.
+        """
+        thresholds = [math.inf] * max((segment.label for segment in self.segments), default=0)
+        for segment in self.segments:
+            share = segment.threshold
+            if self.model.gives == "logits":
+                share = math.log(share / (1 - share)) if 0 < share < 1 else (share - 0.5) * math.inf
+            thresholds[segment.label - 1] = share
+        return tuple(thresholds)

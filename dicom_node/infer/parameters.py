@@ -6,11 +6,12 @@ Both follow from the manifest: each threshold is a parameter, each label can be 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from dicom_node.conditions.keywords import label_word
 from dicom_node.finding import Finding, FindingKind, QualityGrade
 from dicom_node.infer.manifest import Manifest
+from dicom_node.infer.measure import NAMES
 from dicom_node.model import Attributes
 
 Limits = tuple[float, float]
@@ -19,10 +20,22 @@ Limits = tuple[float, float]
 _PROBABILITY: Limits = (0.0, 1.0)
 _VOLUME_ML: Limits = (0.0, 100_000.0)
 
+_OF_ALL: Mapping[str, Callable[[Iterable[float]], float]] = {
+    "count": sum,
+    "voxel_count": sum,
+    "slice_count": max,
+    "long_axis_mm": max,
+    "short_axis_mm": max,
+    "longest_diameter_mm": max,
+    "min_value": min,
+    "max_value": max,
+}
+"""What a measurement is without a label; a mean of all segments would be nobody's."""
+
 
 def parameters_of(manifest: Manifest) -> Mapping[str, Limits]:
     """Return the parameters of an engine with their limits."""
-    names = dict.fromkeys(_classes(manifest), _PROBABILITY)
+    names = dict.fromkeys([*_classes(manifest), *_thresholds(manifest)], _PROBABILITY)
     for fault in manifest.faults:
         names[f"limited_{label_word(fault.name)}"] = _PROBABILITY
         names[f"non_diagnostic_{label_word(fault.name)}"] = _PROBABILITY
@@ -47,11 +60,21 @@ def with_parameters(manifest: Manifest, values: Mapping[str, float]) -> Manifest
         )
         for one in manifest.faults
     ]
+    thresholds = _thresholds(manifest)
+    segments = (
+        [
+            dataclasses.replace(one, threshold=values.get(name, one.threshold))
+            for name, one in zip(thresholds, manifest.segments, strict=True)
+        ]
+        if thresholds
+        else manifest.segments
+    )
     least = values.get("volume_min_ml", manifest.components.volume_min_ml)
     return dataclasses.replace(
         manifest,
         classes=tuple(classes),
         faults=tuple(faults),
+        segments=tuple(segments),
         components=dataclasses.replace(manifest.components, volume_min_ml=least),
     )
 
@@ -75,7 +98,16 @@ def facts_known(manifest: Manifest) -> frozenset[str]:
         known |= {f"probability.{label_word(one.name)}" for one in manifest.classes}
     if manifest.kind is FindingKind.SEGMENTATION:
         known |= {"present", "volume_ml"}
-        known |= {f"volume_ml.{label_word(segment.name)}" for segment in manifest.segments}
+        names = [name for word in manifest.measurements for name in NAMES[word]]
+        known |= set(names) & set(_OF_ALL)
+        known |= {
+            f"{name}.{label_word(segment.name)}"
+            for name in ("volume_ml", *names)
+            for segment in manifest.segments
+        }
+    if manifest.kind is FindingKind.REGRESSION:
+        known |= {f"value.{label_word(one.name)}" for one in manifest.values}
+        known |= {"value"} if len(manifest.values) == 1 else set()
     return frozenset(known)
 
 
@@ -100,8 +132,34 @@ def facts_of(finding: Finding) -> Attributes:
         facts["volume_ml"] = [f"{sum(one.volume_ml for one in finding.segments):.6g}"]
         for segment in finding.segments:
             facts[f"volume_ml.{label_word(segment.label)}"] = [f"{segment.volume_ml:.6g}"]
+        facts |= _measured(finding)
         facts["present"] = [one.label for one in finding.segments if one.volume_ml > 0]
+    if finding.kind is FindingKind.REGRESSION:
+        facts |= _values(finding)
     return {fact: tuple(values) for fact, values in facts.items()}
+
+
+def _measured(finding: Finding) -> dict[str, list[str]]:
+    """Return each measurement by its segment, and those of all segments that mean something."""
+    facts: dict[str, list[str]] = {}
+    together: dict[str, list[float]] = {}
+    for segment in finding.segments:
+        for one in segment.measurements:
+            if one.name != "volume_ml":
+                facts[f"{one.name}.{label_word(segment.label)}"] = [f"{one.value:.6g}"]
+                together.setdefault(one.name, []).append(one.value)
+    return facts | {
+        name: [f"{_OF_ALL[name](numbers):.6g}"]
+        for name, numbers in together.items()
+        if name in _OF_ALL
+    }
+
+
+def _values(finding: Finding) -> dict[str, list[str]]:
+    facts: dict[str, list[str]] = {}
+    for one in finding.values:
+        facts.setdefault(f"value.{label_word(one.label)}", []).append(f"{one.value:.6g}")
+    return facts | ({"value": next(iter(facts.values()))} if len(facts) == 1 else {})
 
 
 def _classes(manifest: Manifest) -> list[str]:
@@ -109,6 +167,16 @@ def _classes(manifest: Manifest) -> list[str]:
     if len(manifest.classes) == 1:
         return ["threshold"]
     return [f"threshold_{label_word(one.name)}" for one in manifest.classes]
+
+
+def _thresholds(manifest: Manifest) -> list[str]:
+    """Return the name of each segment's threshold, where segments have one."""
+    model = manifest.model
+    if model.classes_are != "independent" or model.gives == "labels":
+        return []
+    if len(manifest.segments) == 1:
+        return ["threshold"]
+    return [f"threshold_{label_word(one.name)}" for one in manifest.segments]
 
 
 def _probabilities(finding: Finding) -> Iterator[tuple[str, float]]:

@@ -22,7 +22,11 @@ Weights = csr_array[np.float32, tuple[int, int]]
 
 
 def axis_weights(
-    size_in: int, spacing_in_mm: float, size_out: int, spacing_out_mm: float
+    size_in: int,
+    spacing_in_mm: float,
+    size_out: int,
+    spacing_out_mm: float,
+    away_mm: float = 0.0,
 ) -> Weights:
     """Return the matrix that resamples one axis about the common centre of both fields of view.
 
@@ -32,6 +36,8 @@ def axis_weights(
         Pixels along the axis.
     spacing_in_mm, spacing_out_mm : float
         Pixel sizes; their ratio decides between averaging and interpolation.
+    away_mm : float
+        Where the centre of the output lies instead, seen from that of the input.
 
     Returns
     -------
@@ -41,7 +47,7 @@ def axis_weights(
     ratio = float(spacing_out_mm / spacing_in_mm)
     # In pixels of the input, with its field at 0 .. size_in.
     steps = np.arange(size_out, dtype=np.float64) + 0.5 - size_out / 2
-    centres: NDArray[np.float64] = size_in / 2 + steps * ratio
+    centres: NDArray[np.float64] = size_in / 2 + away_mm / spacing_in_mm + steps * ratio
     weights = _averaging(centres, size_in, ratio) if ratio >= 1 else _linear(centres, size_in)
     # What rounding leaves of an overlap that is none would only be multiplied.
     weights[weights < 1e-6] = 0.0

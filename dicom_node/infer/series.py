@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.errors import StudyUnusable
 from dicom_node.geometry import Grid, Plane, arrange
-from dicom_node.headers import Part10, read_header_of, reading
+from dicom_node.headers import Part10, read_to_the_pixels, reading
 from dicom_node.infer.pixels import Values, network_values
 
 LeftOut = tuple[tuple[str, str], ...]
@@ -32,6 +32,8 @@ class SourceImage:
 
     file: Part10
     header: Dataset
+    pixels_at: int | None = None
+    """Where in the file the pixels begin, if that is known."""
 
     @property
     def sop_instance_uid(self) -> str:
@@ -112,7 +114,7 @@ def load_source(files: Sequence[Part10]) -> SourceSeries:
     by_uid: dict[str, SourceImage] = {}
     left_out: list[tuple[str, str]] = []
     for file in sorted(files, key=str):
-        image = SourceImage(file, read_header_of(file))
+        image = SourceImage(file, *read_to_the_pixels(file))
         uid = image.sop_instance_uid
         if not uid:
             raise StudyUnusable(

@@ -8,9 +8,9 @@ back is exact: every voxel of the mask is the network's answer about the place o
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from dicom_node.errors import StudyUnusable
 from dicom_node.geometry import AxisMatch, Grid, match_axes
 from dicom_node.infer.blocks import VolumeInput
 from dicom_node.infer.resample import Weights, axis_weights, resample
+
+_PARALLEL = 0.99985
+"""The cosine of one degree: 2 mm at the rim of a head."""
 
 InPlane = Sequence[Weights | None]
 """For the rows and for the columns of a slice."""
@@ -72,12 +75,13 @@ def place(grid: Grid, wanted: VolumeInput) -> Placement:
     forward: list[Weights | None] = [None, None, None]
     backward: list[Weights | None] = [None, None, None]
     spacings = []
-    for field, axis, size, spacing in zip(
-        fields, match.axes, wanted.size, wanted.spacing_mm, strict=True
+    smallest = wanted.window.size if wanted.window else (1, 1, 1)
+    for field, axis, size, spacing, least in zip(
+        fields, match.axes, wanted.size, wanted.spacing_mm, smallest, strict=True
     ):
         here, here_mm = grid.shape[axis], grid.spacing_mm[axis]
         there_mm = here_mm if spacing is None else spacing * (growth if size else 1.0)
-        there = size or _count(field / there_mm, wanted.size_multiple)
+        there = size or max(_count(field / there_mm, wanted.size_multiple), least)
         spacings.append(there_mm)
         if (there, there_mm) != (here, here_mm):
             forward[axis] = axis_weights(here, here_mm, there, there_mm)
@@ -88,6 +92,58 @@ def place(grid: Grid, wanted: VolumeInput) -> Placement:
         backward=(backward[0], backward[1], backward[2]),
         shape=grid.shape,
         spacing_mm=(spacings[0], spacings[1], spacings[2]),
+    )
+
+
+def place_beside(grid: Grid, main: Grid, placement: Placement, wanted: VolumeInput) -> Placement:
+    """Return how another series comes to the grid on which the main one is shown.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the other series, in the same frame of reference.
+    main : Grid
+    placement : Placement
+        Of the main series.
+
+    Raises
+    ------
+    StudyUnusable
+        If its axes are not those of the main series: nothing is rotated.
+    """
+    match = match_axes(grid, wanted.axes)
+    forward: list[Weights | None] = [None, None, None]
+    away = main.centre_mm - grid.centre_mm
+    for there, axis, main_axis, flip, main_flip in zip(
+        range(3),
+        match.axes,
+        placement.match.axes,
+        match.flipped,
+        placement.match.flipped,
+        strict=True,
+    ):
+        along, along_main = grid.units[:, axis], main.units[:, main_axis]
+        cosine = float(along @ along_main) * (1 if flip == main_flip else -1)
+        if cosine < _PARALLEL:
+            degrees = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+            raise StudyUnusable(
+                f"it lies {degrees:.0f} degrees off the main series",
+                hint="have both series acquired, or reconstructed, in the same planes",
+            )
+        weights = placement.forward[main_axis]
+        size = main.shape[main_axis] if weights is None else weights.shape[0]
+        forward[axis] = axis_weights(
+            grid.shape[axis],
+            grid.spacing_mm[axis],
+            size,
+            placement.spacing_mm[there],
+            float(away @ along),
+        )
+    return dataclasses.replace(
+        placement,
+        match=match,
+        forward=(forward[0], forward[1], forward[2]),
+        shape=grid.shape,
     )
 
 
@@ -111,79 +167,6 @@ def to_network(
     stack += np.float32(pad)
     turned = stack.transpose(placement.match.axes)
     return np.ascontiguousarray(np.flip(turned, _flips(placement)))
-
-
-def to_source(answer: NDArray[Any], placement: Placement) -> NDArray[np.uint8]:
-    """Return a network's answer as labels on the source's grid.
-
-    Parameters
-    ----------
-    answer : numpy.ndarray
-        Probabilities, float32, shape (classes, ...), channel 0 the background; or labels, uint8,
-        shape (...); the last three axes are the network's.
-    placement : Placement
-
-    Returns
-    -------
-    numpy.ndarray, shape (slices, rows, columns), uint8
-
-    Notes
-    -----
-    Probabilities are interpolated and the largest one wins. Labels are brought back the same way,
-    each as a map of zeros and ones, so where the source is coarser than the network a voxel gets
-    the label that fills most of it; taking the nearest would look at one of its voxels only.
-    """
-    to_axes = [axis - 3 for axis in placement.match.axes]
-    turned = np.moveaxis(np.flip(answer, _flips(placement)), (-3, -2, -1), to_axes)
-    mask = np.zeros(placement.shape, np.uint8)
-    along_slices, *in_plane = placement.backward
-    choose = _likeliest if answer.ndim == 4 else _fullest
-    for index in range(len(mask)):
-        near, shares = _near(along_slices, index)
-        mask[index] = choose(turned[..., near, :, :], shares, in_plane)
-    return mask
-
-
-def _likeliest(
-    block: NDArray[np.float32], shares: NDArray[np.float32], in_plane: InPlane
-) -> NDArray[np.uint8]:
-    planes = (np.tensordot(shares, channel, axes=1) for channel in block)
-    return _largest(_in_plane(plane, in_plane) for plane in planes)
-
-
-def _fullest(
-    block: NDArray[np.uint8], shares: NDArray[np.float32], in_plane: InPlane
-) -> NDArray[np.uint8]:
-    labels = np.unique(block[block > 0])
-    parts = [
-        _in_plane(np.tensordot(shares, (block == label).astype(np.float32), axes=1), in_plane)
-        for label in labels
-    ]
-    if not parts:
-        parts = [_in_plane(np.zeros(block.shape[1:], np.float32), in_plane)]
-    # What no label fills is background, beyond the network's field of view too.
-    background = 1.0 - sum(parts[1:], start=parts[0])
-    fullest: NDArray[np.uint8] = np.append(np.uint8(0), labels)[_largest([background, *parts])]
-    return fullest
-
-
-def _largest(maps: Iterable[NDArray[np.float32]]) -> NDArray[np.uint8]:
-    """Return the index of the map that is largest at each place; of equal ones the first."""
-    first, *others = maps
-    best, index = first.copy(), np.zeros_like(first, dtype=np.uint8)
-    for number, one in enumerate(others, 1):
-        wins = one > best
-        index[wins] = number
-        np.maximum(best, one, out=best)
-    return index
-
-
-def _near(weights: Weights | None, index: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Return the slices of the network that make one slice of the source, with their weights."""
-    if weights is None:
-        return np.array([index]), np.ones(1, np.float32)
-    first, last = weights.indptr[index : index + 2]
-    return weights.indices[first:last].astype(np.intp), weights.data[first:last]
 
 
 def _in_plane(values: NDArray[np.float32], in_plane: InPlane) -> NDArray[np.float32]:
@@ -211,7 +194,7 @@ def _misfits(grid: Grid, wanted: VolumeInput, match: AxisMatch) -> list[str]:
             f"the series lies {match.degrees:.0f} degrees off the axes of the body, "
             f"more than {wanted.oblique_max_degrees:g}"
         )
-    if wanted.network_sees == "slice" and match.axes[0] != 0:
+    if wanted.network_sees in {"slice", "slab"} and match.axes[0] != 0:
         reasons.append(f"its slices do not lie across the axis {wanted.axes[0]}")
     if grid.shape[0] < wanted.slices_min:
         reasons.append(f"{grid.shape[0]} slices, fewer than {wanted.slices_min}")

@@ -56,7 +56,7 @@ def read_voxels(images: Sequence[SourceImage], values: Values, *, threads: int) 
     """
 
     def read(image: SourceImage) -> LinearImage:
-        return linear_values(image.file, image.header, values)
+        return linear_values(image.file, image.header, values, image.pixels_at)
 
     with ThreadPoolExecutor(threads) as pool:
         slices = list(pool.map(read, images))

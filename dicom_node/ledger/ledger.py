@@ -18,6 +18,7 @@ from dicom_node.ledger.jobs import Jobs
 from dicom_node.ledger.paces import Paces
 from dicom_node.ledger.routing import Routing
 from dicom_node.ledger.studies import Studies
+from dicom_node.ledger.trials import Trials
 from dicom_node.ledger.verdicts import Verdicts
 
 
@@ -48,6 +49,7 @@ class Ledger:
         self.crosswalk = Crosswalk(self._database)
         self.verdicts = Verdicts(self._database)
         self.paces = Paces(self._database)
+        self.trials = Trials(self._database)
 
     def migrate(self) -> None:
         """Bring the schema to the newest version; by the supervisor, before its children."""

@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import structlog
 
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
-from dicom_node.errors import StorageError, StudyUnusable
+from dicom_node.errors import InvariantBroken, StorageError, StudyUnusable
 from dicom_node.history.keeper import Stopped
 from dicom_node.ledger.fetches import PlannedFetch
 from dicom_node.ledger.ledger import Ledger
@@ -24,6 +24,7 @@ from dicom_node.route.decision import Decision, Order, record_of
 from dicom_node.route.facts import StudyFacts
 from dicom_node.route.gather import Gatherer
 from dicom_node.route.rules import RuleSet
+from dicom_node.route.trying import with_candidates
 
 log = structlog.get_logger()
 
@@ -34,6 +35,8 @@ class EngineLabel:
 
     version: str
     model_digest: str
+    reads_study: bool = False
+    """Whether it works on the whole study: a change of any series is a change of its input."""
 
 
 class Router:
@@ -97,7 +100,8 @@ class Router:
         engine = self._engines.get(job.engine_name)
         if engine is None:
             return None
-        keys = input_of(self._ledger, job.study_instance_uid, job.series_instance_uid)
+        series_uid = "" if engine.reads_study else job.series_instance_uid
+        keys = input_of(self._ledger, job.study_instance_uid, series_uid)
         return job_id(job.study_instance_uid, keys, job.engine_name, engine, job.parameters)
 
     def examine(
@@ -129,7 +133,8 @@ class Router:
         for order in decision.orders:
             uid, engine = order.series_instance_uid, order.engine
             label = self._engines[engine]
-            name = job_id(facts.study_instance_uid, left[uid], engine, label, order.parameters)
+            keys = _works_on(label, left, uid)
+            name = job_id(facts.study_instance_uid, keys, engine, label, order.parameters)
             ordered[uid][engine] = name
         return facts.of_series(
             one.with_findings_of(ordered.get(one.series_instance_uid, {})) for one in facts.series
@@ -161,21 +166,23 @@ class Router:
             parked = StudyEvent.ROUTING_FAILED
         elif decision.holds:
             parked = StudyEvent.HELD
-        jobs = tuple(
-            self._job(study, order, left[order.series_instance_uid], now)
-            for order in decision.orders
+        planned, comparisons = with_candidates(
+            [(order, self._job(study, order, left, now)) for order in decision.orders],
+            lambda order: self._candidate(study, order, left, now),
+            self._ledger.trials.takes,
         )
         return Plan(
             reason=decision.reason,
             rule_set=self._rule_set,
             completeness=facts.completeness,
             decided=record_of(decision),
-            jobs=jobs,
+            jobs=tuple(job for _, job in planned),
             fetches=tuple(
                 PlannedFetch(job.job_id, order.priors)
-                for job, order in zip(jobs, decision.orders, strict=True)
+                for order, job in planned
                 if order.priors is not None
             ),
+            comparisons=tuple(comparisons),
             forwards=decision.forwards,
             drops=decision.drops,
             notices=tuple(f"rule {n.rule}: {n.text} ({n.subject})" for n in decision.notices),
@@ -183,8 +190,11 @@ class Router:
             parked=parked,
         )
 
-    def _job(self, study: Study, order: Order, instances: Sequence[InstanceKey], now: float) -> Job:
+    def _job(
+        self, study: Study, order: Order, left: Mapping[str, list[InstanceKey]], now: float
+    ) -> Job:
         engine = self._engines[order.engine]
+        instances = _works_on(engine, left, order.series_instance_uid)
         uid = study.study_instance_uid
         return Job(
             job_id=job_id(uid, instances, order.engine, engine, order.parameters),
@@ -206,6 +216,17 @@ class Router:
             updated_at=now,
             parameters=order.parameters,
         )
+
+    def _candidate(
+        self, study: Study, order: Order, left: Mapping[str, list[InstanceKey]], now: float
+    ) -> Job:
+        """Return the job of what is tried beside an order, as if a rule ran it."""
+        trial = order.trial
+        if trial is None:
+            raise InvariantBroken(f"nothing is tried beside {order.engine}")
+        reason = f"{trial.mode} of {order.engine}: {order.reason}"
+        as_ordered = replace(order, engine=trial.engine, parameters=trial.parameters, reason=reason)
+        return self._job(study, as_ordered, left, now)
 
     def _mark_unreadable(self, sop_instance_uids: Sequence[str], now: float) -> None:
         """Leave an event for each instance that is kept, and that nobody will be able to use."""
@@ -241,13 +262,19 @@ class Router:
 
 
 def input_of(
-    ledger: Ledger, study_instance_uid: str, series_instance_uid: str
+    ledger: Ledger, study_instance_uid: str, series_instance_uid: str = ""
 ) -> list[InstanceKey]:
-    """Return the instances of a series that an engine works on: those that no rule drops."""
+    """Return the instances that an engine works on: those that no rule drops.
+
+    Parameters
+    ----------
+    series_instance_uid : str
+        Of one series; empty for all of the study.
+    """
     dropped = ledger.routing.dropped(study_instance_uid)
     return [
         _key(instance)
-        for instance in ledger.studies.instances(study_instance_uid, series_instance_uid)
+        for instance in ledger.studies.instances(study_instance_uid, series_instance_uid or None)
         if (instance.series_instance_uid, instance.sop_instance_uid) not in dropped
     ]
 
@@ -263,6 +290,15 @@ def _left(facts: StudyFacts, decision: Decision) -> dict[str, list[InstanceKey]]
         ]
         for series in facts.series
     }
+
+
+def _works_on(
+    engine: EngineLabel, left: Mapping[str, list[InstanceKey]], series_instance_uid: str
+) -> list[InstanceKey]:
+    """Return the instances of which an engine's answer about a series is made."""
+    if engine.reads_study:
+        return [key for keys in left.values() for key in keys]
+    return left[series_instance_uid]
 
 
 def job_id(

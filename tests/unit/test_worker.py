@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from dicom_node.config.settings import Config, InferSettings, NodeSettings
 from dicom_node.errors import EngineError, EngineUnavailable
-from dicom_node.infer.manifest import load_manifest
+from dicom_node.infer.engine_folders import load_manifest
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState, JobState
 from dicom_node.model import Job
@@ -44,7 +44,7 @@ class Site:
     def __post_init__(self) -> None:
         self.config = Config(
             node=NodeSettings(data_dir=self.folder / "data", engines_dir=self.engines_dir),
-            infer=InferSettings(threads=1, attempts_max=3, retry_first_s=10),
+            infer=InferSettings(threads=1, runtime="onnxruntime", attempts_max=3, retry_first_s=10),
         )
         self.ledger: Ledger = rows.new_ledger(self.folder)
         self.store = LocalStore(self.config.node.data_dir)
@@ -88,7 +88,7 @@ class BrokenEngine:
     def with_parameters(self, parameters: Mapping[str, float]) -> BrokenEngine:
         return self
 
-    def run(self, paths: Sequence[Path]) -> Any:
+    def run(self, paths: Sequence[Path], others: Any = None) -> Any:
         raise self.error
 
 

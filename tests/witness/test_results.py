@@ -18,7 +18,10 @@ from pydicom.dataset import Dataset
 from dicom_node.encode.results import Stamp, encode
 from dicom_node.encode.sources import TYPE_2
 from dicom_node.finding import Finding, QualityGrade
+from dicom_node.geometry import Grid
 from dicom_node.headers import read_header
+from dicom_node.infer.measure import NAMES, measured, quantity_of
+from dicom_node.infer.pixels import Values
 from dicom_node.model import Result
 from dicom_node.uid import derived_uid
 from tests.factories import AXIAL, CORONAL, SAGITTAL, make_ct_series, make_xray
@@ -27,7 +30,10 @@ from tests.unit.encode.findings import (
     blobs,
     classification,
     headers_of,
+    of_series,
+    overlapping,
     quality,
+    regression,
     segmentation,
 )
 from tests.unit.encode.test_seg import OBLIQUE, PRONE
@@ -214,6 +220,81 @@ def test_synthetic_series(arguments: dict[str, Any], tmp_path: Path) -> None:
     finding = segmentation(sources)
     paths = results_of(finding, sources, tmp_path)
     segments_match(finding, sources, paths, tmp_path)
+
+
+def test_everything_that_can_be_measured_is_read_back(tmp_path: Path) -> None:
+    """By dcmqi's reader: each number with its concept, its unit and its derivation."""
+    sources, finding = chest_ct()
+    assert finding.mask is not None
+    row_mm, column_mm = (float(mm) for mm in sources[0].PixelSpacing)
+    grid = Grid(finding.mask.shape[-3:], np.diag([6.0, row_mm, column_mm, 1.0]))
+    measurements = measured(
+        finding.mask,
+        tuple(NAMES),
+        (26, 26),
+        grid,
+        quantity_of(Values.HOUNSFIELD, "CT"),
+        lambda index: np.full(grid.shape[1:], -800.0 + index, np.float32),
+    )
+    segments = tuple(
+        replace(one, measurements=own)
+        for one, own in zip(finding.segments, measurements, strict=True)
+    )
+    paths = results_of(replace(finding, segments=segments), sources, tmp_path)
+    groups = report_read_by_dcmqi(paths["SR"], tmp_path)["Measurements"]
+    assert len(groups) == 2
+    for group, segment in zip(groups, segments, strict=True):
+        read = [
+            (
+                item["quantity"]["CodeValue"],
+                item.get("derivationModifier", {}).get("CodeValue"),
+                item["units"]["CodeValue"],
+                float(item["value"]),
+            )
+            for item in group["measurementItems"]
+        ]
+        expected: list[Any] = [
+            (
+                one.concept.value,
+                one.derivation.value if one.derivation else None,
+                one.unit.value,
+                pytest.approx(one.value, abs=0.001),
+            )
+            for one in segment.measurements
+            if one.concept is not None
+        ]
+        assert len(read) == 9
+        assert read == expected
+
+
+def test_segments_that_overlap_are_read_each_whole(tmp_path: Path) -> None:
+    sources = headers_of(make_ct_series(5))
+    finding = overlapping(sources)
+    assert finding.mask is not None
+    paths = results_of(finding, sources, tmp_path)
+    described, masks = masks_read_by_dcmqi(paths["SEG"], tmp_path / "dcmqi", sources)
+    assert [one["SegmentLabel"] for one in described] == ["Lung", "Lobe"]
+    np.testing.assert_array_equal(np.stack(masks), finding.mask)
+    groups = report_read_by_dcmqi(paths["SR"], tmp_path)["Measurements"]
+    assert [group["ReferencedSegment"] for group in groups] == [1, 2]
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["of each image", "of the series"])
+@pytest.mark.parametrize("make", [classification, quality, regression])
+def test_what_is_said_of_slices_or_of_all_of_them(
+    make: Callable[[list[Dataset]], Finding], whole: bool, tmp_path: Path
+) -> None:
+    sources = headers_of(make_ct_series(3))
+    finding = of_series(make(sources)) if whole else make(sources)
+    paths = results_of(finding, sources, tmp_path)
+    groups = report_read_by_dcmqi(paths["SR"], tmp_path)["Measurements"]
+    assert len(groups) == (1 if whole else 3)
+    tree = said_by("dsrdump", paths["SR"])
+    assert tree.count('IMAGE:(,,"Source of Measurement")') == (0 if whole else 3)
+    if finding.values:
+        assert 'NUM:(,,"Bone age")="131.25" (mo,UCUM,"month")' in tree
+        for group in groups:
+            assert [float(item["value"]) for item in group["measurementItems"]] == [131.25]
 
 
 def test_a_series_with_a_missing_slice(tmp_path: Path) -> None:

@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[Any]]
 Shape = tuple[int, ...]
+
+NO_NETWORK = "null: answers zeros, no network was run"
+"""The description of the runtime that runs none; what it had a part in carries a warning."""
 
 
 class Precision(StrEnum):
@@ -101,6 +104,27 @@ class RuntimeKind(Protocol):
         ------
         EngineUnavailable
             If memory, the device or the server is lacking now.
+        EngineError
+            If the runtime cannot run this file; the message says which operator it lacks.
+        """
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """What a `RuntimeKind` has besides, if it plans ahead: TensorRT builds for minutes."""
+
+    def prepare(self, file: Path, options: LoadOptions) -> str:
+        """Do now what the first load would spend its time on, and keep it in `cache_dir`.
+
+        Returns
+        -------
+        str
+            What was made, or found as it should be, and in how many seconds: one sentence.
+
+        Raises
+        ------
+        EngineUnavailable
+            If memory or the device is lacking now.
         EngineError
             If the runtime cannot run this file; the message says which operator it lacks.
         """

@@ -22,6 +22,7 @@ node:
   rules_file: {rules_file}
 infer:
   threads: 1
+  runtime: {runtime}
 peers:
   scanner:
     ae_title: SCANNER
@@ -39,6 +40,7 @@ class Site:
 
     folder: Path
     port: int = 1
+    runtime: str = "onnxruntime"
 
     def __post_init__(self) -> None:
         self.config = self.folder / "node.yaml"
@@ -46,6 +48,7 @@ class Site:
             engines_dir=ROOT / "engines",
             rules_file=ROOT / "config" / "rules.yaml",
             port=self.port,
+            runtime=self.runtime,
         )
         self.config.write_text(text, "utf-8")
 

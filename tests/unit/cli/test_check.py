@@ -108,6 +108,17 @@ def test_engines_that_are_nowhere_are_a_mistake_at_the_line_of_their_key(site: S
     assert f"{where}{site.folder / 'nowhere'} is no folder" in result.output
 
 
+def test_a_runtime_for_no_engine_is_a_mistake_at_its_line(site: Site) -> None:
+    text = site.config.read_text("utf-8")
+    named = "  runtime: onnxruntime\n  runtimes:\n    my_engine: openvino\n"
+    site.config.write_text(text.replace("  runtime: onnxruntime\n", named), "utf-8")
+    result = site.call("check", "--no-echo")
+    assert result.exit_code == 1
+    line = text.splitlines().index("  runtime: onnxruntime") + 3
+    where = f"{site.config}:{line}: infer.runtimes.my_engine: "
+    assert f"{where}there is no engine of that name" in result.output
+
+
 UNUSABLE_URLS = [
     "nonsense",
     "mysql://host/db",

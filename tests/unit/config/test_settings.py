@@ -117,6 +117,31 @@ def test_what_pydantic_does_not_see_is_found_as_well(
     assert message in found_message
 
 
+@pytest.mark.parametrize("devices", ["auto", ["cpu"], ["cpu", "cpu", 0], [1, 0]])
+def test_a_worker_process_each_for_these_devices(
+    devices: str | list[str | int], file: Path
+) -> None:
+    config = load(file, f"{A_SENDER}infer: {{devices: {devices}}}\n")
+    assert config.infer.devices == (devices if isinstance(devices, str) else tuple(devices))
+
+
+@pytest.mark.parametrize(
+    ("devices", "message"),
+    [
+        ("[]", "must be auto or a list of cpu and the numbers of GPUs"),
+        ("gpu", "must be auto or a list"),
+        ("[cuda]", "must be auto or a list"),
+        ("[true]", "must be auto or a list"),
+        ("[-1]", "must be auto or a list"),
+        ("[0, cpu, 0]", "must name each GPU once"),
+    ],
+)
+def test_what_is_no_list_of_devices_is_a_mistake(devices: str, message: str, file: Path) -> None:
+    [(_, key, found)] = mistakes_in(file, f"{A_SENDER}infer: {{devices: {devices}}}\n")
+    assert key == "infer.devices"
+    assert found.startswith(message)
+
+
 def test_admitting_everyone_needs_no_sender(file: Path) -> None:
     config = load(file, "receive:\n  admit_unknown_calling_ae_titles: true\n")
     assert config.peers == {}
@@ -259,3 +284,37 @@ peers:
     assert config.assemble_by_ae_title == {
         "CT1": AssembleSettings(quiet_after_release_s=30, longest_wait_s=300, at_suspect="hold")
     }
+
+
+def test_a_runtime_is_named_for_all_engines_or_for_one(file: Path) -> None:
+    text = "infer:\n  runtime: onnxruntime\n  runtimes: {mr_brain: openvino, cxr: auto}\n"
+    infer = load(file, A_SENDER + text).infer
+    assert (infer.runtime, infer.runtimes) == (
+        "onnxruntime",
+        {"mr_brain": "openvino", "cxr": "auto"},
+    )
+    assert load(file, A_SENDER).infer.runtime == "auto"
+
+
+@pytest.mark.parametrize(
+    ("written", "key", "message"),
+    [
+        ("runtime: onnx", "infer.runtime", "should be 'auto', 'onnxruntime'"),
+        ("runtime: null", "infer.runtime", '"null", in quotes'),
+        ("runtimes: {a: gpu}", "infer.runtimes.a", "should be 'auto', 'onnxruntime'"),
+        ("runtime: kserve", "infer.runtime", "needs infer.server_url"),
+        ("runtimes: {a: kserve}", "infer.runtimes.a", "needs infer.server_url"),
+        ("server_url: host:8000", "infer.server_url", "must be a URL such as http://host:8000"),
+        ("server_url: 'http://host:x'", "infer.server_url", "must be a URL"),
+    ],
+)
+def test_a_runtime_that_there_cannot_be_is_a_mistake(
+    written: str, key: str, message: str, file: Path
+) -> None:
+    [(_, found_key, found)] = mistakes_in(file, f"{A_SENDER}infer:\n  {written}\n")
+    assert found_key == key
+    assert message in found
+
+
+def test_zeros_have_to_be_asked_for_in_quotes(file: Path) -> None:
+    assert load(file, f'{A_SENDER}infer:\n  runtime: "null"\n').infer.runtime == "null"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -18,9 +19,11 @@ from dicom_node.finding import (
     Fault,
     Finding,
     FindingKind,
+    Measurement,
     Quality,
     QualityGrade,
     Segment,
+    Value,
 )
 from dicom_node.headers import read_header
 
@@ -42,6 +45,10 @@ ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
 LUNG = Code("39607008", "SCT", "Lung")
 RIGHT = Code("24028007", "SCT", "Right")
 LEFT = Code("7771000", "SCT", "Left")
+VOLUME = Code("118565006", "SCT", "Volume")
+MILLILITRE = Code("ml", "UCUM", "milliliter")
+BONE_AGE = Code("BONE_AGE", "99TEST", "Bone age")
+MONTH = Code("mo", "UCUM", "month")
 PNEUMONIA = Code("233604007", "SCT", "Pneumonia")
 
 
@@ -69,6 +76,53 @@ def blobs(headers: Sequence[Dataset]) -> NDArray[np.uint8]:
     return mask
 
 
+def lung(number: int, label: str, side: Code | None, volume_ml: float) -> Segment:
+    """Return a segment with its volume as the one measurement."""
+    volume = Measurement("volume_ml", volume_ml, MILLILITRE, VOLUME)
+    return Segment(number, label, ANATOMY, LUNG, side, volume_ml, (volume,))
+
+
+def overlapping(headers: Sequence[Dataset], maps: NDArray[np.bool_] | None = None) -> Finding:
+    """Return a lung and what lies in it, one map each."""
+    if maps is None:
+        blob = blobs(headers)
+        maps = np.stack([blob > 0, blob == 2])
+    return Finding(
+        kind=FindingKind.SEGMENTATION,
+        engine=ENGINE,
+        sop_instance_uids=uids_of(headers),
+        summary="A lung and a part of it.",
+        mask=maps,
+        segments=tuple(
+            lung(number, label, None, float(np.count_nonzero(one)) * 0.002)
+            for number, (label, one) in enumerate(zip(("Lung", "Lobe"), maps, strict=True), 1)
+        ),
+    )
+
+
+def regression(headers: Sequence[Dataset]) -> Finding:
+    """Return an age for every image."""
+    return Finding(
+        kind=FindingKind.REGRESSION,
+        engine=ENGINE,
+        sop_instance_uids=uids_of(headers),
+        summary="Bone age 131 months",
+        values=tuple(Value(uid, BONE_AGE, "Bone age", 131.25, MONTH) for uid in uids_of(headers)),
+    )
+
+
+def of_series(finding: Finding) -> Finding:
+    """Return the finding with its first statement, said of the series as a whole."""
+    return replace(
+        finding,
+        classifications=tuple(
+            replace(one, sop_instance_uid="") for one in finding.classifications[:1]
+        ),
+        qualities=tuple(replace(one, sop_instance_uid="") for one in finding.qualities[:1]),
+        values=tuple(replace(one, sop_instance_uid="") for one in finding.values[:1]),
+    )
+
+
 def segmentation(
     headers: Sequence[Dataset],
     mask: NDArray[np.uint8] | None = None,
@@ -86,7 +140,7 @@ def segmentation(
         warnings=("Two slices are missing.",),
         mask=mask,
         segments=tuple(
-            Segment(number, label, ANATOMY, LUNG, side, float(counts[number]) * voxel_ml)
+            lung(number, label, side, float(counts[number]) * voxel_ml)
             for number, label, side in ((1, "Right lung", RIGHT), (2, "Left lung", LEFT))
         ),
     )
@@ -137,7 +191,16 @@ def read(encoded: Encoded) -> FileDataset:
 
 
 def unpacked(seg: Dataset, sources: Sequence[Dataset]) -> NDArray[np.uint8]:
-    """Return the mask of a BINARY SEG on the grid of its sources, by segment number of the SEG.
+    """Return the mask of a BINARY SEG on the grid of its sources, by segment number of the SEG."""
+    maps = unpacked_maps(seg, sources)
+    assert maps.sum(axis=0, dtype=np.uint8).max() <= 1, "segments overlap"
+    numbers = np.arange(1, len(maps) + 1, dtype=np.uint8)
+    mask: NDArray[np.uint8] = np.tensordot(numbers, maps.astype(np.uint8), axes=1)
+    return mask
+
+
+def unpacked_maps(seg: Dataset, sources: Sequence[Dataset]) -> NDArray[np.bool_]:
+    """Return one map for each segment of a BINARY SEG on the grid of its sources.
 
     An independent decoder: bits from the first to the last pixel, least significant first, frames
     without padding between them (PS3.5 8.1.1); places by Image Position (Patient), or the only one.
@@ -149,7 +212,7 @@ def unpacked(seg: Dataset, sources: Sequence[Dataset]) -> NDArray[np.uint8]:
         tuple(map(float, source.get("ImagePositionPatient", ()))): index
         for index, source in enumerate(sources)
     }
-    mask = np.zeros((len(sources), seg.Rows, seg.Columns), np.uint8)
+    maps = np.zeros((len(seg.SegmentSequence), len(sources), seg.Rows, seg.Columns), np.bool_)
     shared = seg.SharedFunctionalGroupsSequence[0]
     for frame, groups in zip(frames, seg.PerFrameFunctionalGroupsSequence, strict=True):
         owner = groups if "SegmentIdentificationSequence" in groups else shared
@@ -160,5 +223,6 @@ def unpacked(seg: Dataset, sources: Sequence[Dataset]) -> NDArray[np.uint8]:
         index = places[place]
         derived = groups.DerivationImageSequence[0].SourceImageSequence[0]
         assert derived.ReferencedSOPInstanceUID == sources[index].SOPInstanceUID
-        mask[index][frame == 1] = number
-    return mask
+        assert not maps[number - 1, index].any(), "two frames at one place"
+        maps[number - 1, index] = frame == 1
+    return maps

@@ -24,8 +24,11 @@ from tests.unit.encode.findings import (
     blobs,
     classification,
     headers_of,
+    of_series,
+    overlapping,
     quality,
     read,
+    regression,
     segmentation,
 )
 
@@ -40,8 +43,19 @@ XRAYS = headers_of([make_xray(number=1), make_xray(number=2)])
         (segmentation(CT, np.zeros((6, 64, 64), np.uint8)), CT, ["SR"]),
         (classification(XRAYS), XRAYS, ["SR"]),
         (quality(XRAYS), XRAYS, ["SR"]),
+        (regression(XRAYS), XRAYS, ["SR"]),
+        (of_series(classification(CT)), CT, ["SR"]),
+        (overlapping(CT), CT, ["SEG", "SR"]),
     ],
-    ids=["segmentation", "nothing segmented", "classification", "quality"],
+    ids=[
+        "segmentation",
+        "nothing segmented",
+        "classification",
+        "quality",
+        "regression",
+        "classification of a series",
+        "overlapping segments",
+    ],
 )
 def test_every_kind_of_finding_has_its_objects(
     finding: Finding, sources: list[Any], kinds: list[str]
@@ -117,7 +131,10 @@ MASK = blobs(CT)
         replace(segmentation(CT), mask=None),
         replace(segmentation(CT), mask=MASK[1:]),
         replace(segmentation(CT), mask=MASK[:, 1:]),
-        replace(segmentation(CT), mask=MASK.astype(np.int32)),
+        replace(segmentation(CT), mask=MASK.astype(np.int32)),  # type: ignore[arg-type]
+        replace(segmentation(CT), mask=np.stack([MASK == 1, MASK == 2])[:, 1:]),
+        replace(segmentation(CT), mask=np.stack([MASK, MASK])),
+        replace(segmentation(CT), mask=np.stack([MASK == 1, MASK == 2, MASK == 3])),
         replace(segmentation(CT), segments=segmentation(CT).segments[:1]),
         replace(segmentation(CT), segments=()),
         replace(segmentation(CT), sop_instance_uids=segmentation(CT).sop_instance_uids[::-1]),
@@ -126,12 +143,16 @@ MASK = blobs(CT)
         replace(classification(CT), classifications=()),
         replace(classification(CT), classifications=classification(XRAYS).classifications),
         replace(quality(CT), qualities=quality(XRAYS).qualities),
+        replace(regression(CT), values=regression(XRAYS).values),
     ],
     ids=[
         "no mask",
         "a slice too few",
         "a row too few",
         "not uint8",
+        "a slice too few in overlapping maps",
+        "overlapping maps of numbers",
+        "a map too many",
         "voxels of a segment that is not described",
         "no segments",
         "sources in another order",
@@ -140,6 +161,7 @@ MASK = blobs(CT)
         "nothing said",
         "says something of a foreign image",
         "grades a foreign image",
+        "measures a foreign image",
     ],
 )
 def test_a_finding_that_does_not_belong_to_its_sources_is_our_mistake(finding: Finding) -> None:

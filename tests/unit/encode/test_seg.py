@@ -10,7 +10,16 @@ from pydicom.dataset import FileDataset
 
 from dicom_node.encode.results import encode
 from tests.factories import AXIAL, CORONAL, SAGITTAL, make_ct_series, make_xray
-from tests.unit.encode.findings import STAMP, blobs, headers_of, read, segmentation, unpacked
+from tests.unit.encode.findings import (
+    STAMP,
+    blobs,
+    headers_of,
+    overlapping,
+    read,
+    segmentation,
+    unpacked,
+    unpacked_maps,
+)
 
 OBLIQUE = (0.8, 0.6, 0.0, 0.0, 0.0, -1.0)
 PRONE = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
@@ -90,6 +99,31 @@ def test_a_segment_without_voxels_is_left_out_and_the_rest_is_numbered_anew() ->
     colours = [item.RecommendedDisplayCIELabValue for item in whole.SegmentSequence]
     assert seg.SegmentSequence[0].RecommendedDisplayCIELabValue == colours[1]
     assert colours[0] != colours[1]
+
+
+def test_segments_that_overlap_come_back_each_whole() -> None:
+    sources = headers_of(make_ct_series(4))
+    finding = overlapping(sources)
+    seg = read(encode(finding, sources, STAMP)[0])
+    np.testing.assert_array_equal(unpacked_maps(seg, sources), finding.mask)
+    assert seg.SegmentsOverlap == "YES"
+    assert [item.SegmentLabel for item in seg.SegmentSequence] == ["Lung", "Lobe"]
+
+
+def test_maps_that_do_not_overlap_are_said_not_to() -> None:
+    sources = headers_of(make_ct_series(4))
+    maps = np.stack([blobs(sources) == 1, blobs(sources) == 2])
+    seg = read(encode(overlapping(sources, maps), sources, STAMP)[0])
+    np.testing.assert_array_equal(unpacked_maps(seg, sources), maps)
+    assert seg.SegmentsOverlap == "NO"
+
+
+def test_a_map_without_voxels_is_left_out_and_the_rest_is_numbered_anew() -> None:
+    sources = headers_of(make_ct_series(4))
+    maps = np.stack([np.zeros_like(blobs(sources), np.bool_), blobs(sources) > 0])
+    seg = read(encode(overlapping(sources, maps), sources, STAMP)[0])
+    np.testing.assert_array_equal(unpacked_maps(seg, sources), maps[1:])
+    assert [(i.SegmentNumber, i.SegmentLabel) for i in seg.SegmentSequence] == [(1, "Lobe")]
 
 
 def _seg() -> FileDataset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -10,20 +10,24 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicom_node.encode.results import encode
-from dicom_node.finding import Finding, QualityGrade
+from dicom_node.finding import Code, Finding, Measurement, QualityGrade
 from tests.factories import make_ct_series, make_mr_series, make_xray
 from tests.unit.encode.findings import (
     STAMP,
     blobs,
     classification,
     headers_of,
+    of_series,
     quality,
     read,
+    regression,
     segmentation,
     uids_of,
 )
 
 CT = headers_of(make_ct_series(6))
+MILLIMETRE = Code("mm", "UCUM", "millimeter")
+MEAN = Code("373098007", "SCT", "Mean")
 XRAYS = headers_of([make_xray(number=1), make_xray(number=2)])
 
 
@@ -117,6 +121,26 @@ def test_a_segmentation_has_a_group_a_segment_with_volume_and_reference() -> Non
     assert f"Referenced Segment = {seg.SOPInstanceUID} segment 2" in left
 
 
+def test_each_measurement_has_its_concept_its_unit_and_how_it_came_about() -> None:
+    hounsfield = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
+    attenuation = Code("112031", "DCM", "Attenuation Coefficient")
+    measured = (
+        Measurement("long_axis_mm", 12.34567, MILLIMETRE, Code("103339001", "SCT", "Long axis")),
+        Measurement("voxel_count", 77, Code("1", "UCUM", "no units"), None),
+        Measurement("mean_value", -812.5, hounsfield, attenuation, MEAN),
+    )
+    finding = segmentation(CT)
+    right, left = finding.segments
+    finding = replace(finding, segments=(replace(right, measurements=measured), left))
+    group = groups_of(report_of(finding, CT))[0]
+    assert group[4:7] == [
+        "Long axis = 12.346 mm",
+        "Attenuation Coefficient = -812.5 [hnsf'U]",
+        "Derivation = 373098007 SCT",
+    ]
+    assert not any("Volume" in line or "77" in line for line in group)
+
+
 @pytest.mark.parametrize("missing", [(1,), (2,), (1, 2)])
 def test_a_segment_without_voxels_is_reported_absent(missing: tuple[int, ...]) -> None:
     mask = np.where(np.isin(blobs(CT), missing), 0, blobs(CT)).astype(np.uint8)
@@ -170,10 +194,39 @@ def test_a_grade_is_coded_and_its_found_faults_are_in_words(grade: QualityGrade,
     ]
 
 
+def test_a_value_is_a_number_with_its_unit() -> None:
+    groups = groups_of(report_of(regression(XRAYS), XRAYS))
+    assert groups == [
+        [
+            "Tracking Identifier = Bone age (ct-lungs)",
+            "Finding = BONE_AGE 99TEST",
+            "Bone age = 131.25 mo",
+            f"Source of Measurement = {uid}",
+        ]
+        for uid in uids_of(XRAYS)
+    ]
+
+
+@pytest.mark.parametrize("make", [classification, quality, regression])
+def test_what_is_said_of_a_series_singles_out_no_image(make: Callable[..., Finding]) -> None:
+    whole, each = of_series(make(CT)), make(CT)
+    (of_whole,), of_each = groups_of(report_of(whole, CT)), groups_of(report_of(each, CT))
+    source = f"Source of Measurement = {CT[0].SOPInstanceUID}"
+    assert of_whole == [line for line in of_each[0] if line != source]
+    uids = [line for line in lines(report_of(each, CT)) if "Tracking Unique Identifier" in line]
+    (uid,) = [line for line in lines(report_of(whole, CT)) if "Tracking Unique Identifier" in line]
+    assert uid not in uids
+
+
 @pytest.mark.parametrize(
     ("finding", "sources"),
-    [(segmentation(CT), CT), (classification(XRAYS), XRAYS), (quality(XRAYS), XRAYS)],
-    ids=["segmentation", "classification", "quality"],
+    [
+        (segmentation(CT), CT),
+        (classification(XRAYS), XRAYS),
+        (quality(XRAYS), XRAYS),
+        (regression(XRAYS), XRAYS),
+    ],
+    ids=["segmentation", "classification", "quality", "regression"],
 )
 def test_every_group_names_its_algorithm(finding: Finding, sources: list[Dataset]) -> None:
     text = [line.strip() for line in lines(report_of(finding, sources))]
@@ -200,6 +253,13 @@ def test_summary_warnings_limits_and_description_stand_in_the_report() -> None:
         "    Comment = Not for children.",
         "    Comment = Finds both lungs on CT of the chest.",
     ]
+
+
+def test_all_sources_are_evidence_of_what_is_said_of_a_series() -> None:
+    report = report_of(of_series(regression(CT)), CT)
+    (study,) = report.CurrentRequestedProcedureEvidenceSequence
+    (series,) = study.ReferencedSeriesSequence
+    assert tuple(i.ReferencedSOPInstanceUID for i in series.ReferencedSOPSequence) == uids_of(CT)
 
 
 def test_all_sources_and_the_seg_are_evidence() -> None:

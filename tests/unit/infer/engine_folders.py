@@ -58,6 +58,20 @@ QUALITY: dict[str, Any] = {k: v for k, v in CLASSIFICATION.items() if k != "clas
     ],
     "notes": [{"index": 2, "name": "AP view", "otherwise": "PA view"}],
 }
+REGRESSION: dict[str, Any] = {k: v for k, v in CLASSIFICATION.items() if k != "classes"} | {
+    "kind": "regression",
+    "values": [
+        {
+            "index": 1,
+            "name": "Bone age",
+            "code": ["BONE_AGE", "99TEST", "Bone age"],
+            "unit": ["mo", "UCUM", "month"],
+            "factor": 240,
+            "offset": -12,
+            "plausible": [0, 216],
+        }
+    ],
+}
 
 
 class FunctionRuntime:

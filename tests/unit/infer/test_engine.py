@@ -10,13 +10,15 @@ import pytest
 from numpy.typing import NDArray
 
 from dicom_node.errors import EngineError, StudyUnusable
-from dicom_node.finding import FindingKind, QualityGrade
+from dicom_node.finding import Code, FindingKind, QualityGrade
+from dicom_node.infer.asking import Networks
 from dicom_node.infer.engine import Engine, load_engine
-from dicom_node.infer.manifest import load_manifest
+from dicom_node.infer.engine_folders import load_manifest
 from tests.factories import CT_SERIES, XRAY_SERIES, make_ct_series, make_xray, write, write_series
 from tests.unit.infer.engine_folders import (
     CLASSIFICATION,
     QUALITY,
+    REGRESSION,
     SEGMENTATION,
     FunctionRuntime,
     Network,
@@ -29,7 +31,7 @@ SLICEWISE = SEGMENTATION["volume"] | {"network_sees": "slice", "spacing_mm": [No
 
 def engine(root: Path, written: dict[str, Any], network: Network, **changes: Any) -> Engine:
     manifest = load_manifest(write_engine(root / "engines", written, **changes))
-    return Engine(manifest, FunctionRuntime(network))
+    return Engine(manifest, Networks((FunctionRuntime(network),)))
 
 
 def balls(*spheres: tuple[float, float, float, float]) -> NDArray[np.int16]:
@@ -50,12 +52,25 @@ def ct(folder: Path, pixels: NDArray[np.int16], **changes: Any) -> list[Path]:
 # ---------------------------------------------------------------- segmentation
 
 
-@pytest.mark.parametrize("sees", ["slice", "whole"])
-def test_a_mask_comes_in_the_order_of_the_slices(sees: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "sees",
+    [
+        {"network_sees": "slice"},
+        {"network_sees": "whole"},
+        {"network_sees": "slab", "slab_slices": 3},
+        {"network_sees": "window", "window": {"size": [8, 16, 16], "skip_below": -900}},
+    ],
+    ids=lambda sees: sees["network_sees"],
+)
+def test_a_mask_comes_in_the_order_of_the_slices(sees: dict[str, Any], tmp_path: Path) -> None:
+    def of_the_middle(values: NDArray[Any]) -> NDArray[Any]:
+        middle = values.shape[1] // 2
+        return two_channels(values[:, middle : middle + 1])
+
     pixels = balls((8, 12, 25, 5))
     paths = ct(tmp_path, pixels)
-    volume = SLICEWISE | {"network_sees": sees}
-    finding, headers = engine(tmp_path, SEGMENTATION, two_channels, volume=volume).run(paths[::-1])
+    volume = SLICEWISE | sees
+    finding, headers = engine(tmp_path, SEGMENTATION, of_the_middle, volume=volume).run(paths[::-1])
     assert finding.kind is FindingKind.SEGMENTATION
     assert finding.mask is not None
     assert np.array_equal(finding.mask, pixels == 0)
@@ -107,6 +122,22 @@ def test_the_largest_component_is_kept(tmp_path: Path) -> None:
     finding, _ = run(paths)
     assert finding.mask is not None
     assert np.array_equal(finding.mask, balls((8, 12, 25, 5)) == 0)
+
+
+def test_what_the_manifest_names_is_measured_in_hounsfield_units_and_mm(tmp_path: Path) -> None:
+    pixels = balls((8, 12, 25, 5), (15, 30, 8, 2))
+    pixels[8, 12, 25] = 50
+    words = ["diameters", "longest_diameter", "mean_value", "count", "volume"]
+    run = engine(tmp_path, SEGMENTATION, two_channels, measurements=words).run
+    (segment,) = run(ct(tmp_path, pixels, RescaleIntercept=-10))[0].segments
+    told = {one.name: one.value for one in segment.measurements}
+    assert list(told)[:3] == ["long_axis_mm", "short_axis_mm", "longest_diameter_mm"]
+    assert told["long_axis_mm"] == pytest.approx(11, abs=0.2)
+    assert told["longest_diameter_mm"] >= told["long_axis_mm"] >= told["short_axis_mm"]
+    assert told["mean_value"] == pytest.approx(-10 + 50 / np.count_nonzero(pixels > -1000))
+    assert (told["min_value"], told["max_value"]) == (-10, 40)
+    assert told["count"] == 2
+    assert told["volume_ml"] == pytest.approx(segment.volume_ml)
 
 
 def test_corners_join_at_26_and_not_at_6(tmp_path: Path) -> None:
@@ -166,7 +197,7 @@ def test_the_main_network_sees_only_what_was_located(tmp_path: Path) -> None:
     )
     main = FunctionRuntime(two_channels)
     locate = FunctionRuntime(lambda values: (values > -500).astype(np.uint8))
-    located = Engine(load_manifest(folder), main, locate)
+    located = Engine(load_manifest(folder), Networks((main,), locate))
     pixels = balls((8, 12, 25, 5), (17, 38, 2, 1))
     finding, _ = located.run(ct(tmp_path, pixels))
     assert locate.given[0].shape == (1, 1, 20, 40, 40)
@@ -222,6 +253,35 @@ def test_each_image_is_classified_by_itself(tmp_path: Path) -> None:
     assert [round(one.probability, 3) for one in finding.classifications] == [0.25, 0.75]
     assert [one.present for one in finding.classifications] == [False, True]
     assert finding.summary == "brightness 0.75 (present, 1 of 2 images)"
+
+
+def test_each_image_has_its_number_in_the_unit_of_the_manifest(tmp_path: Path) -> None:
+    series = [xray(share, number=number) for number, share in ((1, 0.25), (2, 0.75), (3, 0.5))]
+    finding, _ = engine(tmp_path, REGRESSION, by_brightness).run(write_series(series, tmp_path))
+    assert finding.kind is FindingKind.REGRESSION
+    assert [one.sop_instance_uid for one in finding.values] == list(finding.sop_instance_uids)
+    assert [round(one.value) for one in finding.values] == [48, 168, 108]
+    assert finding.values[0].unit == Code("mo", "UCUM", "month")
+    assert finding.summary == "Bone age 48 to 168 month (3 images)"
+
+
+def test_an_image_with_a_number_that_is_not_plausible_is_refused(tmp_path: Path) -> None:
+    run = engine(tmp_path, REGRESSION, by_brightness).run
+    reason = r"Bone age would be -9\.6 month, not plausible: 0 to 216"
+    with pytest.raises(StudyUnusable, match=reason):
+        run([write(xray(0.01), tmp_path / "a.dcm")])
+    series = [xray(0.01, number=1), xray(0.5, number=2)]
+    finding, headers = run(write_series(series, tmp_path / "series"))
+    assert len(headers) == len(finding.values) == 1
+    assert finding.summary == "Bone age 108 month"
+    assert finding.warnings[0].startswith("1 instance left out: Bone age would be")
+
+
+def test_a_number_that_the_network_does_not_give_is_the_engines_fault(tmp_path: Path) -> None:
+    values = [REGRESSION["values"][0] | {"index": 7}]
+    run = engine(tmp_path, REGRESSION, by_brightness, values=values).run
+    with pytest.raises(EngineError, match="names output 7, but its network has 3"):
+        run([write(xray(0.5), tmp_path / "a.dcm")])
 
 
 def test_an_inverted_image_is_shown_as_it_looks(tmp_path: Path) -> None:
@@ -322,11 +382,75 @@ def test_the_test_vector_tells_a_wrong_answer(tmp_path: Path) -> None:
     np.savez(vector, input=np.zeros((1, 2)), output=np.full((1, 2), 1.0005))
     verified.verify()
     np.savez(vector, input=np.zeros((1, 2)), output=np.full((1, 2), 1.01))
-    with pytest.raises(EngineError, match=r"they differ by 0\.01, more than 0\.001"):
+    with pytest.raises(EngineError, match=r"model\.onnx differs by 0\.01, more than 0\.001"):
         verified.verify()
     np.savez(vector, input=np.zeros((1, 2)), output=np.ones((1, 3)))
     with pytest.raises(EngineError, match="has shape"):
         verified.verify()
     np.savez(vector, input=np.zeros((1, 2)))
-    with pytest.raises(EngineError, match="needs the arrays input and output"):
+    with pytest.raises(EngineError, match="lacks the array output"):
         verified.verify()
+
+
+# ---------------------------------------------------------------- one answer for a series
+
+
+BRIGHT = CLASSIFICATION["classes"][0]
+
+
+def densest(values: NDArray[Any]) -> NDArray[Any]:
+    """Return how sure it is that a part has no ball, and that it has one."""
+    found = (values.reshape(len(values), -1).max(axis=1) + 1000) / 1000
+    return np.stack([1 - found, found], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("sees", "expected"),
+    [
+        ({"network_sees": "whole"}, 1.0),
+        ({"network_sees": "slice"}, 5 / 20),  # the ball is in 5 of 20 slices
+        ({"network_sees": "slice", "combine": "max"}, 1.0),
+        ({"network_sees": "slab", "slab_slices": 3}, 7 / 20),
+        ({"network_sees": "slice", "take": {"part": [0.5, 1.0]}}, 2 / 10),
+        ({"network_sees": "slice", "take": {"at_most": 3}}, 1 / 3),
+        ({"network_sees": "window", "window": {"size": [10, 40, 40], "overlap": 0}}, 0.5 + 0.5),
+    ],
+    ids=str,
+)
+def test_a_series_is_classified_as_a_whole(
+    sees: dict[str, Any], expected: float, tmp_path: Path
+) -> None:
+    written = {**SEGMENTATION, "kind": "classification", "classes": [BRIGHT]}
+    del written["segments"]
+    run = engine(tmp_path, written, densest, volume=SLICEWISE | sees).run
+    finding, headers = run(ct(tmp_path, balls((9, 20, 20, 2))))
+    (said,) = finding.classifications
+    assert said.sop_instance_uid == ""
+    assert said.probability == pytest.approx(expected)
+    assert len(headers) == len(finding.sop_instance_uids) == 20
+    assert finding.mask is None
+
+
+def test_the_quality_of_a_series_is_graded(tmp_path: Path) -> None:
+    written = {**SEGMENTATION, "kind": "quality", "faults": QUALITY["faults"]}
+    del written["segments"]
+    finding, _ = engine(tmp_path, written, densest).run(ct(tmp_path, balls((9, 20, 20, 2))))
+    (quality,) = finding.qualities
+    assert quality.grade is QualityGrade.NON_DIAGNOSTIC
+    assert finding.summary == "quality non-diagnostic: bright 1.00"
+
+
+@pytest.mark.parametrize(
+    ("classes_are", "expected"), [("exclusive", 0.880797), ("independent", 0.731059)]
+)
+def test_logits_become_probabilities(classes_are: str, expected: float, tmp_path: Path) -> None:
+    """exp(1) against exp(-1), or 1 / (1 + exp(-1))."""
+    model = CLASSIFICATION["model"] | {"gives": "logits", "classes_are": classes_are}
+    run = engine(
+        tmp_path,
+        CLASSIFICATION,
+        lambda values: np.array([[-1, 1]], np.float32).repeat(len(values), 0),
+        model=model,
+    ).run
+    finding, _ = run([write(make_xray(), tmp_path / "x.dcm")])
+    assert finding.classifications[0].probability == pytest.approx(expected, abs=1e-6)

@@ -7,17 +7,21 @@ from typing import Any
 
 import pytest
 
-from dicom_node.conditions.keywords import FINDING_FACTS, kind_of
+from dicom_node.conditions.keywords import FINDING_FACTS, Kind, kind_of
 from dicom_node.finding import (
     Classification,
     Fault,
     Finding,
     FindingKind,
+    Measurement,
     Quality,
     QualityGrade,
     Segment,
+    Value,
 )
-from dicom_node.infer.manifest import Manifest, list_engines
+from dicom_node.infer.engine_folders import list_engines, load_manifest
+from dicom_node.infer.manifest import Manifest
+from dicom_node.infer.measure import NAMES
 from dicom_node.infer.parameters import (
     facts_known,
     facts_of,
@@ -26,6 +30,7 @@ from dicom_node.infer.parameters import (
     with_parameters,
 )
 from tests.unit.encode import findings
+from tests.unit.infer.engine_folders import REGRESSION, SEGMENTATION, write_engine
 from tests.unit.route.made import when
 
 ENGINES = list_engines(Path(__file__).parents[3] / "engines")
@@ -74,9 +79,46 @@ def test_a_segmentation_has_a_smallest_volume() -> None:
     assert changed.components.volume_min_ml == 12.5
 
 
+def test_a_segment_of_its_own_probability_has_a_threshold(tmp_path: Path) -> None:
+    independent = SEGMENTATION["model"] | {"classes_are": "independent"}
+    first = SEGMENTATION["segments"][0]
+    two = [first, first | {"label": 2, "name": "Left lung", "threshold": 0.25}]
+    manifest = load_manifest(write_engine(tmp_path, SEGMENTATION, model=independent, segments=two))
+    assert [one.threshold for one in manifest.segments] == [0.5, 0.25]
+    names = set(parameters_of(manifest))
+    assert names == {"threshold_ball", "threshold_left_lung", "volume_min_ml"}
+    changed = with_parameters(manifest, {"threshold_left_lung": 0.75})
+    assert [one.threshold for one in changed.segments] == [0.5, 0.75]
+    alone = write_engine(tmp_path / "alone", SEGMENTATION, model=independent)
+    assert "threshold" in parameters_of(load_manifest(alone))
+
+
+def test_a_regression_has_nothing_to_set(tmp_path: Path) -> None:
+    manifest = load_manifest(write_engine(tmp_path, REGRESSION))
+    assert parameters_of(manifest) == {}
+    assert facts_known(manifest) == {"outcome", "value", "value.bone_age"}
+
+
 def test_a_report_tells_what_was_set() -> None:
     assert told({}) == ()
     assert told({"threshold": 0.3, "other": 2.0}) == ("set for this site: other 2, threshold 0.3",)
+
+
+def test_what_is_measured_can_be_asked_for_and_nothing_else(tmp_path: Path) -> None:
+    words = ["longest_diameter", "mean_value"]
+    manifest = load_manifest(write_engine(tmp_path, SEGMENTATION, measurements=words))
+    assert facts_known(manifest) == {
+        *("outcome", "present", "volume_ml", "volume_ml.ball"),
+        *("longest_diameter_mm", "longest_diameter_mm.ball"),
+        *("mean_value.ball", "sd_value.ball"),
+        *("min_value", "min_value.ball", "max_value", "max_value.ball"),
+    }
+
+
+def test_every_measurement_is_a_keyword() -> None:
+    for names in NAMES.values():
+        for name in names:
+            assert kind_of(f"an_engine.{name}.ball") is Kind.NUMBER
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -149,3 +191,34 @@ def test_what_was_not_found_has_a_volume_of_nothing() -> None:
     }
     small = when({"ct_lungs.volume_ml.left_lung": "< 500"})
     assert small.check({f"ct_lungs.{fact}": values for fact, values in facts.items()}).holds
+
+
+def a_measured_segment(number: int, label: str, **measured: float) -> Segment:
+    unit = findings.MILLILITRE
+    numbers = [Measurement(name, value, unit, None) for name, value in measured.items()]
+    return Segment(number, label, findings.ANATOMY, findings.LUNG, None, 1.0, tuple(numbers))
+
+
+def test_measurements_are_told_of_each_segment_and_of_all_where_that_means_something() -> None:
+    two = (
+        a_measured_segment(1, "Nodule", longest_diameter_mm=12.5, count=2, mean_value=-30.0),
+        a_measured_segment(2, "Lung", longest_diameter_mm=250.0, count=1, mean_value=-800.0),
+    )
+    facts = facts_of(a_finding(FindingKind.SEGMENTATION, segments=two))
+    assert facts["longest_diameter_mm.nodule"] == ("12.5",)
+    assert facts["longest_diameter_mm"] == ("250",)
+    assert facts["count"] == ("3",)
+    assert facts["mean_value.lung"] == ("-800",)
+    assert "mean_value" not in facts
+    rule = when({"an_engine.longest_diameter_mm.nodule": ">= 6"})
+    assert rule.check({f"an_engine.{fact}": values for fact, values in facts.items()}).holds
+
+
+def test_a_number_is_told_by_its_name_and_without_where_there_is_but_one() -> None:
+    age = Value("1.2", findings.BONE_AGE, "Bone age", 131.25, findings.MONTH)
+    alone = facts_of(a_finding(FindingKind.REGRESSION, values=(age,)))
+    assert alone["value.bone_age"] == alone["value"] == ("131.25",)
+    other = Value("", findings.BONE_AGE, "Mean age", 120.0, findings.MONTH)
+    both = facts_of(a_finding(FindingKind.REGRESSION, values=(age, other)))
+    assert both["value.mean_age"] == ("120",)
+    assert "value" not in both

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from dicom_node.errors import StudyUnusable
 from dicom_node.geometry import Grid
 from dicom_node.infer.blocks import VolumeInput
-from dicom_node.infer.volume import Placement, place, to_network, to_source
+from dicom_node.infer.mask import exclusive_mask
+from dicom_node.infer.volume import Placement, place, to_network
 from tests.factories import AXIAL, CORONAL, SAGITTAL
 
 CENTRE_MM = np.array([7.3, -4.1, 12.7])
@@ -67,7 +68,13 @@ def network(values: NDArray[np.float32], kind: str) -> NDArray[Any]:
 
 def round_trip(grid: Grid, wanted: VolumeInput, kind: str) -> NDArray[np.uint8]:
     placement = place(grid, wanted)
-    return to_source(network(to_network(list(ball(grid)), placement, -1000), kind), placement)
+    answer = network(to_network(list(ball(grid)), placement, -1000), kind)
+    return to_source(answer, placement)
+
+
+def to_source(answer: NDArray[Any], placement: Placement) -> NDArray[np.uint8]:
+    """Return the mask of an answer that is there as a whole."""
+    return exclusive_mask(iter(answer if answer.ndim == 3 else answer.swapaxes(0, 1)), placement)
 
 
 @pytest.mark.parametrize("kind", ["probabilities", "labels"])

@@ -220,6 +220,21 @@ def test_when_and_from_whom_it_came_makes_no_other_job() -> None:
     assert name_of([one], "ct_lungs", label) == name_of([same], "ct_lungs", label)
 
 
+def test_an_engine_that_reads_the_study_works_anew_when_any_series_changes(site: Site) -> None:
+    whole = {"ct_lungs": EngineLabel("1.0.0", "a" * 64, reads_study=True)}
+    other = make_ct_series(2, SeriesInstanceUID="1.2.77", Modality="MR")
+    for number, instance in enumerate(other):
+        instance.SOPInstanceUID = f"1.2.77.{number}"
+    site.complete(make_ct_series(2))
+    site.router(LUNGS, engines=whole).turn()
+    [first] = site.ledger.jobs.of_study(factories.STUDY)
+    site.complete(other)
+    site.router(LUNGS, engines=whole).turn()
+    jobs = {job.job_id: job.state for job in site.ledger.jobs.of_study(factories.STUDY)}
+    assert len(jobs) == 2
+    assert jobs[first.job_id] is JobState.SUPERSEDED
+
+
 def test_a_study_whose_engine_was_replaced_is_routed_again_at_the_next_start(site: Site) -> None:
     site.complete(make_ct_series(2))
     site.router(LUNGS).turn()

@@ -9,7 +9,7 @@ import yaml
 
 from dicom_node.conditions import Answer
 from dicom_node.errors import ConfigError
-from dicom_node.infer.manifest import list_engines
+from dicom_node.infer.engine_folders import list_engines
 from dicom_node.model import Priority
 from dicom_node.plan import words_of
 from dicom_node.route.rules import EngineOrder, ForwardOrder, Level, Rule
