@@ -6,6 +6,7 @@ Kernels and budget are one a device, however many engines live there.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -113,5 +114,8 @@ def gpu_first(
     path = way(networks, model=manifest.model, thresholds=thresholds)
     finder = None
     if finders and manifest.locate is not None:
-        finder = way(finders, model=manifest.locate)
+        seen = processor.volume
+        if seen.network_sees == "window":  # labels of overlapping windows have no mean
+            seen = replace(seen, network_sees="whole", window=None)
+        finder = way(finders, model=manifest.locate, volume=seen)
     return GpuFirst(manifest, path, finder, processor, main[0].description)
