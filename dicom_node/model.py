@@ -299,7 +299,7 @@ class Event:
 
     at: float
     subject_kind: str
-    """study, job, delivery, forward, fetch, instance, association, node."""
+    """study, job, delivery, forward, fetch, instance, association, engine, node."""
     subject: str
     event: str
     from_state: str
