@@ -159,5 +159,3 @@ def _there(address: int, shape: Shape, dtype: str) -> NDArray[Any]:
     count = int(np.prod(shape))
     size = count * np.dtype(dtype).itemsize
     return np.frombuffer((ctypes.c_char * size).from_address(address), dtype).reshape(shape)
-
-

@@ -168,9 +168,7 @@ def test_planes_and_slices_lie_in_rings(axis: int, dtype: str, in_lab: InLab) ->
         )
         found = lab.get(values, np.empty(sides, np.float32))
         for plane in range(first, last):
-            assert np.array_equal(
-                found.take(plane % kept, axis), expected.take(plane, axis)
-            ), plane
+            assert np.array_equal(found.take(plane % kept, axis), expected.take(plane, axis)), plane
 
     in_lab(experiment)
 

@@ -168,7 +168,9 @@ def test_classes_that_overlap_have_a_mask_each(volume: VolumeInput, engine: Any)
 def test_a_network_may_give_labels(volume: VolumeInput, output_type: str, engine: Any) -> None:
     if volume.network_sees == "window":
         volume = VolumeInput(
-            network_sees="window", axes="HPL", spacing_mm=(2.5, 2.2, 2.4),
+            network_sees="window",
+            axes="HPL",
+            spacing_mm=(2.5, 2.2, 2.4),
             window=Window(size=(14, 11, 9), overlap=0),
         )
     made = engine(volume, a_model(gives="labels"), output_type=output_type)
@@ -202,12 +204,12 @@ def test_ends_of_half_precision_cost_little(engine: Any) -> None:
     assert (found != expected).mean() < 0.01
 
 
-@pytest.mark.parametrize("model", [EXCLUSIVE, LOGITS])
+@pytest.mark.parametrize("model", [EXCLUSIVE, LOGITS, INDEPENDENT])
 def test_windows_of_air_are_not_asked_and_are_background(model: Model, engine: Any) -> None:
-    made = engine(AIR, model)
+    made = engine(AIR, model, thresholds=(0.1, -0.4, 0.6) if model is INDEPENDENT else ())
     voxels = some_voxels(SHAPE, air_until=9)
     found = made.agrees(voxels)
-    assert not found[:, :, :3].any()
+    assert not found[..., :3].any()
     placement = place(a_grid(SHAPE, SPACING), AIR)
     all_windows = len(windows_over(grid_of(placement), (6, 5, 4), 0.5))
     asked = sum(shape[0] for shape in made.networks[0].shapes)
@@ -265,9 +267,7 @@ def test_a_network_says_on_its_own_grid_where_to_look(
     ("volume", "model"),
     [(WHOLE, EXCLUSIVE), (TURNED, EXCLUSIVE), (WHOLE, a_model(gives="labels"))],
 )
-def test_outside_of_the_box_is_background(
-    volume: VolumeInput, model: Model, engine: Any
-) -> None:
+def test_outside_of_the_box_is_background(volume: VolumeInput, model: Model, engine: Any) -> None:
     made = engine(volume, model)
     voxels = some_voxels(SHAPE)
     grid = a_grid(SHAPE, SPACING, PRONE)
@@ -394,7 +394,12 @@ def test_an_ensemble_of_different_networks_is_refused(
     networks: list[PlayedNetwork] = [played(machine, an_answer(n), n) for n in (3, 4)]
     with pytest.raises(EngineError, match="differ in their inputs or outputs"):
         GpuPath(
-            device, kernels, networks, SLICE, EXCLUSIVE, HOUNSFIELD,
+            device,
+            kernels,
+            networks,
+            SLICE,
+            EXCLUSIVE,
+            HOUNSFIELD,
             budget=Budget(device.total_bytes),
         )
 
@@ -404,6 +409,11 @@ def test_labels_with_channels_are_refused(
 ) -> None:
     with pytest.raises(EngineError, match="has 4 channels for labels"):
         GpuPath(
-            device, kernels, [played(machine, an_answer(4), 4)], SLICE, a_model(gives="labels"),
-            HOUNSFIELD, budget=Budget(device.total_bytes),
+            device,
+            kernels,
+            [played(machine, an_answer(4), 4)],
+            SLICE,
+            a_model(gives="labels"),
+            HOUNSFIELD,
+            budget=Budget(device.total_bytes),
         )

@@ -148,7 +148,9 @@ def test_a_mask_on_the_grid_is_in_the_network_s_axes() -> None:
 
 
 def test_what_lies_outside_of_the_box_is_no_place() -> None:
-    placement = place(a_grid((9, 8, 7), (1.0, 1.0, 1.0)), VolumeInput(network_sees="whole", axes="HPL"))
+    placement = place(
+        a_grid((9, 8, 7), (1.0, 1.0, 1.0)), VolumeInput(network_sees="whole", axes="HPL")
+    )
     way = route(placement, (slice(2, 5), slice(0, 8), slice(3, 4)))
     assert way.grid == (3, 8, 1)
     slices, rows, columns = way.backward.taps

@@ -150,10 +150,7 @@ def _said(
         channels = volume.slab_slices or 1
         near = np.arange(channels) - channels // 2
         tensor = np.stack(
-            [
-                values[np.clip(at + near, 0, len(values) - 1)]
-                for at in range(len(values))
-            ]
+            [values[np.clip(at + near, 0, len(values) - 1)] for at in range(len(values))]
         )
         said = _asked(tensor, model, answers, (1, 2, 3))
         return said.swapaxes(0, 1)
@@ -221,5 +218,3 @@ def _to_source(
         turned = np.moveaxis(np.tensordot(dense, turned, (1, axis + 1)), 0, axis + 1)
         inside &= (sums > 1e-6).reshape([-1 if at == axis else 1 for at in range(3)])
     return turned, inside
-
-
