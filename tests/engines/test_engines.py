@@ -14,8 +14,9 @@ from pydicom.sr.coding import Code as DictionaryCode
 
 from dicom_node.errors import StudyUnusable
 from dicom_node.finding import Finding, QualityGrade
-from dicom_node.infer.engine import Engine, load_engine
+from dicom_node.infer.engine import Engine
 from dicom_node.infer.engine_folders import list_engines
+from dicom_node.infer.engine_loading import load_engine
 from dicom_node.infer.manifest import Manifest
 from tests.factories import make_ct_series, write_series
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.infer.engine import load_engine
+from dicom_node.infer.engine_loading import load_engine
 from tests.witness.programs import said_by
 from tests.witness.test_results import CHEST_CT, CR, DATA, DX, results_of, segments_match
 

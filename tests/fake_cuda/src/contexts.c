@@ -203,6 +203,12 @@ Status cuCtxSynchronize(void) {
     return fake_drain_device(fake_current());
 }
 
+/* NVIDIA's own libraries ask for tables of functions that nobody else knows; there are none. */
+Status cuGetExportTable(const void **table, const void *id) {
+    *table = NULL;
+    return NOT_FOUND;
+}
+
 Status cuGetErrorName(Status error, const char **name) {
     *name = "CUDA_ERROR_OF_THE_FAKE";
     return SUCCESS;

@@ -28,11 +28,14 @@ enum {
 
 #define DEVICES_MAX 8
 
+/* When work that was put on a stream is done; see streams.c. */
+typedef enum { AT_ONCE, LATE, LATE_COPIES, LATE_KERNELS } Order;
+
 /* control.c: what tests set and ask. */
 Status fake_enter(const char *name); /* counts a call; returns the error injected into it, or 0 */
 int fake_device_count(void);
 size_t fake_memory_bytes(void);
-int fake_is_lazy(void);
+Order fake_order(void);
 int fake_has_graphs(void);
 void fake_note_pageable(void);
 void fake_note_overrun(void);

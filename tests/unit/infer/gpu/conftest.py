@@ -18,7 +18,7 @@ __all__ = ["cuda"]
 @pytest.fixture
 def machine(cuda: FakeCuda) -> Machine:
     """Return the fake driver, which does everything as late as it may."""
-    cuda.set(lazy=True)
+    cuda.set(order="late")
     return FakeMachine(cuda)
 
 

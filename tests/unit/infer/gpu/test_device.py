@@ -146,7 +146,7 @@ class Copying:
 def test_work_is_replayed_as_a_graph_where_the_driver_has_them(
     graphs: bool, cuda: FakeCuda, device: Device
 ) -> None:
-    cuda.set(lazy=True, graphs=graphs)
+    cuda.set(order="late", graphs=graphs)
 
     def play() -> tuple[list[int], int]:
         copying = Copying(cuda, device)
@@ -160,7 +160,7 @@ def test_work_is_replayed_as_a_graph_where_the_driver_has_them(
 
 
 def test_a_graph_that_cannot_be_recorded_is_done_without(cuda: FakeCuda, device: Device) -> None:
-    cuda.set(lazy=True, graphs=True)
+    cuda.set(order="late", graphs=True)
 
     def play() -> list[int]:
         copying = Copying(cuda, device)
@@ -188,7 +188,7 @@ def test_a_graph_that_cannot_be_recorded_is_done_without(cuda: FakeCuda, device:
 def test_whatever_fails_while_recording_is_told_or_done_without(
     error: int, name: str, cuda: FakeCuda, device: Device
 ) -> None:
-    cuda.set(lazy=True, graphs=True)
+    cuda.set(order="late", graphs=True)
 
     def play() -> list[int]:
         copying = Copying(cuda, device)
@@ -206,7 +206,7 @@ def test_whatever_fails_while_recording_is_told_or_done_without(
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_stream_that_stays_in_recording_is_a_device_lost(cuda: FakeCuda, device: Device) -> None:
-    cuda.set(lazy=True, graphs=True)
+    cuda.set(order="late", graphs=True)
 
     def play() -> None:
         copying = Copying(cuda, device)
@@ -218,7 +218,7 @@ def test_a_stream_that_stays_in_recording_is_a_device_lost(cuda: FakeCuda, devic
 
 
 def test_a_graph_that_cannot_be_launched_is_said_so(cuda: FakeCuda, device: Device) -> None:
-    cuda.set(lazy=True, graphs=True)
+    cuda.set(order="late", graphs=True)
 
     def play() -> None:
         copying = Copying(cuda, device)

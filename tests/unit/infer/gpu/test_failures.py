@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from dicom_node.infer.gpu.kernels import Kernels
 from dicom_node.infer.gpu.memory import Budget
 from dicom_node.infer.gpu.path import GpuPath
 from dicom_node.infer.volume import place
-from tests.fake_cuda.fake import ANY, ILLEGAL_ADDRESS, OUT_OF_MEMORY, UNKNOWN, FakeCuda
+from tests.fake_cuda.fake import ANY, ILLEGAL_ADDRESS, OUT_OF_MEMORY, UNKNOWN, FakeCuda, Order
 from tests.unit.infer.gpu.machines import FakeMachine, played
 from tests.unit.infer.gpu.volumes import Expected, a_grid, a_model, an_answer, some_voxels
 
@@ -78,7 +79,7 @@ def expected(volume: VolumeInput = WINDOWS, intensity: Intensity = BY_RANK) -> E
 def test_any_call_may_fail(
     error: int, graphs: bool, cuda: FakeCuda, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    cuda.set(lazy=True, graphs=graphs)
+    cuda.set(order="late", graphs=graphs)
     right = run(cuda)
     expected().agrees(right)
     calls = cuda.calls()
@@ -87,7 +88,7 @@ def test_any_call_may_fail(
     told = {False: 0, True: 0}
     for n in range(1, calls + 1):
         cuda.restart()
-        cuda.set(lazy=True, graphs=graphs)
+        cuda.set(order="late", graphs=graphs)
         cuda.fail(ANY, n, error)
         try:
             assert np.array_equal(run(cuda), right), n
@@ -101,7 +102,7 @@ def test_any_call_may_fail(
 
 
 def test_nothing_is_left_for_the_context_to_free(cuda: FakeCuda) -> None:
-    cuda.set(lazy=True)
+    cuda.set(order="late")
     run(cuda)
     assert cuda.leaked_bytes == 0
     cuda.fail("cuLaunchKernel", 9, UNKNOWN)
@@ -111,7 +112,7 @@ def test_nothing_is_left_for_the_context_to_free(cuda: FakeCuda) -> None:
 
 
 def test_every_copy_goes_through_pinned_memory(cuda: FakeCuda) -> None:
-    cuda.set(lazy=True)
+    cuda.set(order="late")
     run(cuda)
     assert cuda.calls("cuMemcpyHtoDAsync_v2") > 3
     assert cuda.pageable_copies == 0
@@ -121,7 +122,7 @@ def test_memory_that_another_process_took_is_done_without(cuda: FakeCuda) -> Non
     """The budget admits it, the driver does not: less is asked for, and less again."""
     right = run(cuda)
     for refused in (1, 2, 3):
-        cuda.set(lazy=True)
+        cuda.set(order="late")
         # Two times: pycuda collects garbage and tries again.
         cuda.fail("cuMemAlloc_v2", 1, OUT_OF_MEMORY, times=2 * refused)
         assert np.array_equal(run(cuda, batch_max=8), right)
@@ -135,7 +136,7 @@ def test_a_device_that_has_no_memory_at_all_is_for_the_processor(cuda: FakeCuda)
 
 
 def test_after_a_failure_the_same_path_goes_on(cuda: FakeCuda) -> None:
-    cuda.set(lazy=True, graphs=True)
+    cuda.set(order="late", graphs=True)
     machine = FakeMachine(cuda)
     device = Device()
     kernels = device.call(lambda: Kernels(device, machine.compile_source))
@@ -158,7 +159,7 @@ def test_after_a_failure_the_same_path_goes_on(cuda: FakeCuda) -> None:
 
 def test_two_engines_share_one_device(cuda: FakeCuda) -> None:
     """One after the other: the device has one thread, and whoever asks waits for it."""
-    cuda.set(lazy=True)
+    cuda.set(order="late")
     machine = FakeMachine(cuda)
     device = Device()
     kernels = device.call(lambda: Kernels(device, machine.compile_source))
@@ -193,7 +194,7 @@ def test_two_engines_share_one_device(cuda: FakeCuda) -> None:
 
 
 def test_two_devices_work_at_the_same_time(cuda: FakeCuda) -> None:
-    cuda.set(devices=2, lazy=True)
+    cuda.set(devices=2, order="late")
     right = run(cuda)
     found: list[tuple[int, NDArray[Any]]] = []
     together(
@@ -202,6 +203,40 @@ def test_two_devices_work_at_the_same_time(cuda: FakeCuda) -> None:
     )
     assert {ordinal for ordinal, _ in found} == {0, 1}
     assert all(np.array_equal(labels, right) for _, labels in found)
+
+
+@pytest.mark.parametrize("order", ["late", "late copies", "late kernels"])
+@pytest.mark.parametrize("volume", [WINDOWS, SLICES])
+def test_no_stream_overtakes_another_that_it_needs(
+    order: Order, volume: VolumeInput, cuda: FakeCuda
+) -> None:
+    """In many slabs, whose copies up and down and kernels all could be at the same time."""
+    shape = (64, 10, 9)
+    voxels = some_voxels(shape)
+    placement = place(a_grid(shape, (2.0, 2.0, 2.0)), volume)
+    plain = Intensity(values="brightness")
+    volume = replace(volume, window=volume.window and replace(volume.window, skip_below=None))
+    masks = []
+    for now in ("at once", order):
+        cuda.restart()
+        cuda.set(order=now, memory_bytes=36_000)  # type: ignore[arg-type]
+        machine = FakeMachine(cuda)
+        device = Device()
+        kernels = device.call(lambda device=device: Kernels(device, machine.compile_source))
+        path = GpuPath(
+            device,
+            kernels,
+            [played(machine, an_answer(3), 3, batch_max=4)],
+            volume,
+            MODEL,
+            plain,
+            budget=Budget(device.total_bytes, share=1.0),
+        )
+        masks.append(path.labels(voxels, placement))
+        assert cuda.calls("cuMemcpyDtoHAsync_v2") > 5, "too few slabs to overtake each other"
+        device.close()
+    assert np.array_equal(*masks)
+    assert len(np.unique(masks[0])) > 1
 
 
 @pytest.mark.parametrize("slices", [64, 300, 900, 2000])
