@@ -214,7 +214,7 @@ def a_chest() -> Voxels:
 
 def test_a_plan_is_the_network_of_the_whole_way_on_the_gpu(cuda: FakeCuda, tmp_path: Path) -> None:
     """Kernels of ours, a plan of TensorRT's: the mask that the processor makes of the same."""
-    cuda.set(lazy=True)
+    cuda.set(order="late")
     manifest = load_manifest(ENGINES / "ct_lungs")
     assert manifest.volume is not None
     library = Library(make_tensorrt(on_stream=cuda.on_stream))

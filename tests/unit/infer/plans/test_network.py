@@ -109,7 +109,7 @@ def test_tensorrt_8_brings_its_scratch_memory_and_counts_it(load: Load, device: 
 def test_it_answers_for_one_output_whatever_others_there_are(
     output: str, channels: int, version: str, cuda: FakeCuda, load: Load, device: Device
 ) -> None:
-    cuda.set(lazy=True)
+    cuda.set(order="late")
     ours = load(version).on_device(output)
     for count in (4, 1, 3):
         expected = answers(MODEL, x=some(count))[output]

@@ -14,7 +14,7 @@ from dicom_node.errors import DeviceFull, EngineError, EngineUnavailable
 from dicom_node.infer.gpu.device import Device
 from dicom_node.infer.plans.runtime import TensorRtRuntime
 from dicom_node.infer.runtimes.port import LoadOptions, Precision, Profile, Runtime
-from tests.fake_cuda.fake import FakeCuda
+from tests.fake_cuda.fake import FakeCuda, Order
 from tests.stand_in_tensorrt import Faults
 from tests.unit.infer.plans.conftest import MakeKind
 from tests.unit.infer.plans.networks import FLOAT, convolution, network, node, saved
@@ -56,13 +56,13 @@ def reference(file: Path, x: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(names, session.run(names, {"x": x}), strict=True))
 
 
-@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("order", ["at once", "late", "late copies", "late kernels"])
 @pytest.mark.parametrize("graphs", [False, True])
 @pytest.mark.parametrize("version", ["11.4.0.106", "10.16.1.11", "8.6.0"])
 def test_it_gives_the_answers_of_the_processor(
-    version: str, graphs: bool, lazy: bool, cuda: FakeCuda, load: Load, file: Path
+    version: str, graphs: bool, order: Order, cuda: FakeCuda, load: Load, file: Path
 ) -> None:
-    cuda.set(lazy=lazy, graphs=graphs)
+    cuda.set(order=order, graphs=graphs)
     runtime = load(version)
     for count in (1, 4, 2, 4, 1, 1, 3):
         answer = runtime.run({"x": some(count)})
