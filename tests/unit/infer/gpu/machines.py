@@ -158,4 +158,5 @@ def played(
 def _there(address: int, shape: Shape, dtype: str) -> NDArray[Any]:
     count = int(np.prod(shape))
     size = count * np.dtype(dtype).itemsize
-    return np.frombuffer((ctypes.c_char * size).from_address(address), dtype).reshape(shape)
+    memory = memoryview((ctypes.c_char * size).from_address(address))
+    return np.frombuffer(memory, np.dtype(dtype)).reshape(shape)

@@ -31,7 +31,7 @@ def test_without_a_device_the_driver_is_said_to_find_none(cuda: FakeCuda) -> Non
 
 
 def test_a_device_that_is_not_there_is_refused(cuda: FakeCuda) -> None:
-    with pytest.raises(EngineUnavailable, match="GPU 3 cannot be used: .*invalid device ordinal"):
+    with pytest.raises(EngineUnavailable, match=r"GPU 3 cannot be used: .*invalid device ordinal"):
         Device(3)
 
 
@@ -87,7 +87,7 @@ def test_memory_that_is_full_is_said_so_and_the_device_lives_on(
 
 def test_an_error_that_passes_is_one_attempt(cuda: FakeCuda, device: Device) -> None:
     cuda.fail("cuStreamCreate", 1, UNKNOWN)
-    with pytest.raises(EngineUnavailable, match="GPU 0: no stream: .*unknown error") as raised:
+    with pytest.raises(EngineUnavailable, match=r"GPU 0: no stream: .*unknown error") as raised:
         device.call(device.stream)
     assert not isinstance(raised.value, DeviceLost)
     device.call(lambda: device.stream().free())
@@ -99,7 +99,7 @@ def test_after_an_illegal_access_the_device_is_lost_for_good(
 ) -> None:
     stream = device.call(device.stream)
     cuda.fail("cuStreamSynchronize", 1, ILLEGAL_ADDRESS)
-    with pytest.raises(DeviceLost, match="GPU 0 is lost: .*illegal memory access"):
+    with pytest.raises(DeviceLost, match=r"GPU 0 is lost: .*illegal memory access"):
         device.call(stream.synchronize)
     with pytest.raises(DeviceLost, match="illegal memory access"):
         device.call(lambda: device.allocate(16))

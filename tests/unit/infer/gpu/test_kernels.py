@@ -185,7 +185,7 @@ def test_windows_are_gathered_by_their_first_voxels(
     starts = np.array([(0, 0, 0), (3, 1, 4), (2, 5, 6)], np.int32)
     size = (4, 4, 5)
     parts = [values[z : z + 4, y : y + 4, x : x + 5] for z, y, x in starts]
-    expected = np.flip(np.stack(parts), [axis + 1 for axis in flips])[:, None].astype(dtype)
+    expected = np.flip(np.stack(parts), tuple(axis + 1 for axis in flips))[:, None].astype(dtype)
 
     def experiment(lab: Lab) -> None:
         out = lab.put(np.empty_like(expected))
@@ -212,7 +212,7 @@ def test_beyond_the_ends_a_slab_has_the_last_slice_again(
 ) -> None:
     values = rng().standard_normal(SIDES).astype(np.float32)
     near = np.clip(np.arange(7)[:, None] + np.arange(-2, 3), 0, 6)
-    expected = np.ascontiguousarray(np.flip(values[near], [axis + 1 for axis in flips]))
+    expected = np.ascontiguousarray(np.flip(values[near], tuple(axis + 1 for axis in flips)))
 
     def experiment(lab: Lab) -> None:
         out = lab.put(np.empty_like(expected))
@@ -348,11 +348,12 @@ def test_answers_are_added_with_their_weights(
     sums = rng(7).standard_normal((3, *SIDES)).astype(np.float32)
     expected = sums.copy()
     start = (2, 3, 4)
-    back = np.flip(answer, [at + 1 for at in flips]).astype(np.float32)
+    back = np.flip(answer, tuple(at + 1 for at in flips)).astype(np.float32)
     # The planes go round: where the window leaves the ring it begins again.
     at = [np.arange(first, first + side) for first, side in zip(start, (4, 5, 6), strict=True)]
     at[axis] = (at[axis] + 4) % SIDES[axis]
-    expected[(slice(None), *np.ix_(*at))] += weights * back
+    z, y, x = np.ix_(*at)
+    expected[:, z, y, x] += weights * back
     moved = [first + 4 if number == axis else first for number, first in enumerate(start)]
 
     def experiment(lab: Lab) -> None:
@@ -377,7 +378,7 @@ def test_answers_are_added_with_their_weights(
             *(*SIDES, axis),
             there,
         )
-        expected[0][np.ix_(*at)] += weights
+        expected[0, z, y, x] += weights
         assert np.array_equal(lab.get(there, sums), expected)
 
     in_lab(experiment)

@@ -13,11 +13,12 @@ from dicom_node.infer.gpu.axes import route
 from dicom_node.infer.gpu.memory import ALIGNMENT, Budget, Plan, plans
 from dicom_node.infer.gpu.network import End, Shape
 from dicom_node.infer.gpu.task import task
+from dicom_node.infer.pixels import Values
 from dicom_node.infer.volume import place
 from tests.unit.infer.gpu.volumes import a_grid, a_model
 
 MIB = 1 << 20
-PLAIN = Intensity(values="hounsfield")
+PLAIN = Intensity(values=Values.HOUNSFIELD)
 WINDOWS = VolumeInput(
     network_sees="window",
     axes="HPL",
@@ -130,7 +131,7 @@ def test_any_number_of_slices_has_a_plan_of_the_same_size(volume: VolumeInput) -
                 window=Window(size=(32, 64, 64), skip_below=-500.0),
             ),
             {},
-            Intensity(values="brightness", scale=Scale(low=0.0, high=Percentile(99.9))),
+            Intensity(values=Values.BRIGHTNESS, scale=Scale(low=0.0, high=Percentile(99.9))),
         ),
         (SLICES, {"gives": "labels"}, PLAIN),
     ],

@@ -36,7 +36,7 @@ def test_a_mistake_is_told_with_its_line() -> None:
 
 
 def test_a_device_that_the_compiler_does_not_know_is_told() -> None:
-    with pytest.raises(EngineError, match="sm_12345: .*gpu-architecture"):
+    with pytest.raises(EngineError, match=r"sm_12345: .*gpu-architecture"):
         nvrtc.compiled(source(), "sm_12345")
 
 

@@ -11,10 +11,11 @@ from dicom_node.infer.blocks import Intensity, VolumeInput, Window
 from dicom_node.infer.gpu.axes import Box, grid_of, route, route_on_grid, to_grid_axes
 from dicom_node.infer.gpu.schedule import Schedule, schedule
 from dicom_node.infer.gpu.task import Task, task
+from dicom_node.infer.pixels import Values
 from dicom_node.infer.volume import place
 from tests.unit.infer.gpu.volumes import AXIAL, PRONE, SAGITTAL, a_grid, a_model
 
-PLAIN = Intensity(values="hounsfield")
+PLAIN = Intensity(values=Values.HOUNSFIELD)
 HEAD_DOWN = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
 
 VOLUMES = {

@@ -120,7 +120,7 @@ class Expected:
 
     @property
     def labels(self) -> NDArray[np.uint8]:
-        labels = np.argmax(self.mixed, axis=0).astype(np.uint8)
+        labels: NDArray[np.uint8] = np.argmax(self.mixed, axis=0).astype(np.uint8)
         labels[~self.inside] = 0
         return labels
 
@@ -153,12 +153,15 @@ def _said(
             [values[np.clip(at + near, 0, len(values) - 1)] for at in range(len(values))]
         )
         said = _asked(tensor, model, answers, (1, 2, 3))
-        return said.swapaxes(0, 1)
+        slices: NDArray[np.float64] = said.swapaxes(0, 1)
+        return slices
     if volume.network_sees == "whole":
-        return _asked(values[None, None], model, answers, (2, 3, 4))[0]
+        whole: NDArray[np.float64] = _asked(values[None, None], model, answers, (2, 3, 4))[0]
+        return whole
     assert volume.window is not None
     wanted = volume.window
-    windows = windows_over(values.shape, wanted.size, wanted.overlap, wanted.weights)  # type: ignore[arg-type]
+    shape = (values.shape[0], values.shape[1], values.shape[2])
+    windows = windows_over(shape, wanted.size, wanted.overlap, wanted.weights)
     z, y, x = (row.astype(np.float64) for row in windows.weights)
     weights = z[:, None, None] * y[:, None] * x
     total: NDArray[np.float64] | None = None
@@ -189,10 +192,10 @@ def _asked(
 ) -> NDArray[np.float64]:
     said = []
     for mirror in ((), *model.mirrors):
-        flipped = [axes[axis] for axis in mirror]
+        flipped = tuple(axes[axis] for axis in mirror)
         for answer in answers:
             one = answer(np.ascontiguousarray(np.flip(tensor, flipped)))
-            back = [axis for axis in flipped if axis != 1]
+            back = tuple(axis for axis in flipped if axis != 1)
             said.append(np.flip(one, back).astype(np.float64))
     if model.gives == "labels":
         classes = int(said[0].max()) + 1
@@ -204,10 +207,9 @@ def _to_source(
     said: NDArray[np.float64], placement: Placement
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return what is said of each voxel of the source, and whether anything can be."""
-    flips = [axis + 1 for axis, flipped in enumerate(placement.match.flipped) if flipped]
-    turned = np.moveaxis(
-        np.flip(said, flips), (1, 2, 3), [axis + 1 for axis in placement.match.axes]
-    )
+    match = placement.match
+    flips = tuple(axis + 1 for axis, flipped in enumerate(match.flipped) if flipped)
+    turned = np.moveaxis(np.flip(said, flips), (1, 2, 3), [axis + 1 for axis in match.axes])
     inside = np.ones(placement.shape, np.bool_)
     for axis, weights in enumerate(placement.backward):
         if weights is None:
