@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest -q -n 2
+PYTEST := $(BIN)/python -m pytest -q --dist worksteal
 
 .PHONY: help demo test check lint witnesses pycuda format schema clean
 .DEFAULT_GOAL := help
@@ -20,11 +20,11 @@ demo: .venv/.runtime
 
 check: lint
 	@echo "Unit and property tests"
-	@$(PYTEST) -m "not slow" $(wildcard tests/unit tests/property)
+	@$(PYTEST) -n 2 -m "not slow" $(wildcard tests/unit tests/property)
 
 test: witnesses pycuda lint
 	@echo "Every test: fifteen minutes at most"
-	@$(PYTEST)
+	@$(PYTEST) -n 3  # one more than there are processors: many tests wait for processes of theirs
 
 lint: .venv/.test
 	@echo "Format, lint, types"

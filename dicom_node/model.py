@@ -311,7 +311,8 @@ class Event:
 
     at: float
     subject_kind: str
-    """study, job, delivery, forward, fetch, trial, comparison, instance, association, node."""
+    """study, job, delivery, forward, fetch, trial, comparison, instance, association, engine,
+    node."""
     subject: str
     event: str
     from_state: str

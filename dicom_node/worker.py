@@ -24,7 +24,8 @@ from dicom_node.headers import Part10
 from dicom_node.infer.batch import Answer, ImageBatch, PreparedImages
 from dicom_node.infer.beside import Others
 from dicom_node.infer.devices import Device, environment_for
-from dicom_node.infer.engine import Engine, load_engine
+from dicom_node.infer.engine import Engine
+from dicom_node.infer.engine_loading import load_engine
 from dicom_node.infer.parameters import facts_of
 from dicom_node.infer.runtimes.choice import wishes_of
 from dicom_node.inference import Outcome, encode_found, infer_and_encode
@@ -240,6 +241,10 @@ class Worker:
                 folder, threads=self._config.infer.threads, wishes=wishes_of(self._config)
             )
             self._engines[job.engine_name] = engine
+            for parity in engine.parities:
+                self._ledger.engines.record_parity(
+                    self._clock(), job.engine_name, accepted=parity.accepted, reason=parity.in_words
+                )
         return engine
 
     def _batch(self, one: _Prepared) -> ImageBatch:

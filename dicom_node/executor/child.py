@@ -72,7 +72,7 @@ class ChildLink:
 
 
 def _end_at_once(exitcode: int = 0) -> None:
-    """End without taking the interpreter apart: a quarter of a second, and nothing depends on it."""
+    """End without taking the interpreter apart, which costs a quarter of a second."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()

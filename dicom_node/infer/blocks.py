@@ -414,3 +414,7 @@ class TestVector:
     file: FileName = "test_vector.npz"
     tolerance: Positive
     """Largest difference of a probability; for labels the largest share that differs."""
+    dice_min: Probability | None = None
+    """Of the worst class of a mask, between the answers and those that are stored."""
+    flips_max: Probability | None = None
+    """Largest share of samples or voxels that get another class."""

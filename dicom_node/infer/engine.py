@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,15 +26,11 @@ from dicom_node.infer.asking import Networks
 from dicom_node.infer.batch import ImageBatch, PreparedImages
 from dicom_node.infer.beside import Beside, Others, beside
 from dicom_node.infer.blocks import ImageInput
-from dicom_node.infer.engine_folders import load_manifest
-from dicom_node.infer.loading import require_files
+from dicom_node.infer.gate import Parity
 from dicom_node.infer.manifest import Manifest
-from dicom_node.infer.networks import load_networks
 from dicom_node.infer.parameters import told, with_parameters
-from dicom_node.infer.parity import probes_of, require_parity
 from dicom_node.infer.path import CpuPath, VolumePath
-from dicom_node.infer.runtimes.choice import Wishes
-from dicom_node.infer.runtimes.registry import DEFAULT, NULL
+from dicom_node.infer.probes import probes_of, require_parity
 from dicom_node.infer.series import (
     LeftOut,
     SourceImage,
@@ -48,8 +43,6 @@ from dicom_node.infer.series import (
 from dicom_node.infer.values import regressed, value_summary
 from dicom_node.infer.volume import Placement, place
 from dicom_node.infer.voxels import Voxels, read_voxels
-
-_ON_THE_DEFAULT = Wishes(runtime=DEFAULT)
 
 
 class Engine:
@@ -66,6 +59,8 @@ class Engine:
         For what is done on the processor beside the networks.
     path : VolumePath, optional
         What brings volumes through the networks; the processor if it is None.
+    parities : sequence of Parity
+        How the networks stood against the test vector on a GPU, for the ledger.
     """
 
     def __init__(
@@ -76,9 +71,11 @@ class Engine:
         *,
         threads: int = 1,
         path: VolumePath | None = None,
+        parities: Sequence[Parity] = (),
     ) -> None:
         self.manifest = with_parameters(manifest, parameters or {})
         self._told = told(parameters or {})
+        self.parities = tuple(parities)
         self._networks = networks
         self._path = path or CpuPath(self.manifest, networks)
         self._given_path = path
@@ -296,37 +293,6 @@ class Engine:
             f"not what {self.manifest.name} was made for: {'; '.join(reasons)}",
             hint="change the rule that chose this engine, or what the sender writes",
         )
-
-
-def load_engine(folder: Path, *, threads: int, wishes: Wishes = _ON_THE_DEFAULT) -> Engine:
-    """Return the engine of a folder, its networks loaded and compared with its test vector.
-
-    Parameters
-    ----------
-    folder : Path
-        With `engine.yaml` and the files that it names.
-    threads : int
-        Threads that a network may use.
-    wishes : Wishes, optional
-        Which runtime its networks shall run on; by default onnxruntime.
-
-    Raises
-    ------
-    ConfigError
-        If the manifest has mistakes, or a runtime is named that is not there.
-    EngineError
-        If a model file is not the one that the manifest means, cannot be loaded, or does not give
-        the answers of the test vector.
-    """
-    manifest = load_manifest(folder)
-    require_files(manifest)
-    networks, choice = load_networks(manifest, wishes, threads=threads)
-    engine = Engine(manifest, networks, threads=threads)
-    if choice.runtime != NULL:
-        # Another processor or runtime must not give other answers unnoticed; it takes a second at
-        # most. `null` runs no network, and its findings say so.
-        engine.verify()
-    return engine
 
 
 def _summary(

@@ -8,6 +8,7 @@ from dicom_node.ledger.commitments import Commitments
 from dicom_node.ledger.crosswalk import Crosswalk
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import Deliveries
+from dicom_node.ledger.engines import Engines
 from dicom_node.ledger.events import Events
 from dicom_node.ledger.evidence import Evidence
 from dicom_node.ledger.fetches import Fetches
@@ -43,6 +44,7 @@ class Ledger:
         self.forwards = Forwards(self._database)
         self.fetches = Fetches(self._database)
         self.events = Events(self._database)
+        self.engines = Engines(self._database)
         self.holdings = Holdings(self._database)
         self.commitments = Commitments(self._database)
         self.evidence = Evidence(self._database)

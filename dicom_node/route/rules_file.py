@@ -239,7 +239,7 @@ class _RuleReader:
             written,
             lambda where, message: self._mistake((*path, *where), message),
             candidates,
-            self._parameters,
+            lambda where, one, said: self._parameters((*path, *where), one, said),
         )
         own = {key: value for key, value in written.items() if key not in TRIAL_KEYS}
         return EngineOrder(engine, self._parameters(path, engine, own), trial)

@@ -58,7 +58,7 @@ def read_trial(
     engine = said.get("engine")
     if not isinstance(engine, str) or engine not in candidates:
         have = ", ".join(sorted(candidates)) or "none"
-        here = (*where, "engine") if "engine" in said else where
+        here = (*where, "engine") if "engine" in said and said is written[mode.value] else where
         mistake(here, f"needs another engine of the same kind; there are: {have}")
         return None
     if mode is TrialMode.CANARY and "share" not in said:

@@ -27,7 +27,8 @@ import pydicom
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
-from dicom_node.infer.engine import Engine, load_engine
+from dicom_node.infer.engine import Engine
+from dicom_node.infer.engine_loading import load_engine
 from dicom_node.logs import configure_logs
 from tests.factories import STUDY
 from tests.unit.ward import ENGINES, Ward

@@ -14,9 +14,11 @@ from pydicom.sr.coding import Code as DictionaryCode
 
 from dicom_node.errors import StudyUnusable
 from dicom_node.finding import Finding, QualityGrade
-from dicom_node.infer.engine import Engine, load_engine
+from dicom_node.infer.engine import Engine
 from dicom_node.infer.engine_folders import list_engines
+from dicom_node.infer.engine_loading import load_engine
 from dicom_node.infer.manifest import Manifest
+from tests.engines.brain import whole_brain
 from tests.factories import make_ct_series, write_series
 
 ENGINES = Path(__file__).parents[2] / "engines"
@@ -227,12 +229,8 @@ def test_a_chest_is_no_brain(engine: Callable[[str], Engine], data_dir: Path) ->
 
 
 @pytest.mark.slow
-def test_brain_structures_have_their_volumes(
-    engine: Callable[[str], Engine], data_dir: Path
-) -> None:
-    finding, headers = engine("mr_brain").run(
-        sorted((data_dir / "mr-t1-studyforrest").glob("*.dcm"))
-    )
+def test_brain_structures_have_their_volumes(tmp_path_factory: pytest.TempPathFactory) -> None:
+    finding, headers = whole_brain(tmp_path_factory)
     assert len(headers) == 128
     assert finding.mask is not None
     assert finding.mask.shape == (128, 384, 274)

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from dicom_node.errors import EngineError
 from dicom_node.infer.asking import Networks
-from dicom_node.infer.engine import load_engine
+from dicom_node.infer.engine_loading import load_engine
 from tests.factories import make_xray
 from tests.unit.ledger import rows
 from tests.unit.ward import ENGINE, ENGINES, Ward

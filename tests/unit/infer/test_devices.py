@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from dicom_node.infer.devices import Device, environment_for
+from dicom_node.infer.devices import Device, environment_for, may_be_gpu
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,16 @@ def test_the_devices_that_are_left(
 
 def test_ordinals_are_those_of_nvidia_smi() -> None:
     assert environment_for(0, {})["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
+@pytest.mark.parametrize(
+    ("device", "has_driver", "expected"),
+    [(0, False, True), ("cpu", True, False), ("auto", True, True), ("auto", False, False)],
+)
+def test_a_runtime_may_take_a_gpu(
+    device: Device, has_driver: bool, expected: bool, tmp_path: Path
+) -> None:
+    driver = tmp_path / "nvidiactl"
+    if has_driver:
+        driver.touch()
+    assert may_be_gpu(device, driver) is expected

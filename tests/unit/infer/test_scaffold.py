@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dicom_node.errors import ConfigError
 from dicom_node.finding import Finding, FindingKind, QualityGrade
 from dicom_node.infer import blocks
-from dicom_node.infer.engine import load_engine
+from dicom_node.infer.engine_loading import load_engine
 from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.scaffold import Wanted, network_of, new_engine
 from dicom_node.infer.scaffold_text import Sees
