@@ -68,8 +68,12 @@ class Sites:
         if site is None:
             compile_source = partial(nvrtc.compiled, cache_dir=self._cubins)
             kernels = device.call(lambda: Kernels(device, compile_source))
-            site = Site(device, kernels, Budget(device.total_bytes))
-            self._sites[id(device)] = site
+            site = self.add(Site(device, kernels, Budget(device.total_bytes)))
+        return site
+
+    def add(self, site: Site) -> Site:
+        """Return a site that is the one of its device from now on."""
+        self._sites[id(site.device)] = site
         return site
 
 
