@@ -16,9 +16,10 @@ from dicom_node.infer.gpu.device import Device, Stream
 from dicom_node.infer.gpu.kernels import STORED_TYPES, Kernels
 from dicom_node.infer.gpu.percentiles import percentiles
 from dicom_node.infer.intensity import clipped, scaled
-from dicom_node.infer.volume import place, to_network, to_source
+from dicom_node.infer.volume import place, to_network
 from tests.unit.infer.gpu.machines import Machine
 from tests.unit.infer.gpu.volumes import AXIAL, PRONE, SAGITTAL, a_grid, some_voxels
+from tests.unit.infer.way_back import to_source
 
 UNSCALED = (0.0, 0.0, 0.0, 0.0, 0.0)
 SIDES = (7, 9, 11)
