@@ -14,7 +14,7 @@ from dicom_node.errors import DeviceFull
 from dicom_node.infer.gpu import nvrtc
 from dicom_node.infer.gpu.device import Device
 from dicom_node.infer.gpu.first import GpuFirst
-from dicom_node.infer.gpu.kernels import Kernels
+from dicom_node.infer.gpu.kernels import Compile, Kernels
 from dicom_node.infer.gpu.memory import Budget
 from dicom_node.infer.gpu.network import DeviceNetwork
 from dicom_node.infer.gpu.path import GpuPath
@@ -49,10 +49,13 @@ class Sites:
     ----------
     cache_dir : Path, optional
         Where compiled kernels are kept.
+    compile_source : callable, optional
+        `nvrtc.compiled`, with its folder.
     """
 
-    def __init__(self, cache_dir: Path | None) -> None:
-        self._cubins = cache_dir / CUBINS if cache_dir else None
+    def __init__(self, cache_dir: Path | None, compile_source: Compile | None = None) -> None:
+        cubins = cache_dir / CUBINS if cache_dir else None
+        self._compile = compile_source or partial(nvrtc.compiled, cache_dir=cubins)
         self._sites: dict[int, Site] = {}
 
     def of(self, device: Device) -> Site:
@@ -65,8 +68,7 @@ class Sites:
         """
         site = self._sites.get(id(device))
         if site is None:
-            compile_source = partial(nvrtc.compiled, cache_dir=self._cubins)
-            kernels = device.call(lambda: Kernels(device, compile_source))
+            kernels = device.call(lambda: Kernels(device, self._compile))
             site = Site(device, kernels, Budget(device.total_bytes))
             self._sites[id(device)] = site
         return site
