@@ -18,7 +18,7 @@ from dicom_node.clock import Checkpoint, Clock
 from dicom_node.comparer import Comparer
 from dicom_node.config.settings import Config
 from dicom_node.encode.results import Encoded, Stamp
-from dicom_node.errors import DicomNodeError, StorageError, StudyUnusable
+from dicom_node.errors import DeviceLost, DicomNodeError, StorageError, StudyUnusable
 from dicom_node.executor.child import ChildLink
 from dicom_node.headers import Part10
 from dicom_node.infer.batch import Answer, ImageBatch, PreparedImages
@@ -115,6 +115,8 @@ class Worker:
         except Exception as error:
             log.exception("job_failed", job_id=job.job_id, engine=job.engine_name)
             self._failed(job, error)
+            if isinstance(error, DeviceLost):
+                raise  # every job after this one would fail too: only a new process mends it
 
     def _attempt(self, job: Job) -> None:
         started = time.perf_counter()

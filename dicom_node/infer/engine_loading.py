@@ -93,13 +93,14 @@ def _on_gpu(
     from dicom_node.infer.gpu.wiring import gpu_first
 
     on_processor = load_on(RUNTIMES[DEFAULT], manifest, wishes, threads)
+    main = [_placed(runtime) for runtime in networks.main]
     try:
         path = gpu_first(
             manifest,
-            [_placed(runtime) for runtime in networks.main],
+            main,
             _placed(networks.locate) if networks.locate else None,
             CpuPath(manifest, on_processor),
-            sites(wishes.cache_dir),
+            sites(wishes.cache_dir).of(main[0].device),
         )
     except DeviceFull as full:
         log.warning("engine_on_the_processor", engine=manifest.name, reason=full.message)

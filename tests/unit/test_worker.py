@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from structlog.testing import capture_logs
 
 from dicom_node.config.settings import Config, InferSettings, NodeSettings
-from dicom_node.errors import EngineError, EngineUnavailable
+from dicom_node.errors import DeviceLost, EngineError, EngineUnavailable
 from dicom_node.infer.engine_folders import load_manifest
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState, JobState
@@ -246,6 +246,17 @@ def test_a_failure_is_tried_again_later_and_parked_in_the_end(
     assert parked.state is JobState.PARKED
     assert parked.reason == f"failed 3 times: {reason}"
     assert parked.attempt == 3
+
+
+def test_a_lost_device_costs_one_attempt_and_ends_the_process(site: Site) -> None:
+    site.receive(make_xray())
+    job = site.route()
+    break_with(site, DeviceLost("GPU 0 is lost"))
+    with pytest.raises(DeviceLost):
+        site.worker.do(job.job_id)
+    failed = site.job(job.job_id)
+    assert (failed.state, failed.reason) == (JobState.QUEUED, "GPU 0 is lost")
+    assert (failed.failures, failed.crashes) == (1, 0)
 
 
 def test_a_retry_after_the_cause_was_removed_is_done(site: Site) -> None:

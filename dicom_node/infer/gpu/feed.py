@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.errors import StudyUnusable
+from dicom_node.errors import InvariantBroken, StudyUnusable
 from dicom_node.infer.blocks import Percentile, Scale
 from dicom_node.infer.gpu.axes import Side, Span
 from dicom_node.infer.gpu.device import Device, Stream
@@ -17,7 +17,7 @@ from dicom_node.infer.gpu.kernels import Kernels
 from dicom_node.infer.gpu.memory import (
     COUNTER_COPIES,
     Plan,
-    wants_percentiles,
+    has_percentiles,
 )
 from dicom_node.infer.gpu.percentiles import percentiles
 from dicom_node.infer.gpu.schedule import Step
@@ -97,18 +97,17 @@ class Feed:
         """
         with self._bench.stages.timed("upload", self._stream):
             self._upload_tables()
+        if self._task.intensity.scale is not None:
+            self._scale = _line(self._levels(self._task.intensity.scale))
+
+    def levels(self) -> Scale | None:
+        """Bring up the tables, and return the scale with levels that are numbers.
+
+        It can be given to what sees only a box of the grid.
+        """
+        self._upload_tables()
         scale = self._task.intensity.scale
-        if scale is None:
-            return
-        levels = [scale.low, scale.high]
-        found: Iterator[float] = iter(())
-        if wants_percentiles(self._task):
-            ranks = [level.rank for level in levels if isinstance(level, Percentile)]
-            size = int(np.prod(self._task.route.grid))
-            with self._bench.stages.timed("percentiles", self._stream):
-                found = iter(percentiles(self._count, size, ranks))
-        low, high = (next(found) if isinstance(level, Percentile) else level for level in levels)
-        self._scale = _line(scale, low, high)
+        return scale and self._levels(scale)
 
     def bring(self, step: Step) -> None:
         """Make the planes of a step."""
@@ -211,6 +210,19 @@ class Feed:
 
     # -------------------------------------------------------- what is asked of all values
 
+    def _levels(self, scale: Scale) -> Scale:
+        if not has_percentiles(self._task.intensity):
+            return scale
+        ranks = [level.rank for level in (scale.low, scale.high) if isinstance(level, Percentile)]
+        size = int(np.prod(self._task.route.grid))
+        with self._bench.stages.timed("percentiles", self._stream):
+            found = iter(percentiles(self._count, size, ranks))
+        low, high = (
+            next(found) if isinstance(level, Percentile) else level
+            for level in (scale.low, scale.high)
+        )
+        return replace(scale, low=low, high=high)
+
     def _count(self, prefixes: Sequence[int], shift: int, bits: int) -> NDArray[np.int64]:
         bench, steps = self._bench, self._bench.plan.schedule.steps
         size = len(prefixes) << bits
@@ -274,8 +286,11 @@ class Feed:
         return result
 
 
-def _line(scale: Scale, low: float, high: float) -> tuple[float, ...]:
+def _line(scale: Scale) -> tuple[float, ...]:
     """Return the scale as the kernel takes it: low, k, first, and within which it is held."""
+    low, high = scale.low, scale.high
+    if isinstance(low, Percentile) or isinstance(high, Percentile):
+        raise InvariantBroken("a level was not looked for")
     if not high > low:
         raise StudyUnusable(f"no contrast: the pixels lie at {low:g} and nowhere else")
     first, last = scale.to

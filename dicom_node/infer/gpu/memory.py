@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dicom_node.infer.blocks import Percentile
+from dicom_node.infer.blocks import Intensity, Percentile
 from dicom_node.infer.gpu.axes import Side
 from dicom_node.infer.gpu.network import ELEMENT_BYTES, DeviceNetwork, ElementType, Shape
 from dicom_node.infer.gpu.schedule import Schedule, schedule
@@ -130,7 +130,7 @@ def _plan(task: Task, networks: Sequence[DeviceNetwork], steps: Schedule, batch:
     if task.skip_below is not None:
         layout.add("weight_sums", steps.answer_planes * others * 4)
         _add_largest(layout, task, steps)
-    if wants_percentiles(task):
+    if has_percentiles(task.intensity):
         layout.add("prefixes", SEARCHES_MAX * 4)
         layout.add("counters", COUNTER_COPIES * SEARCHES_MAX * (1 << COUNTER_BITS) * 4)
     inputs = batch * task.slab_slices * int(np.prod(window)) * ELEMENT_BYTES[first.input.dtype]
@@ -146,9 +146,9 @@ def _plan(task: Task, networks: Sequence[DeviceNetwork], steps: Schedule, batch:
     return Plan(task, steps, batch, channels, first.input.dtype, chunk, layout)
 
 
-def wants_percentiles(task: Task) -> bool:
+def has_percentiles(intensity: Intensity) -> bool:
     """Return whether the scale has a level that must be found in the values first."""
-    scale = task.intensity.scale
+    scale = intensity.scale
     return scale is not None and any(
         isinstance(level, Percentile) for level in (scale.low, scale.high)
     )

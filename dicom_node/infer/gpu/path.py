@@ -10,22 +10,23 @@ gives the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import DeviceFull, EngineError, StudyUnusable
-from dicom_node.infer.blocks import Intensity, Locate, Model, VolumeInput
+from dicom_node.infer.blocks import Intensity, Locate, Model, Scale, VolumeInput
 from dicom_node.infer.gpu.answers import Answers
 from dicom_node.infer.gpu.axes import Box, Route, route, route_on_grid, to_grid_axes
 from dicom_node.infer.gpu.device import Device
 from dicom_node.infer.gpu.feed import Bench, Feed
 from dicom_node.infer.gpu.kernels import STORED_TYPES, Kernels
 from dicom_node.infer.gpu.mask import Mask
-from dicom_node.infer.gpu.memory import CHUNK_BYTES, Budget, Plan, plans
+from dicom_node.infer.gpu.memory import CHUNK_BYTES, Budget, Plan, has_percentiles, plans
 from dicom_node.infer.gpu.network import DeviceNetwork
 from dicom_node.infer.gpu.stages import Stages
 from dicom_node.infer.gpu.staging import Staging
@@ -33,7 +34,8 @@ from dicom_node.infer.gpu.task import Task, task
 from dicom_node.infer.volume import Placement
 from dicom_node.infer.voxels import Voxels
 
-_LEVEL_KINDS = ("float32", "float16")
+T = TypeVar("T")
+_FLOATING = ("float32", "float16")
 
 
 class GpuPath:
@@ -121,8 +123,12 @@ class GpuPath:
         EngineUnavailable, EngineError
             If the device or a network fails.
         """
-        way = route(placement, box)
-        return self._done(self._task(voxels, way), voxels, stages_ms)
+        intensity = self._intensity
+        if box is not None and has_percentiles(intensity):
+            # They are those of the whole volume, of which the box shows a part.
+            intensity = replace(intensity, scale=self._levels(voxels, placement))
+        todo = self._task(voxels, route(placement, box), intensity)
+        return self._masked(todo, voxels, stages_ms)
 
     def on_grid(self, voxels: Voxels, placement: Placement) -> NDArray[np.uint8]:
         """Return labels on the network's own grid, for what looks where to look.
@@ -132,7 +138,8 @@ class GpuPath:
         EngineError
             As `labels`.
         """
-        there = self._done(self._task(voxels, route_on_grid(placement)), voxels, None)
+        todo = self._task(voxels, route_on_grid(placement), self._intensity)
+        there = self._masked(todo, voxels, None)
         return np.ascontiguousarray(to_grid_axes(there, placement))
 
     def close(self) -> None:
@@ -153,14 +160,26 @@ class GpuPath:
             stack.callback(self._down.free)
             self._own = stack.pop_all()
 
-    def _run(self, todo: Task, voxels: Voxels, stages_ms: dict[str, float] | None) -> NDArray[Any]:
+    def _planned(self, todo: Task, function: Callable[[Plan, int], T]) -> T:
+        """Return what a function makes in the first plan for which there is memory.
+
+        Parameters
+        ----------
+        todo : Task
+        function : callable
+            Given a plan, and the address of the block that it is laid into.
+        """
         least: Plan | None = None
         for plan in plans(todo, self._networks):
             least = plan
             if not self._budget.admit(plan.total_bytes):
                 continue
             try:
-                return self._attempt(plan, voxels, stages_ms)
+                block = self._device.allocate(plan.total_bytes)
+                try:
+                    return function(plan, block.address)
+                finally:
+                    block.free()  # which waits for what still works in it
             except DeviceFull:
                 """Somebody else has the memory: try with less of it."""
             finally:
@@ -171,16 +190,14 @@ class GpuPath:
             hint="it is done on the processor",
         )
 
-    def _attempt(
-        self, plan: Plan, voxels: Voxels, stages_ms: dict[str, float] | None
+    def _mask(
+        self, plan: Plan, block: int, voxels: Voxels, stages_ms: dict[str, float] | None
     ) -> NDArray[Any]:
         feeding, inferring, copying = self._streams
         with ExitStack() as stack:
             stages = Stages(self._device, is_measuring=stages_ms is not None)
             stack.callback(stages.free)
-            block = self._device.allocate(plan.total_bytes)
-            stack.callback(block.free)  # which waits for what still works in it
-            bench = Bench(self._device, self._kernels, plan, block.address, stages)
+            bench = Bench(self._device, self._kernels, plan, block, stages)
             feed = Feed(bench, voxels, self._up, feeding)
             answers = Answers(bench, self._networks, inferring)
             stack.callback(answers.free)
@@ -208,15 +225,33 @@ class GpuPath:
 
     # -------------------------------------------------------- before it
 
-    def _task(self, voxels: Voxels, way: Route) -> Task:
-        if voxels.stored.dtype.name not in STORED_TYPES:
-            raise EngineError(f"stored values of type {voxels.stored.dtype} on a GPU")
-        return task(
-            way, voxels.stored.dtype, self._volume, self._model, self._intensity, self._thresholds
-        )
+    def _task(self, voxels: Voxels, way: Route, intensity: Intensity) -> Task:
+        stored = voxels.stored.dtype
+        if stored.name not in STORED_TYPES:
+            raise EngineError(f"stored values of type {stored} on a GPU")
+        return task(way, stored, self._volume, self._model, intensity, self._thresholds)
 
-    def _done(self, todo: Task, voxels: Voxels, stages_ms: dict[str, float] | None) -> NDArray[Any]:
-        return self._device.call(lambda: self._run(todo, voxels, stages_ms))
+    def _masked(
+        self, todo: Task, voxels: Voxels, stages_ms: dict[str, float] | None
+    ) -> NDArray[Any]:
+        def make(plan: Plan, block: int) -> NDArray[Any]:
+            return self._mask(plan, block, voxels, stages_ms)
+
+        return self._device.call(lambda: self._planned(todo, make))
+
+    def _levels(self, voxels: Voxels, placement: Placement) -> Scale | None:
+        """Return the scale of the whole volume, its percentiles found."""
+        whole = self._task(voxels, route(placement), self._intensity)
+        # Nothing is asked of the network, so nothing has to be kept of what it says.
+        todo = replace(whole, kind="labels", skip_below=None)
+
+        def find(plan: Plan, block: int) -> Scale | None:
+            bench = Bench(
+                self._device, self._kernels, plan, block, Stages(self._device, is_measuring=False)
+            )
+            return Feed(bench, voxels, self._up, self._streams[0]).levels()
+
+        return self._device.call(lambda: self._planned(todo, find))
 
 
 def _check(
@@ -227,9 +262,9 @@ def _check(
     labels = isinstance(model, Locate) or model.gives == "labels"
     if any((one.input, one.output) != (first.input, first.output) for one in networks):
         raise EngineError("the networks of an ensemble differ in their inputs or outputs")
-    if first.input.dtype not in _LEVEL_KINDS:
+    if first.input.dtype not in _FLOATING:
         raise EngineError(f"{first.input.name} is {first.input.dtype}, not floating point")
-    if not labels and first.output.dtype not in _LEVEL_KINDS:
+    if not labels and first.output.dtype not in _FLOATING:
         raise EngineError(f"{first.output.name} is {first.output.dtype}, not floating point")
     if labels and first.output.channels != 1:
         raise EngineError(f"{first.output.name} has {first.output.channels} channels for labels")

@@ -6,6 +6,7 @@ Kernels and budget are one a device, however many engines live there.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -79,7 +80,7 @@ def gpu_first(
     main: Sequence[PlacedRuntime],
     locate: PlacedRuntime | None,
     processor: CpuPath,
-    sites: Sites,
+    site: Site,
 ) -> GpuFirst:
     """Return the way of an engine's volumes over the device on which its networks lie.
 
@@ -90,7 +91,6 @@ def gpu_first(
     EngineUnavailable, EngineError
         If the device cannot now, or the networks do not fit the manifest.
     """
-    site = sites.of(main[0].device)
     networks = [one.on_device(manifest.model.output) for one in main]
     finders = []
     if locate is not None and manifest.locate is not None:
@@ -115,5 +115,8 @@ def gpu_first(
     path = way(networks, model=manifest.model, thresholds=thresholds)
     finder = None
     if finders and manifest.locate is not None:
-        finder = way(finders, model=manifest.locate)
+        seen = processor.volume
+        if seen.network_sees == "window":  # labels of overlapping windows have no mean
+            seen = replace(seen, network_sees="whole", window=None)
+        finder = way(finders, model=manifest.locate, volume=seen)
     return GpuFirst(manifest, path, finder, processor, main[0].description)

@@ -240,6 +240,13 @@ def test_a_volume_smaller_than_a_window_is_padded(engine: Any) -> None:
     engine(large, EXCLUSIVE).agrees(some_voxels(SHAPE))
 
 
+def test_a_box_smaller_than_a_window_is_refused(engine: Any) -> None:
+    box = (slice(0, 5), slice(0, 9), slice(0, 9))
+    placement = place(a_grid(SHAPE, SPACING), WINDOWS)
+    with pytest.raises(StudyUnusable, match="does not fit"):
+        engine(WINDOWS, EXCLUSIVE).path.labels(some_voxels(SHAPE), placement, box=box)
+
+
 # ------------------------------------------------------------ a network that says where to look
 
 
@@ -266,16 +273,24 @@ def test_a_network_says_on_its_own_grid_where_to_look(
 
 
 @pytest.mark.parametrize(
-    ("volume", "model"),
-    [(WHOLE, EXCLUSIVE), (TURNED, EXCLUSIVE), (WHOLE, a_model(gives="labels"))],
+    ("volume", "model", "intensity"),
+    [
+        (WHOLE, EXCLUSIVE, HOUNSFIELD),
+        (TURNED, EXCLUSIVE, HOUNSFIELD),
+        (WHOLE, a_model(gives="labels"), HOUNSFIELD),
+        (WHOLE, EXCLUSIVE, BY_RANK),
+        (TURNED, LOGITS, BY_RANK),
+    ],
 )
-def test_outside_of_the_box_is_background(volume: VolumeInput, model: Model, engine: Any) -> None:
-    made = engine(volume, model)
+def test_outside_of_a_box_is_background_and_levels_are_those_of_all(
+    volume: VolumeInput, model: Model, intensity: Intensity, engine: Any
+) -> None:
+    made = engine(volume, model, intensity)
     voxels = some_voxels(SHAPE)
     grid = a_grid(SHAPE, SPACING, PRONE)
     box = (slice(2, 8), slice(4, 12), slice(1, 9))
     found = made.path.labels(voxels, place(grid, volume), box=box)
-    expected = Expected(grid, voxels, volume, model, HOUNSFIELD, made.answers, box=box)
+    expected = Expected(grid, voxels, volume, model, intensity, made.answers, box=box)
     expected.agrees(found, 0.3)
     assert not found[0].any()
     assert found.any()

@@ -115,7 +115,7 @@ class Expected:
             whole[0] = -low or 1.0
         whole[:, box[0], box[1], box[2]] = said
         self.said = whole
-        self.mixed, self.inside = _to_source(whole, self.placement)
+        self.mixed, self.inside = on_source(whole, self.placement)
         self._thresholds = np.array(thresholds)
 
     @property
@@ -203,7 +203,7 @@ def _asked(
     return np.asarray(sum(said) / len(said))
 
 
-def _to_source(
+def on_source(
     said: NDArray[np.float64], placement: Placement
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return what is said of each voxel of the source, and whether anything can be."""
