@@ -2,9 +2,9 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest -q -n 2
+PYTEST := $(BIN)/python -m pytest -q --dist worksteal
 
-.PHONY: help demo test check lint witnesses pycuda format clean
+.PHONY: help demo test check lint witnesses pycuda format schema clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make check    format, lint, types, unit and property tests: under a minute"
 	@echo "make test     make check's steps and every test that needs no GPU; installs what it needs"
 	@echo "make format   put the code into shape"
+	@echo "make schema   write docs/engine.schema.json anew, from the code and docs/engines.md"
 	@echo "make clean    remove .venv, .demo and what the tools left behind"
 
 demo: .venv/.runtime
@@ -19,11 +20,11 @@ demo: .venv/.runtime
 
 check: lint
 	@echo "Unit and property tests"
-	@$(PYTEST) -m "not slow" $(wildcard tests/unit tests/property)
+	@$(PYTEST) -n 2 -m "not slow" $(wildcard tests/unit tests/property)
 
 test: witnesses pycuda lint
 	@echo "Every test: fifteen minutes at most"
-	@$(PYTEST)
+	@$(PYTEST) -n 3  # one more than there are processors: many tests wait for processes of theirs
 
 lint: .venv/.test
 	@echo "Format, lint, types"
@@ -40,6 +41,9 @@ pycuda: .venv/.test
 format: .venv/.test
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
+
+schema: .venv/.runtime
+	@$(BIN)/python -m dicom_node.infer.schema docs/engines.md > docs/engine.schema.json
 
 clean:
 	rm -rf .venv .demo .node .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -16,12 +16,14 @@ from dicom_node.executor.port import Executor, Task
 from dicom_node.history.keeper import Stopped
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import CommitmentState, DeliveryState, FetchState, JobState
-from dicom_node.model import Priority
+from dicom_node.model import Job, Priority
 from dicom_node.route.router import Router
 
 log = structlog.get_logger()
 
 INFER_LANE = "infer"
+SHADOW_LANE = "shadow"
+"""For what is done when there is nothing else to infer, and for comparisons."""
 ASK_LANE = "ask"
 """For questions to senders, by Study Instance UID."""
 DELIVER_LANE = "deliver/"
@@ -41,6 +43,8 @@ _LOOK_AGAIN_S = 1.0
 _SWEEP_EVERY_S = 2.0
 _NOTE_AGAIN_S = 3600.0
 _KEEP_HOUSE_EVERY_S = 3600.0
+_SHADOWS_AT_ONCE = 16
+"""So few, since what is handed out is not asked again whether other work has come."""
 
 T = TypeVar("T")
 
@@ -58,6 +62,8 @@ class Coordinator:
         clock: Clock,
         requestors: Collection[str] = (),
         housekeeping: Callable[[], None] = lambda: None,
+        batched: Collection[str] = (),
+        comparisons: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._ledger = ledger
         self._assembler = assembler
@@ -70,6 +76,8 @@ class Coordinator:
         self._stopping = False
         self._swept_at = 0.0
         self._housekeeping = housekeeping
+        self._batched = batched
+        self._comparisons = comparisons
         self._kept_house_at = 0.0
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._noted: dict[str, tuple[str, float]] = {}
@@ -115,7 +123,12 @@ class Coordinator:
         now = self._clock()
         self._ledger.fetches.give_up_late(now)
         for job in self._ledger.jobs.ready(now):
-            self._executor.submit(Task(INFER_LANE, job.job_id, job.priority))
+            self._executor.submit(self._infer_task(job, INFER_LANE))
+        for key in self._comparisons():
+            self._executor.submit(Task(SHADOW_LANE, key))
+        if not self._ledger.jobs.are_waited_for(now):
+            for job in self._ledger.jobs.shadows_ready(now, _SHADOWS_AT_ONCE):
+                self._executor.submit(self._infer_task(job, SHADOW_LANE))
         ready = self._ledger.deliveries.destinations_ready(now)
         for destination, priority in ready + self._ledger.forwards.destinations_ready(now):
             self._executor.submit(Task(self._lane(destination), destination, priority))
@@ -138,7 +151,7 @@ class Coordinator:
         in_hand = self._executor.running()
         now = self._clock()
         for job in running:
-            if (INFER_LANE, job.job_id) in in_hand:
+            if {(INFER_LANE, job.job_id), (SHADOW_LANE, job.job_id)} & in_hand:
                 continue
             self._ledger.jobs.interrupt(job, "the node stopped while it ran", now)
         for parcel in sending:
@@ -184,6 +197,15 @@ class Coordinator:
             reason = error.message if isinstance(error, DicomNodeError) else type(error).__name__
             self.note_failure(stage, reason)
             return None
+
+    def _infer_task(self, job: Job, lane: str) -> Task:
+        """Return a job for the executor, which may do it together with others of its engine.
+
+        One that has crashed is done by itself, so that no other pays for it.
+        """
+        is_batched = job.engine_name in self._batched and not job.crashes
+        group = job.engine_name if is_batched else ""
+        return Task(lane, job.job_id, job.priority, group)
 
     def _lane(self, destination: str) -> str:
         """Return the lane of a destination; those that were unconfigured since share one."""

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pydicom.dataset import Dataset
+
 from dicom_node import __version__
 from dicom_node.encode.results import Encoded, Stamp, encode
 from dicom_node.finding import Finding
@@ -65,15 +67,31 @@ def infer_and_encode(
     """
     started = time.perf_counter()
     finding, headers = engine.run(files, others)
+    infer_s = time.perf_counter() - started
+    between()
+    stamp = Stamp(created_at, node_name, __version__, job_key, tuple(predecessors))
+    return encode_found(finding, headers, stamp, infer_s)
+
+
+def encode_found(
+    finding: Finding, headers: Sequence[Dataset], stamp: Stamp, infer_s: float
+) -> Outcome:
+    """Encode what an engine has found.
+
+    Parameters
+    ----------
+    headers : sequence of pydicom.Dataset
+        As `Engine.run` returns them.
+    infer_s : float
+        What the finding took.
+    """
+    started = time.perf_counter()
     if finding.engine.runtime == NO_NETWORK:
         warning = "No network was run: the values are zeros, for a test of the wiring"
         finding = replace(finding, warnings=(warning, *finding.warnings))
-    inferred = time.perf_counter()
-    between()
-    stamp = Stamp(created_at, node_name, __version__, job_key, tuple(predecessors))
     encoded = encode(finding, headers, stamp)
     seconds = {
-        "infer": round(inferred - started, 3),
-        "encode": round(time.perf_counter() - inferred, 3),
+        "infer": round(infer_s, 3),
+        "encode": round(time.perf_counter() - started, 3),
     }
     return Outcome(finding, encoded, seconds)

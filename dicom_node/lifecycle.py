@@ -105,6 +105,31 @@ class FetchEvent(StrEnum):
     RETRIED = "RETRIED"
 
 
+class TrialState(StrEnum):
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+
+
+class TrialEvent(StrEnum):
+    STOPPED = "STOPPED"
+    RETRIED = "RETRIED"
+
+
+class ComparisonState(StrEnum):
+    OPEN = "OPEN"
+    COMPARED = "COMPARED"
+    FAILED = "FAILED"
+    UNCOMPARED = "UNCOMPARED"
+    WITHDRAWN = "WITHDRAWN"
+
+
+class ComparisonEvent(StrEnum):
+    COMPARED = "COMPARED"
+    FAILED = "FAILED"
+    LEFT_OUT = "LEFT_OUT"
+    WITHDRAWN = "WITHDRAWN"
+
+
 STUDY_MOVES: Mapping[tuple[StudyState, StudyEvent], StudyState] = {
     # one more instance while the study is still arriving
     (StudyState.RECEIVING, StudyEvent.INSTANCE_STORED): StudyState.RECEIVING,
@@ -215,6 +240,24 @@ FETCH_MOVES: Mapping[tuple[FetchState, FetchEvent], FetchState] = {
     (FetchState.DEAD, FetchEvent.RETRIED): FetchState.PENDING,
 }
 
+TRIAL_MOVES: Mapping[tuple[TrialState, TrialEvent], TrialState] = {
+    # a stop rule is fulfilled: no new study is tried
+    (TrialState.RUNNING, TrialEvent.STOPPED): TrialState.STOPPED,
+    # the operator starts it again; the stop rules count from there
+    (TrialState.STOPPED, TrialEvent.RETRIED): TrialState.RUNNING,
+}
+
+COMPARISON_MOVES: Mapping[tuple[ComparisonState, ComparisonEvent], ComparisonState] = {
+    # both versions have done their job, and this is how far they agree
+    (ComparisonState.OPEN, ComparisonEvent.COMPARED): ComparisonState.COMPARED,
+    # the candidate failed, crashed or refused what the version in use has done
+    (ComparisonState.OPEN, ComparisonEvent.FAILED): ComparisonState.FAILED,
+    # the version in use did not do it either, or the results cannot be read
+    (ComparisonState.OPEN, ComparisonEvent.LEFT_OUT): ComparisonState.UNCOMPARED,
+    # the trial was stopped before the candidate began
+    (ComparisonState.OPEN, ComparisonEvent.WITHDRAWN): ComparisonState.WITHDRAWN,
+}
+
 
 def next_study_state(state: StudyState, event: StudyEvent) -> StudyState:
     """Return where `event` takes a study; InvariantBroken if the table has no such move."""
@@ -239,6 +282,16 @@ def next_commitment_state(state: CommitmentState, event: CommitmentEvent) -> Com
 def next_fetch_state(state: FetchState, event: FetchEvent) -> FetchState:
     """Return where `event` takes a fetch; InvariantBroken if the table has no such move."""
     return _next(FETCH_MOVES, state, event)
+
+
+def next_trial_state(state: TrialState, event: TrialEvent) -> TrialState:
+    """Return where `event` takes a trial; InvariantBroken if the table has no such move."""
+    return _next(TRIAL_MOVES, state, event)
+
+
+def next_comparison_state(state: ComparisonState, event: ComparisonEvent) -> ComparisonState:
+    """Return where `event` takes a comparison; InvariantBroken if the table has no such move."""
+    return _next(COMPARISON_MOVES, state, event)
 
 
 def _next(moves: Mapping[tuple[State, Event], State], state: State, event: Event) -> State:

@@ -163,6 +163,17 @@ class Announcement:
 # ---------------------------------------------------------------- what is to be done
 
 
+class JobRole(StrEnum):
+    """For what a job is done."""
+
+    CURRENT = "current"
+    """Its results are what the rules ask for."""
+    CANARY = "canary"
+    """A candidate's; its results are sent in place of those of the version in use."""
+    SHADOW = "shadow"
+    """A candidate's; its results are only compared, and it gives way to all others."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One engine version on one series of one study revision."""
@@ -196,6 +207,7 @@ class Job:
     """The finding as rules may ask for it."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """What each beat of the work took, by name."""
+    role: JobRole = JobRole.CURRENT
 
 
 @dataclass(frozen=True)
@@ -299,7 +311,8 @@ class Event:
 
     at: float
     subject_kind: str
-    """study, job, delivery, forward, fetch, instance, association, node."""
+    """study, job, delivery, forward, fetch, trial, comparison, instance, association, engine,
+    node."""
     subject: str
     event: str
     from_state: str

@@ -6,7 +6,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
 import structlog
@@ -14,6 +14,7 @@ import structlog
 from dicom_node.assemble.asking import SenderQuestions
 from dicom_node.assemble.assembler import Assembler
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
+from dicom_node.comparer import Comparer
 from dicom_node.config.settings import Config
 from dicom_node.coordinator import (
     ASK_LANE,
@@ -24,15 +25,16 @@ from dicom_node.coordinator import (
     INFER_LANE,
     PRIOR_GONE_LANE,
     PRIOR_LANE,
+    SHADOW_LANE,
     Coordinator,
 )
 from dicom_node.deliver.commitments import CommitmentReporter
 from dicom_node.deliver.copies import Copies
 from dicom_node.deliver.deliverer import Deliverer
 from dicom_node.deliver.forwarder import Forwarder
-from dicom_node.engine_worker import EngineWorker
+from dicom_node.engine_workers import EngineWorkers
 from dicom_node.errors import ConfigError, StorageError
-from dicom_node.executor.local import Lane, LocalExecutor
+from dicom_node.executor.local import Lane, LocalExecutor, Together
 from dicom_node.executor.port import Task
 from dicom_node.history.keeper import HeaderKeeper
 from dicom_node.ledger.ledger import Ledger
@@ -44,6 +46,7 @@ from dicom_node.receivers import Receivers
 from dicom_node.reloading import require_reloadable
 from dicom_node.route.gather import Gatherer
 from dicom_node.route.router import Router
+from dicom_node.shadow_worker import ShadowWorker, compare_key
 from dicom_node.store.local import LocalStore
 from dicom_node.store.secret import load_or_make_secret
 
@@ -53,6 +56,7 @@ RELOADED, RELOAD_REFUSED = "RELOADED", "RELOAD_REFUSED"
 """The events that tell whether a changed configuration was taken up."""
 
 _GRACE_S = 20.0
+_GRACE_SHADOWS_S = 1.0
 _SECONDS_A_DAY = 86_400.0
 _DATA_DIR = "let node.data_dir point to a folder that this user may write to"
 
@@ -90,7 +94,9 @@ class Node:
         self._ledger = Ledger(config.ledger_url)
         self._secret = load_or_make_secret(config.secret_file)
         self._build_senders(plan, checkpoint)
-        self._worker = EngineWorker(config, self._ledger, clock, checkpoint)
+        self._workers = EngineWorkers(config, self._ledger, clock, checkpoint)
+        self._comparer = Comparer(self._ledger, self._store, clock)
+        self._shadows = ShadowWorker(config, self._ledger, self._comparer, clock, checkpoint)
         self._executor = LocalExecutor(self._lanes())
         self._build_deciders(plan, checkpoint)
         self._coordinator = Coordinator(
@@ -102,6 +108,8 @@ class Node:
             clock,
             {peer.ae_title for peer in config.destinations.values()},
             housekeeping=self._forget_headers,
+            batched=plan.image_engines,
+            comparisons=lambda: list(map(compare_key, self._comparer.settle())),
         )
         self._receivers = Receivers(
             config,
@@ -173,9 +181,9 @@ class Node:
             "node_started", pid=os.getpid(), recovered=recovered, lost=lost, leftovers=leftovers
         )
         for job in self._ledger.jobs.in_states(JobState.RUNNING):
-            self._worker.crashed(job.job_id, "the whole node was killed")
+            self._workers.crashed(job.job_id, "the whole node was killed")
         self._coordinator.sweep()
-        self._worker.start()
+        self._workers.start()
         self._executor.run()
         self._receivers.start()
         self._coordinator.start()
@@ -234,10 +242,12 @@ class Node:
     def stop(self) -> None:
         """Stop receiving first, then let what runs come to its end for a while."""
         self._stopping.set()
-        self._worker.expect_stop()
+        self._workers.expect_stop()
+        self._shadows.expect_stop()
         self._receivers.stop(_GRACE_S)
         self._coordinator.stop()
-        self._worker.stop(_GRACE_S)
+        self._shadows.stop(_GRACE_SHADOWS_S)
+        self._workers.stop(_GRACE_S)
         self._executor.stop(_GRACE_S)
         self._coordinator.last_sweep()
         self._ledger.close()
@@ -245,7 +255,21 @@ class Node:
         log.info("node_stopped")
 
     def _lanes(self) -> dict[str, Lane]:
-        lanes = {INFER_LANE: Lane(self._infer, self._task_failed)}
+        infer = self._config.infer
+        together = Together(self._infer, infer.batch_max, infer.batch_wait_ms / 1000)
+        lanes = {
+            INFER_LANE: Lane(
+                lambda task: self._infer([task]),
+                self._task_failed,
+                threads=len(self._workers),
+                together=together,
+            )
+        }
+        lanes[SHADOW_LANE] = Lane(
+            lambda task: self._shadows.take([task]),
+            self._task_failed,
+            together=Together(self._shadows.take, infer.batch_max, wait_s=0.0),
+        )
         lanes[ASK_LANE] = Lane(self._ask, self._task_failed, threads=2)
         lanes[GONE_LANE] = Lane(self._deliver, self._delivery_failed)
         for name in self._config.destinations:
@@ -257,8 +281,8 @@ class Node:
             lanes[name] = Lane(self._fetch, self._fetch_failed)
         return lanes
 
-    def _infer(self, task: Task) -> None:
-        self._worker.handle(task)
+    def _infer(self, tasks: Sequence[Task]) -> None:
+        self._workers.handle(tasks)
         self._coordinator.hint()
 
     def _ask(self, task: Task) -> None:

@@ -40,6 +40,13 @@ class Plan:
         }
 
     @property
+    def image_engines(self) -> frozenset[str]:
+        """Those that look at single images, so that several jobs can be done together."""
+        return frozenset(
+            name for name, manifest in self.engines.items() if manifest.image is not None
+        )
+
+    @property
     def peer_names(self) -> dict[str, str]:
         """The name in the configuration of each AE title that may send."""
         return {peer.ae_title: name for name, peer in self.config.peers.items()}
@@ -83,7 +90,7 @@ def names_for_rules(config: Config, engines: Mapping[str, Manifest]) -> Names:
 def words_of(manifest: Manifest) -> EngineWords:
     """Return what rules may say of an engine."""
     parameters = {name: ParameterRange(*limits) for name, limits in parameters_of(manifest).items()}
-    return EngineWords(parameters, facts_known(manifest))
+    return EngineWords(parameters, facts_known(manifest), str(manifest.kind))
 
 
 def build_router(plan: Plan, ledger: Ledger, clock: Clock = time.time) -> Router:

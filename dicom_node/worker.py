@@ -1,25 +1,34 @@
-"""The child process that owns one device: infer, then encode, one job at a time."""
+"""The child process that owns one device: infer, then encode, one job or one batch at a time."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 
 import structlog
 
+from dicom_node import __version__
 from dicom_node.backoff import delay_s
 from dicom_node.clock import Checkpoint, Clock
+from dicom_node.comparer import Comparer
 from dicom_node.config.settings import Config
-from dicom_node.encode.results import Encoded
+from dicom_node.encode.results import Encoded, Stamp
 from dicom_node.errors import DicomNodeError, StorageError, StudyUnusable
 from dicom_node.executor.child import ChildLink
 from dicom_node.headers import Part10
+from dicom_node.infer.batch import Answer, ImageBatch, PreparedImages
 from dicom_node.infer.beside import Others
-from dicom_node.infer.engine import Engine, load_engine
+from dicom_node.infer.devices import Device, environment_for
+from dicom_node.infer.engine import Engine
+from dicom_node.infer.engine_loading import load_engine
 from dicom_node.infer.parameters import facts_of
 from dicom_node.infer.runtimes.choice import wishes_of
-from dicom_node.inference import Outcome, infer_and_encode
+from dicom_node.inference import Outcome, encode_found, infer_and_encode
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.logs import configure_logs
 from dicom_node.model import InstanceKey, Job, Result
@@ -29,16 +38,33 @@ from dicom_node.store.local import LocalStore, study_folder
 log = structlog.get_logger()
 
 
-def work(link: ChildLink, config: Config, checkpoint: Checkpoint) -> None:
-    """Do the jobs that the supervisor names until it says stop, or is gone."""
+def work(link: ChildLink, config: Config, device: Device, checkpoint: Checkpoint) -> None:
+    """Do the jobs and comparisons that the supervisor names until it says stop, or is gone."""
     configure_logs(config.node.log_level)
+    os.environ.update(environment_for(device, os.environ))  # before a library looks for devices
     ledger = Ledger(config.ledger_url)
     store = LocalStore(config.node.data_dir, checkpoint=checkpoint)
     worker = Worker(config, ledger, store, time.time, checkpoint)
+    comparer = Comparer(ledger, store, time.time)
     while (message := link.receive())[0] != "stop":
-        worker.do(message[1])
-        link.send("done", message[1])
+        what, keys = message
+        if what == "compare":
+            comparer.compare(*keys)
+        else:
+            worker.do(*keys)
+        link.send("done", keys)
     ledger.close()
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A job of a batch whose images the network can be asked about."""
+
+    job: Job
+    engine: Engine
+    images: PreparedImages
+    seconds: float
+    """What it took until here."""
 
 
 class Worker:
@@ -58,15 +84,29 @@ class Worker:
         self._clock = clock
         self._checkpoint = checkpoint
         self._engines: dict[str, Engine] = {}
+        self._batches: dict[str, ImageBatch] = {}
 
-    def do(self, key: str) -> None:
-        """Take a job, if it is still to be had, and end its attempt one way or the other."""
-        job = self._ledger.jobs.start(key, self._clock())
-        if job is None:
+    def do(self, *keys: str) -> None:
+        """Take jobs, those still to be had, and end the attempt at each one way or the other.
+
+        Several must be of one engine that looks at single images: its network is asked about all
+        of them at once. What becomes of one touches no other.
+        """
+        jobs = self._ledger.jobs.start_all(keys, self._clock())
+        for job in jobs:
+            self._checkpoint(f"infer.started:{job.engine_name}")
+        if len(jobs) > 1:
+            self._attempt_together(jobs)
             return
-        self._checkpoint(f"infer.started:{job.engine_name}")
+        for job in jobs:
+            with self._ending(job):
+                self._attempt(job)
+
+    @contextmanager
+    def _ending(self, job: Job) -> Iterator[None]:
+        """Note what goes wrong with a job, and go on."""
         try:
-            self._attempt(job)
+            yield
         except StudyUnusable as error:
             self._ledger.jobs.refuse(job, error.in_words, self._clock())
             log.warning(
@@ -77,20 +117,13 @@ class Worker:
             self._failed(job, error)
 
     def _attempt(self, job: Job) -> None:
-        read_at = time.perf_counter()
-        study_uid, series_uid = job.study_instance_uid, job.series_instance_uid
-        engine = self._engine(job)
-        manifest = engine.manifest
-        label = EngineLabel(manifest.version, manifest.model_digest, manifest.reads_study)
-        keys = input_of(self._ledger, study_uid, "" if label.reads_study else series_uid)
-        if job_id(study_uid, keys, job.engine_name, label, job.parameters) != job.job_id:
-            self._outdated(job, label)
+        started = time.perf_counter()
+        opened = self._opened(job)
+        if opened is None:
             return
-        series = self._files(study_uid, set(keys))
-        files = series.pop(series_uid, [])
-        others = Others(list(series.values()), self._priors(job) if manifest.reads_priors else ())
+        engine, files, others = opened
         outcome = infer_and_encode(
-            engine.with_parameters(job.parameters),
+            engine,
             files,
             job.created_at,
             job.job_id,
@@ -99,11 +132,68 @@ class Worker:
             between=lambda: self._checkpoint("infer.inferred"),
             others=others,
         )
-        self._checkpoint("encode.encoded")
-        results = [self._save(job, encoded) for encoded in outcome.encoded]
-        self._checkpoint("encode.saved")
-        seconds = {**outcome.seconds, "work": round(time.perf_counter() - read_at, 3)}
-        self._finish(job, outcome, results, seconds)
+        self._finish(job, outcome, started)
+
+    def _attempt_together(self, jobs: Sequence[Job]) -> None:
+        """Prepare each job's images, ask the network about all of them, conclude each by itself."""
+        prepared = [one for job in jobs if (one := self._prepared(job)) is not None]
+        # what was superseded meanwhile is not asked about any more
+        wanted = [one for one in prepared if self._ledger.jobs.is_current(one.job)]
+        if not wanted:
+            return
+        batch = self._batch(wanted[0])
+        tensors = [tensor for one in wanted for tensor in one.images.tensors]
+        started = time.perf_counter()
+        answers = iter(batch.ask(tensors))
+        each_s = (time.perf_counter() - started) / len(tensors)
+        for one in wanted:
+            its_own = list(islice(answers, len(one.images.tensors)))
+            with self._ending(one.job):
+                self._conclude(one, batch, its_own, one.seconds + each_s * len(its_own))
+
+    def _prepared(self, job: Job) -> _Prepared | None:
+        """Return a job with its images as the network sees them; None if it has ended here."""
+        started = time.perf_counter()
+        with self._ending(job):
+            opened = self._opened(job)
+            if opened is not None:
+                engine, files, _ = opened
+                images = engine.prepare(files)
+                return _Prepared(job, engine, images, time.perf_counter() - started)
+        return None
+
+    def _conclude(
+        self, one: _Prepared, batch: ImageBatch, answers: Sequence[Answer | None], infer_s: float
+    ) -> None:
+        started = time.perf_counter()
+        whole = [
+            batch.alone(tensor) if answer is None else answer
+            for tensor, answer in zip(one.images.tensors, answers, strict=True)
+        ]
+        finding, headers = one.engine.conclude(one.images, whole)
+        self._checkpoint("infer.inferred")
+        job = one.job
+        predecessors = tuple(self._ledger.jobs.earlier_reports(job))
+        ae_title = self._config.node.ae_title
+        stamp = Stamp(job.created_at, ae_title, __version__, job.job_id, predecessors)
+        concluded_s = time.perf_counter() - started
+        outcome = encode_found(finding, headers, stamp, infer_s + concluded_s)
+        self._finish(job, outcome, started - infer_s)
+
+    def _opened(self, job: Job) -> tuple[Engine, list[Part10], Others] | None:
+        """Return a job's engine, its files and what lies beside; None if it is outdated."""
+        study_uid, series_uid = job.study_instance_uid, job.series_instance_uid
+        engine = self._engine(job)
+        manifest = engine.manifest
+        label = EngineLabel(manifest.version, manifest.model_digest, manifest.reads_study)
+        keys = input_of(self._ledger, study_uid, "" if label.reads_study else series_uid)
+        if job_id(study_uid, keys, job.engine_name, label, job.parameters) != job.job_id:
+            self._outdated(job, label)
+            return None
+        series = self._files(study_uid, set(keys))
+        files = series.pop(series_uid, [])
+        others = Others(list(series.values()), self._priors(job) if manifest.reads_priors else ())
+        return engine.with_parameters(job.parameters), files, others
 
     def _files(
         self, study_uid: str, wanted: Collection[InstanceKey] | None = None
@@ -124,9 +214,11 @@ class Worker:
             for files in self._files(study_uid).values()
         ]
 
-    def _finish(
-        self, job: Job, outcome: Outcome, results: list[Result], seconds: dict[str, float]
-    ) -> None:
+    def _finish(self, job: Job, outcome: Outcome, started: float) -> None:
+        self._checkpoint("encode.encoded")
+        results = [self._save(job, encoded) for encoded in outcome.encoded]
+        self._checkpoint("encode.saved")
+        seconds = {**outcome.seconds, "work": round(time.perf_counter() - started, 3)}
         summary = "; ".join((outcome.finding.summary, *outcome.finding.warnings))
         facts = facts_of(outcome.finding)
         if self._ledger.jobs.finish(job, results, summary, seconds, self._clock(), facts):
@@ -149,7 +241,18 @@ class Worker:
                 folder, threads=self._config.infer.threads, wishes=wishes_of(self._config)
             )
             self._engines[job.engine_name] = engine
+            for parity in engine.parities:
+                self._ledger.engines.record_parity(
+                    self._clock(), job.engine_name, accepted=parity.accepted, reason=parity.in_words
+                )
         return engine
+
+    def _batch(self, one: _Prepared) -> ImageBatch:
+        """Return what asks an engine's network about many images; it remembers what it can."""
+        name = one.job.engine_name
+        if name not in self._batches:
+            self._batches[name] = one.engine.batch(self._config.infer.batch_max)
+        return self._batches[name]
 
     def _outdated(self, job: Job, label: EngineLabel) -> None:
         """Never run a job on another input, or with another engine, than it was made for."""

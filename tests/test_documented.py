@@ -12,10 +12,12 @@ from dicom_node.cli.app import app
 from dicom_node.config.settings import Config, Peer
 from dicom_node.lifecycle import (
     COMMITMENT_MOVES,
+    COMPARISON_MOVES,
     DELIVERY_MOVES,
     FETCH_MOVES,
     JOB_MOVES,
     STUDY_MOVES,
+    TRIAL_MOVES,
 )
 from dicom_node.receive.policy import Status
 
@@ -55,6 +57,9 @@ def test_every_command_stands_in_the_readme() -> None:
 
 def test_exactly_the_moves_of_the_tables_are_printed_for_the_operator() -> None:
     lines = [line.strip() for line in OPERATOR.splitlines() if re.search(r"\w --\w+--> \w", line)]
-    tables = (STUDY_MOVES, JOB_MOVES, DELIVERY_MOVES, COMMITMENT_MOVES, FETCH_MOVES)
+    tables = (
+        *(STUDY_MOVES, JOB_MOVES, DELIVERY_MOVES, COMMITMENT_MOVES, FETCH_MOVES),
+        *(TRIAL_MOVES, COMPARISON_MOVES),
+    )
     moves = [move for table in tables for move in table.items()]
     assert lines == [f"{state} --{event}--> {target}" for (state, event), target in moves]

@@ -12,8 +12,10 @@ import typer
 from dicom_node import __version__
 from dicom_node.cli import bench_disk as bench_disk_command
 from dicom_node.cli import check as check_command
+from dicom_node.cli import compare as compare_command
 from dicom_node.cli import deidentify as deidentify_command
 from dicom_node.cli import engines as engines_command
+from dicom_node.cli import engines_new as engines_new_command
 from dicom_node.cli import explain as explain_command
 from dicom_node.cli import process as process_command
 from dicom_node.cli import reload as reload_command
@@ -23,6 +25,8 @@ from dicom_node.cli import serve as serve_command
 from dicom_node.cli import status as status_command
 from dicom_node.cli.console import make_console
 from dicom_node.errors import ConfigError, DicomNodeError
+from dicom_node.finding import FindingKind
+from dicom_node.infer.scaffold_text import Sees
 
 app = typer.Typer(
     name="dicom-node",
@@ -36,7 +40,8 @@ rules_app = typer.Typer(help="Look into rules: lint, explain, replay.", no_args_
 app.add_typer(rules_app, name="rules")
 
 engines_app = typer.Typer(
-    help="Look into engines: list, verify, bench, build, import.", no_args_is_help=True
+    help="Look into engines and make them: list, verify, bench, build, new, import.",
+    no_args_is_help=True,
 )
 app.add_typer(engines_app, name="engines")
 
@@ -156,9 +161,15 @@ def status(
     refused: Annotated[
         bool, typer.Option("--refused", help="List whom and what the door refused.")
     ] = False,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Show how candidates do beside engines in use.")
+    ] = False,
 ) -> None:
     """Show what is open and why."""
     with _plain_errors():
+        if shadow:
+            compare_command.compare(config, json)
+            return
         status_command.status(config, json, refused)
 
 
@@ -166,7 +177,7 @@ def status(
 def retry(
     subjects: Annotated[
         list[str] | None,
-        typer.Argument(help="Job IDs, delivery numbers or Study Instance UIDs, as status shows."),
+        typer.Argument(help="Job IDs, numbers or Study Instance UIDs, as status shows them."),
     ] = None,
     all_of_them: Annotated[
         bool, typer.Option("--all", help="Everything parked, dead, or waiting for its next try.")
@@ -233,6 +244,27 @@ def rules_replay(
     """Say what rules would have done of late, against those in force: gained, lost, load."""
     with _plain_errors():
         rules_command.replay(config, new, since, json)
+
+
+@engines_app.command("new")
+def engines_new(
+    name: Annotated[str, typer.Argument(help="Of the engine and its folder: my_engine.")],
+    kind: Annotated[
+        FindingKind, typer.Option("--kind", help="What it answers with.")
+    ] = FindingKind.SEGMENTATION,
+    sees: Annotated[
+        Sees | None,
+        typer.Option("--sees", help="What its network sees at a time.", show_default=False),
+    ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option("--into", help="Where the folder goes; node.engines_dir if left out."),
+    ] = None,
+    config: ConfigFile = _DEFAULT_CONFIG,
+) -> None:
+    """Write a new engine folder that runs at once, with every word of engine.yaml explained."""
+    with _plain_errors():
+        engines_new_command.new(config, name, kind, sees, into)
 
 
 @engines_app.command("list")

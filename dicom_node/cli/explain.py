@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from dicom_node.cli.compare import told
 from dicom_node.cli.console import make_console
 from dicom_node.cli.files import find_series, studies_of
 from dicom_node.cli.status import fetch_name
@@ -17,12 +18,13 @@ from dicom_node.config.settings import load_config
 from dicom_node.errors import StudyUnusable
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.verdicts import KeptVerdict
-from dicom_node.model import Attributes, Event, Study
+from dicom_node.model import Attributes, Event, JobRole, Study
 from dicom_node.plan import Plan, build_router, load_plan
 from dicom_node.route.decide import decide
-from dicom_node.route.decision import Decision, RuleOutcome
+from dicom_node.route.decision import Decision, Order, RuleOutcome
 from dicom_node.route.facts import SeriesFacts, StudyFacts
 from dicom_node.route.rules import Level
+from dicom_node.trials import TrialMode
 from dicom_node.uid import is_uid
 
 _VERDICTS = {
@@ -90,14 +92,19 @@ def _explain_study(console: Console, plan: Plan, uid: str, every_condition: bool
 
 def _tell_story(console: Console, ledger: Ledger, study: Study) -> None:
     """Print what was done for a study, and what happened to it."""
+    comparisons = ledger.trials.of_study(study.study_instance_uid)
     for job in ledger.jobs.of_study(study.study_instance_uid):
-        what = f"job {job.job_id}: {job.engine_name} {job.engine_version}, {job.state}"
+        role = "" if job.role is JobRole.CURRENT else f" ({job.role})"
+        what = f"job {job.job_id}: {job.engine_name} {job.engine_version}{role}, {job.state}"
         console.print(f"{what}: {job.summary or job.reason}")
         fetch = ledger.fetches.for_job(job.job_id)
         if fetch is not None:
             what = f"  prior studies {fetch_name(fetch)} from {fetch.source}"
             console.print(f"{what}, {fetch.state}: {fetch.reason}")
         _print_events(console, ledger.events.of(job.job_id))
+        for comparison in comparisons:
+            if comparison.current_job_id == job.job_id:
+                console.print(f"  {told(comparison, ledger.trials.get(comparison.trial_id))}")
         for parcel in ledger.deliveries.of_job(job.job_id):
             delivery = parcel.delivery
             what = f"{parcel.result.kind} to {delivery.destination}"
@@ -132,6 +139,7 @@ def print_decision(
         for order in decision.orders:
             if order.series_instance_uid == series.series_instance_uid:
                 _print_engine(console, plan, order.engine, series.attributes)
+                _print_trial(console, order)
     of_study = [one for one in decision.outcomes if one.subject == facts.study_instance_uid]
     if of_study:
         console.print(f"study {facts.study_instance_uid} as a whole")
@@ -177,6 +185,20 @@ def _print_engine(console: Console, plan: Plan, engine: str, attributes: Attribu
     ]
     verdict = f"would refuse it: {'; '.join(refused)}" if refused else "accepts it"
     console.print(f"  engine {engine} {verdict}")
+
+
+def _print_trial(console: Console, order: Order) -> None:
+    trial = order.trial
+    if trial is None:
+        return
+    if not order.is_tried:
+        console.print(
+            f"  {trial.mode} {trial.engine} leaves this study out: its share is {trial.share:.4g}"
+        )
+    elif trial.mode is TrialMode.CANARY:
+        console.print(f"  canary {trial.engine} is sent in place of {order.engine}")
+    else:
+        console.print(f"  shadow {trial.engine} runs beside {order.engine} and is not sent")
 
 
 def _print_verdicts(console: Console, verdicts: Sequence[KeptVerdict]) -> None:

@@ -16,7 +16,8 @@ from dicom_node.cli.files import SeriesFiles, find_series
 from dicom_node.config.settings import load_config
 from dicom_node.errors import ConfigError, DicomNodeError, StorageError
 from dicom_node.infer.beside import Others
-from dicom_node.infer.engine import Engine, load_engine
+from dicom_node.infer.engine import Engine
+from dicom_node.infer.engine_loading import load_engine
 from dicom_node.infer.runtimes.choice import wishes_of
 from dicom_node.inference import infer_and_encode
 from dicom_node.logs import configure_logs

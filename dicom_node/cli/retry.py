@@ -18,10 +18,12 @@ from dicom_node.lifecycle import (
     JobState,
     StudyState,
 )
+from dicom_node.model import JobRole
 
 _COMMITMENT = re.compile(r"c[0-9]{1,18}")
 _FORWARD = re.compile(r"f[0-9]{1,18}")
 _FETCH = re.compile(r"p[0-9]{1,18}")
+_TRIAL = re.compile(r"t[0-9]{1,18}")
 """As `status` names them; a job's name is longer."""
 
 
@@ -54,7 +56,8 @@ def _bad_ends(ledger: Ledger) -> list[str]:
     parked = ledger.studies.in_states([StudyState.PARKED])
     # what a rule holds waits for a person who looks at that study
     studies = [s.study_instance_uid for s in parked if not ledger.studies.is_held(s)]
-    jobs = [job.job_id for job in ledger.jobs.in_states(JobState.PARKED)]
+    parked_jobs = ledger.jobs.in_states(JobState.PARKED)
+    jobs = [job.job_id for job in parked_jobs if job.role is not JobRole.SHADOW]
     dead = ledger.deliveries.in_states(DeliveryState.DEAD)
     deliveries = [str(parcel.delivery.delivery_id) for parcel in dead]
     commitments = ledger.commitments.in_states(CommitmentState.DEAD)
@@ -73,6 +76,8 @@ def _retry_one(ledger: Ledger, subject: str, now: float) -> bool:
         return ledger.forwards.retry(int(subject[1:]), now)
     if _FETCH.fullmatch(subject):
         return ledger.fetches.retry(int(subject[1:]), now)
+    if _TRIAL.fullmatch(subject):
+        return ledger.trials.start_again(int(subject[1:]), now)
     if "." in subject:
         return ledger.studies.retry(subject, now)
     retried = ledger.jobs.retry(subject, now)

@@ -21,9 +21,11 @@ from dicom_node.lifecycle import (
     FetchState,
     JobState,
     StudyState,
+    TrialState,
 )
-from dicom_node.model import Commitment, Delivery, ForwardTask, Job, Study
+from dicom_node.model import Commitment, Delivery, ForwardTask, Job, JobRole, Study
 from dicom_node.priors import PriorFetch
+from dicom_node.trials import Trial
 
 _REFUSED = ("REJECTED", "REFUSED")
 _DOUBTFUL = ("REPLACED", "KEPT_FIRST", "UNREADABLE", "NOTICE", "NOT_FORWARDED")
@@ -35,12 +37,12 @@ _OPEN_DELIVERIES = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.
 _OPEN_FETCHES = (FetchState.PENDING, FetchState.FETCHING, FetchState.DEAD)
 
 
-_Row = Study | Job | Delivery | ForwardTask | PriorFetch | Commitment
+_Row = Study | Job | Delivery | ForwardTask | PriorFetch | Commitment | Trial
 
 
 @dataclass(frozen=True)
 class OpenItem:
-    """A study, job, delivery, forward, fetch or commitment that has not come to its end."""
+    """A study, job, delivery, forward, fetch, commitment or trial that waits for something."""
 
     what: str
     name: str
@@ -83,7 +85,7 @@ def status(config_file: Path, as_json: bool, refused: bool) -> None:
     console = make_console(wraps=not (as_json or refused))
     items = open_items(ledger, time.time())
     refusals = last_refusals(ledger) if as_json or refused else []
-    refused_count = ledger.events.count(*_REFUSED) + ledger.jobs.counts().get(JobState.REFUSED, 0)
+    refused_count = ledger.events.count(*_REFUSED) + len(_refused_jobs(ledger))
     doubtful = ledger.events.count(*_DOUBTFUL)
     counts = {
         "jobs": {str(state): n for state, n in ledger.jobs.counts().items()},
@@ -121,9 +123,14 @@ def last_refusals(ledger: Ledger) -> list[Refusal]:
     ]
     refusals += [
         Refusal("job", job.job_id, job.updated_at, 1, f"{job.engine_name}: {job.reason}")
-        for job in ledger.jobs.in_states(JobState.REFUSED)
+        for job in _refused_jobs(ledger)
     ]
     return sorted(refusals, key=lambda refusal: -refusal.at)[:_REFUSALS_SHOWN]
+
+
+def _refused_jobs(ledger: Ledger) -> list[Job]:
+    refused = ledger.jobs.in_states(JobState.REFUSED)
+    return [job for job in refused if job.role is not JobRole.SHADOW]
 
 
 def _print(
@@ -162,7 +169,12 @@ def _open_rows(ledger: Ledger) -> Iterator[tuple[str, str, _Row, str, str]]:
     for study in ledger.studies.in_states(_OPEN_STUDIES):
         uid = study.study_instance_uid
         yield "study", uid, study, uid, study.reason
+    for trial in ledger.trials.all():
+        if trial.state is TrialState.STOPPED:
+            yield "trial", trial.name, trial, "", f"{trial.candidate_engine}: {trial.reason}"
     for job in ledger.jobs.in_states(*_OPEN_JOBS):
+        if job.role is JobRole.SHADOW:
+            continue  # nobody waits for it: see --shadow
         reason = f"{job.engine_name}: {job.reason}"
         yield "job", job.job_id, job, job.study_instance_uid, reason
     for parcel in ledger.deliveries.in_states(*_OPEN_DELIVERIES):

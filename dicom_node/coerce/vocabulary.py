@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from pydicom.sr.codedict import codes
-
 _CONTEXT_GROUPS = (
     "CID2",  # Anatomic Modifier
     "CID4",  # Anatomic Region
@@ -50,6 +48,8 @@ _WORD = re.compile(r"[^\W_]+")
 @cache
 def allowed_words() -> frozenset[str]:
     """Return the words, in lower case."""
+    from pydicom.sr.codedict import codes  # seven thousand concepts, for who cleans descriptions
+
     words = set(_OTHER_WORDS.split())
     for group in _CONTEXT_GROUPS:
         for code in getattr(codes, group).concepts.values():

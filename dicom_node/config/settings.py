@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     ValidationError,
 )
 
@@ -21,6 +22,8 @@ from dicom_node.conditions.keywords import is_bulk, is_ours, kind_of
 from dicom_node.config.yaml_lines import YamlFile, load_yaml, raise_mistakes
 from dicom_node.errors import InvariantBroken
 from dicom_node.uid import is_ae_title, is_uid
+
+_GPUS_MAX = 64
 
 
 def _ae_title(text: str) -> str:
@@ -83,6 +86,18 @@ def _in_quotes(value: object) -> object:
     return value
 
 
+def _devices(written: object) -> object:
+    if written == "auto":
+        return written
+    devices = tuple(written) if isinstance(written, list | tuple) else ()
+    ordinals = [device for device in devices if device != "cpu"]
+    if not devices or not all(type(one) is int and 0 <= one < _GPUS_MAX for one in ordinals):
+        raise ValueError("must be auto or a list of cpu and the numbers of GPUs, such as [0, 1]")
+    if len(set(ordinals)) < len(ordinals):
+        raise ValueError("must name each GPU once: it has one worker process")
+    return devices
+
+
 AddressRange = Annotated[str, AfterValidator(_address_range)]
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 CertificateName = Annotated[str, AfterValidator(_certificate_name)]
@@ -97,6 +112,7 @@ Uid = Annotated[str, AfterValidator(_uid)]
 Keyword = Annotated[str, AfterValidator(_keyword)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Devices = Annotated[Literal["auto"] | tuple[Literal["cpu"] | int, ...], PlainValidator(_devices)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -178,6 +194,9 @@ class InferSettings(Section):
     runtime: Runtime = "auto"
     runtimes: dict[str, Runtime] = {}
     server_url: ServerUrl | None = None
+    devices: Devices = "auto"
+    batch_max: Annotated[int, Field(ge=1, le=256)] = 16
+    batch_wait_ms: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 20
     job_timeout_s: Positive = 1800
     crashes_max: Annotated[int, Field(ge=1)] = 3
     attempts_max: Annotated[int, Field(ge=1)] = 10

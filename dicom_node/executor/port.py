@@ -20,6 +20,8 @@ class Task:
     lane: str
     key: str
     priority: Priority = Priority.ROUTINE
+    group: str = ""
+    """Tasks of one lane, one priority and one group may be done together; empty: by itself."""
 
 
 class Executor(Protocol):

@@ -44,10 +44,23 @@ def outputs_of(
         If a network fails or answers with something else.
     """
     answer = Asked(model, runtimes, names).answer(tensor, axes)
-    if answer.ndim != 2 or not np.isfinite(answer).all():
+    if answer.ndim != 2:
         raise EngineError(f"{model.file} does not answer with one row of numbers an image")
     outputs = np.asarray(answer, np.float32)
     return _probabilities(outputs, model.classes_are) if model.gives == "logits" else outputs
+
+
+def finite(outputs: NDArray[np.float32], model: Model) -> NDArray[np.float32]:
+    """Return outputs that are numbers, all of them.
+
+    Raises
+    ------
+    EngineError
+        If one is none.
+    """
+    if not np.isfinite(outputs).all():
+        raise EngineError(f"{model.file} answers with what is no number")
+    return outputs
 
 
 def outputs_of_volume(
@@ -73,7 +86,7 @@ def outputs_of_volume(
     parts = [outputs_of(tensor, model, runtimes, axes, names) for tensor in _parts(values, wanted)]
     if not parts:
         raise StudyUnusable("nothing but air")
-    outputs = np.concatenate(parts)
+    outputs = finite(np.concatenate(parts), model)
     combined = outputs.max(axis=0) if wanted.combine == "max" else outputs.mean(axis=0)
     return np.asarray(combined, np.float32)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from dicom_node.errors import EngineError
 from dicom_node.infer.engine_folders import load_manifest
 from dicom_node.infer.loading import close, load_on
-from dicom_node.infer.parity import probes_of
+from dicom_node.infer.probes import probes_of
 from dicom_node.infer.runtimes.choice import Wishes
 from dicom_node.infer.runtimes.measuring import run_time_s
 from dicom_node.infer.runtimes.registry import RUNTIMES

@@ -10,10 +10,17 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SkipValidation
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SkipValidation,
+    WithJsonSchema,
+)
 from pydantic.dataclasses import dataclass
 
-from dicom_node.conditions import Condition
+from dicom_node.conditions import Condition, Missing
 from dicom_node.finding import Code
 from dicom_node.geometry import are_directions
 from dicom_node.infer.pixels import Values
@@ -71,14 +78,66 @@ def _plain(name: str) -> str:
     return name
 
 
-CodeWritten = Annotated[Code, BeforeValidator(_code)]
-Directions = Annotated[str, AfterValidator(_directions)]
-FileName = Annotated[str, AfterValidator(_plain)]
+_VALUE_SCHEMA: dict[str, object] = {"type": ["string", "number", "boolean", "null"]}
+_TESTS_SCHEMA: dict[str, object] = {
+    "anyOf": [_VALUE_SCHEMA, {"type": "array", "items": _VALUE_SCHEMA, "minItems": 1}]
+}
+_CONDITIONS_SCHEMA: dict[str, object] = {
+    "type": "object",
+    "propertyNames": {"not": {"enum": ["any", "all", "not", "calling_ae_title"]}},
+    "additionalProperties": {
+        "anyOf": [
+            _TESTS_SCHEMA,
+            {
+                "type": "object",
+                "properties": {
+                    "is": _TESTS_SCHEMA,
+                    "missing": {"enum": [meaning.value for meaning in Missing]},
+                },
+                "required": ["is"],
+                "additionalProperties": False,
+            },
+        ]
+    },
+}
+_SHORT: dict[str, object] = {"type": "string", "minLength": 1, "maxLength": 16}
+_CODE_SCHEMA: dict[str, object] = {
+    "type": "array",
+    "prefixItems": [
+        {"anyOf": [_SHORT, {"type": "integer"}], "title": "code value"},
+        {**_SHORT, "title": "coding scheme"},
+        {"type": "string", "minLength": 1, "maxLength": 64, "title": "code meaning"},
+    ],
+    "minItems": 3,
+    "maxItems": 3,
+}
+_DIRECTIONS_SCHEMA: dict[str, object] = {
+    "type": "string",
+    "pattern": "^(?=.*[LR])(?=.*[PA])(?=.*[HF])[LRPAHF]{3}$",
+}
+_LEVEL_SCHEMA: dict[str, object] = {
+    "anyOf": [
+        {"type": "number"},
+        {"type": "string", "pattern": r"^p(100(\.0*)?|[0-9]{1,2}(\.[0-9]*)?)$"},
+    ]
+}
+_KEEP_SCHEMA: dict[str, object] = {
+    "anyOf": [{"enum": ["all", "largest"]}, {"type": "integer", "minimum": 1}]
+}
+
+CodeWritten = Annotated[Code, BeforeValidator(_code), WithJsonSchema(_CODE_SCHEMA)]
+Directions = Annotated[str, AfterValidator(_directions), WithJsonSchema(_DIRECTIONS_SCHEMA)]
+FileName = Annotated[
+    str,
+    AfterValidator(_plain),
+    WithJsonSchema({"type": "string", "pattern": r"^(?!\.{1,2}$)[^/]+$"}),
+]
+Accepts = Annotated[SkipValidation[tuple[Condition, ...]], WithJsonSchema(_CONDITIONS_SCHEMA)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
-Keep = Annotated[int | str, BeforeValidator(_keep)]
+Keep = Annotated[int | str, BeforeValidator(_keep), WithJsonSchema(_KEEP_SCHEMA)]
 Connectivity = Literal[6, 26]
 Measure = Literal["volume", "count", "diameters", "longest_diameter", "mean_value", "voxels"]
 FillHoles = Literal["none", "slices", "volume"]
@@ -98,7 +157,7 @@ class Percentile:
     rank: Annotated[float, Field(ge=0, le=100)]
 
 
-Level = Annotated[Percentile | float, BeforeValidator(_level)]
+Level = Annotated[Percentile | float, BeforeValidator(_level), WithJsonSchema(_LEVEL_SCHEMA)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -181,7 +240,7 @@ class ExtraInput:
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
     """For messages: flair."""
-    accepts: SkipValidation[tuple[Condition, ...]]
+    accepts: Accepts
     source: Literal["study", "prior"] = "study"
     input: str = ""
     """The network's input; without one it is the next channel of the main one."""
@@ -355,3 +414,7 @@ class TestVector:
     file: FileName = "test_vector.npz"
     tolerance: Positive
     """Largest difference of a probability; for labels the largest share that differs."""
+    dice_min: Probability | None = None
+    """Of the worst class of a mask, between the answers and those that are stored."""
+    flips_max: Probability | None = None
+    """Largest share of samples or voxels that get another class."""

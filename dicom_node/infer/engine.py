@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from dicom_node.errors import StudyUnusable
+from dicom_node.errors import EngineError, StudyUnusable
 from dicom_node.finding import Classification, EngineIdentity, Finding, FindingKind, Quality, Value
 from dicom_node.headers import Part10
 from dicom_node.infer import images, segmentation
@@ -23,17 +23,14 @@ from dicom_node.infer.answers import (
     quality_summary,
 )
 from dicom_node.infer.asking import Networks
+from dicom_node.infer.batch import ImageBatch, PreparedImages
 from dicom_node.infer.beside import Beside, Others, beside
 from dicom_node.infer.blocks import ImageInput
-from dicom_node.infer.engine_folders import load_manifest
-from dicom_node.infer.loading import require_files
+from dicom_node.infer.gate import Parity
 from dicom_node.infer.manifest import Manifest
-from dicom_node.infer.networks import load_networks
 from dicom_node.infer.parameters import told, with_parameters
-from dicom_node.infer.parity import probes_of, require_parity
 from dicom_node.infer.path import CpuPath, VolumePath
-from dicom_node.infer.runtimes.choice import Wishes
-from dicom_node.infer.runtimes.registry import DEFAULT, NULL
+from dicom_node.infer.probes import probes_of, require_parity
 from dicom_node.infer.series import (
     LeftOut,
     SourceImage,
@@ -46,8 +43,6 @@ from dicom_node.infer.series import (
 from dicom_node.infer.values import regressed, value_summary
 from dicom_node.infer.volume import Placement, place
 from dicom_node.infer.voxels import Voxels, read_voxels
-
-_ON_THE_DEFAULT = Wishes(runtime=DEFAULT)
 
 
 class Engine:
@@ -64,6 +59,8 @@ class Engine:
         For what is done on the processor beside the networks.
     path : VolumePath, optional
         What brings volumes through the networks; the processor if it is None.
+    parities : sequence of Parity
+        How the networks stood against the test vector on a GPU, for the ledger.
     """
 
     def __init__(
@@ -74,9 +71,11 @@ class Engine:
         *,
         threads: int = 1,
         path: VolumePath | None = None,
+        parities: Sequence[Parity] = (),
     ) -> None:
         self.manifest = with_parameters(manifest, parameters or {})
         self._told = told(parameters or {})
+        self.parities = tuple(parities)
         self._networks = networks
         self._path = path or CpuPath(self.manifest, networks)
         self._given_path = path
@@ -193,11 +192,60 @@ class Engine:
         )
         return self._answered([("", said)], volume.images, volume.left_out, seen.told)
 
+    def prepare(self, files: Sequence[Part10]) -> PreparedImages:
+        """Return the images of one series as the network sees them, each by itself.
+
+        Raises
+        ------
+        StudyUnusable
+            If none of them is what the engine was made for; the message has every reason.
+        EngineError
+            If the engine looks at volumes.
+        """
+        if self.manifest.image is None:
+            raise EngineError(f"{self.manifest.name} does not look at single images")
+        return self._prepare_each(load_source(files), self.manifest.image)
+
+    def conclude(
+        self, prepared: PreparedImages, answers: Sequence[NDArray[np.float32]]
+    ) -> tuple[Finding, tuple[Dataset, ...]]:
+        """Return what the network's answers on prepared images mean; see `run`.
+
+        Parameters
+        ----------
+        prepared : PreparedImages
+        answers : sequence of numpy.ndarray, shape (outputs,), float32
+            One for each tensor, as `ImageBatch.alone` gives them.
+        """
+        manifest, left_out = self.manifest, list(prepared.left_out)
+        used: list[SourceImage] = []
+        said: list[tuple[str, NDArray[np.float32]]] = []
+        for image, answer in zip(prepared.images, answers, strict=True):
+            try:
+                regressed(image.sop_instance_uid, answer, manifest)  # refuses what cannot be
+            except StudyUnusable as refusal:
+                left_out.append((image.sop_instance_uid, refusal.message))
+            else:
+                used.append(image)
+                said.append((image.sop_instance_uid, answer))
+        if not used:
+            raise self._not_mine(list(dict.fromkeys(reason for _, reason in left_out)))
+        return self._answered(said, used, tuple(left_out))
+
+    def batch(self, images_max: int) -> ImageBatch:
+        """Return what asks this engine's network about images of several series at once."""
+        return ImageBatch(self.manifest.model, self._networks.main, images_max)
+
     def _ask_each(
         self, source: SourceSeries, wanted: ImageInput
     ) -> tuple[Finding, tuple[Dataset, ...]]:
         """Ask about each image by itself."""
-        used: list[tuple[SourceImage, np.ndarray]] = []
+        prepared = self._prepare_each(source, wanted)
+        batch = self.batch(1)
+        return self.conclude(prepared, [batch.alone(tensor) for tensor in prepared.tensors])
+
+    def _prepare_each(self, source: SourceSeries, wanted: ImageInput) -> PreparedImages:
+        used: list[tuple[SourceImage, NDArray[np.float32]]] = []
         left_out: list[tuple[str, str]] = []
         for image in source.images:
             reasons = [unfit(image.header)] if unfit(image.header) else []
@@ -205,16 +253,14 @@ class Engine:
             try:
                 if reasons:
                     raise StudyUnusable("; ".join(reasons))
-                said = images.ask(image, wanted, self.manifest, self._networks.main)
-                regressed(image.sop_instance_uid, said, self.manifest)  # refuses what cannot be
-                used.append((image, said))
+                used.append((image, images.prepared(image, wanted, self.manifest.intensity)))
             except StudyUnusable as refusal:
                 left_out.append((image.sop_instance_uid, refusal.message))
         if not used:
             raise self._not_mine(list(dict.fromkeys(reason for _, reason in left_out)))
-        return self._answered(
-            [(image.sop_instance_uid, said) for image, said in used],
-            [image for image, _ in used],
+        return PreparedImages(
+            tuple(image for image, _ in used),
+            tuple(tensor for _, tensor in used),
             source.left_out + tuple(left_out),
         )
 
@@ -247,37 +293,6 @@ class Engine:
             f"not what {self.manifest.name} was made for: {'; '.join(reasons)}",
             hint="change the rule that chose this engine, or what the sender writes",
         )
-
-
-def load_engine(folder: Path, *, threads: int, wishes: Wishes = _ON_THE_DEFAULT) -> Engine:
-    """Return the engine of a folder, its networks loaded and compared with its test vector.
-
-    Parameters
-    ----------
-    folder : Path
-        With `engine.yaml` and the files that it names.
-    threads : int
-        Threads that a network may use.
-    wishes : Wishes, optional
-        Which runtime its networks shall run on; by default onnxruntime.
-
-    Raises
-    ------
-    ConfigError
-        If the manifest has mistakes, or a runtime is named that is not there.
-    EngineError
-        If a model file is not the one that the manifest means, cannot be loaded, or does not give
-        the answers of the test vector.
-    """
-    manifest = load_manifest(folder)
-    require_files(manifest)
-    networks, choice = load_networks(manifest, wishes, threads=threads)
-    engine = Engine(manifest, networks, threads=threads)
-    if choice.runtime != NULL:
-        # Another processor or runtime must not give other answers unnoticed; it takes a second at
-        # most. `null` runs no network, and its findings say so.
-        engine.verify()
-    return engine
 
 
 def _summary(

@@ -18,7 +18,7 @@ from dicom_node.infer.mistakes import in_words
 FILE_NAME = "engine.yaml"
 _GUIDE = "docs/engines.md has every word of engine.yaml"
 
-_MANIFEST = TypeAdapter(Manifest)
+MANIFEST = TypeAdapter(Manifest)
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -105,7 +105,7 @@ def _validated(loaded: YamlFile) -> Manifest | None:
         loaded.mistake(("folder",), "no such key")
     written["folder"] = loaded.file.parent
     try:
-        manifest = _MANIFEST.validate_python(written)
+        manifest = MANIFEST.validate_python(written)
     except ValidationError as error:
         for found in error.errors():
             loaded.mistake(*in_words(found, Manifest))

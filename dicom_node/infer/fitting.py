@@ -12,13 +12,13 @@ from dicom_node.infer.manifest import Manifest
 Misfit = tuple[tuple[str | int, ...], str]
 """The path of a key, and what is wrong there."""
 
-_NEEDED: Mapping[FindingKind, tuple[str, ...]] = {
+NEEDED: Mapping[FindingKind, tuple[str, ...]] = {
     FindingKind.SEGMENTATION: ("segments",),
     FindingKind.CLASSIFICATION: ("classes",),
     FindingKind.QUALITY: ("faults",),
     FindingKind.REGRESSION: ("values",),
 }
-_OPTIONAL: Mapping[FindingKind, tuple[str, ...]] = {
+OPTIONAL: Mapping[FindingKind, tuple[str, ...]] = {
     FindingKind.SEGMENTATION: ("locate", "components", "measurements"),
     FindingKind.CLASSIFICATION: (),
     FindingKind.QUALITY: ("notes",),
@@ -74,11 +74,11 @@ def _thresholds(manifest: Manifest, written: Mapping[str, Any]) -> Iterator[Misf
 
 def _blocks(manifest: Manifest, written: Mapping[str, Any]) -> Iterator[Misfit]:
     kind = manifest.kind
-    needed, optional = _NEEDED[kind], _OPTIONAL[kind]
+    needed, optional = NEEDED[kind], OPTIONAL[kind]
     for name in needed:
         if not getattr(manifest, name):
             yield (), f"{name} is missing: a {kind} engine needs it"
-    every = {name for names in (*_NEEDED.values(), *_OPTIONAL.values()) for name in names}
+    every = {name for names in (*NEEDED.values(), *OPTIONAL.values()) for name in names}
     for name in sorted(every - {*needed, *optional}):
         if written.get(name):
             yield (name,), f"a {kind} engine has no {name}"

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import StudyUnusable
-from dicom_node.infer.answers import outputs_of
-from dicom_node.infer.asking import SLICE
 from dicom_node.infer.blocks import ImageInput, Intensity
 from dicom_node.infer.intensity import clipped, scaled
-from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.pixels import network_values
 from dicom_node.infer.resample import axis_weights, resample
-from dicom_node.infer.runtimes.port import Runtime
 from dicom_node.infer.series import SourceImage
 
 
@@ -55,11 +49,7 @@ def to_network(
     return values
 
 
-def ask(
-    image: SourceImage, wanted: ImageInput, manifest: Manifest, runtimes: Sequence[Runtime]
-) -> NDArray[np.float32]:
-    """Return the probabilities that a network gives one image, shape (outputs,)."""
-    values = network_values(image.file, image.header, manifest.intensity.values)
-    tensor = to_network(values, wanted, manifest.intensity)
-    said: NDArray[np.float32] = outputs_of(tensor[None, None], manifest.model, runtimes, SLICE)[0]
-    return said
+def prepared(image: SourceImage, wanted: ImageInput, intensity: Intensity) -> NDArray[np.float32]:
+    """Return one image as its network sees it; see `to_network`."""
+    values = network_values(image.file, image.header, intensity.values, image.pixels_at)
+    return to_network(values, wanted, intensity)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 from dicom_node.errors import EngineError
 from dicom_node.infer.asking import Networks
+from dicom_node.infer.gate import Parity, Refused, Way, pass_gate
 from dicom_node.infer.manifest import Manifest
-from dicom_node.infer.parity import all_of
+from dicom_node.infer.probes import all_of, probes_of
+from dicom_node.infer.profiles import locate_profiles_of, profiles_of
 from dicom_node.infer.runtimes.choice import Wishes
-from dicom_node.infer.runtimes.port import LoadOptions, Runtime, RuntimeKind
+from dicom_node.infer.runtimes.port import LoadOptions, Precision, Runtime, RuntimeKind
 
 
 def load_on(kind: RuntimeKind, manifest: Manifest, wishes: Wishes, threads: int) -> Networks:
@@ -25,17 +28,69 @@ def load_on(kind: RuntimeKind, manifest: Manifest, wishes: Wishes, threads: int)
         If the runtime cannot run a file, or one has not the input or output that is named.
     """
     options = options_for(manifest, wishes, threads)
+    in_shapes = replace(options, profiles=profiles_of(manifest))
     model, located = manifest.model, manifest.locate
     files = (model.file, *(member.file for member in model.ensemble))
     main = tuple(
-        _loaded(kind, manifest.folder / file, options, manifest.input_names, model.output)
+        _loaded(kind, manifest.folder / file, in_shapes, manifest.input_names, model.output)
         for file in files
     )
     locate = None
     if located:
         file = manifest.folder / located.file
-        locate = _loaded(kind, file, options, [located.input], located.output)
+        in_shapes = replace(options, profiles=locate_profiles_of(manifest))
+        locate = _loaded(kind, file, in_shapes, [located.input], located.output)
     return Networks(main, locate)
+
+
+def load_through_the_gate(
+    kind: RuntimeKind,
+    manifest: Manifest,
+    wishes: Wishes,
+    threads: int,
+    note: Callable[[Parity], None],
+) -> Networks:
+    """Return all networks, each in the fastest precision in which it gives the right answers.
+
+    Parameters
+    ----------
+    note : callable
+        Is told of every way that is tried.
+
+    Raises
+    ------
+    EngineUnavailable
+        If the device is lacking now.
+    EngineError
+        If a network gives the right answers in no precision.
+    """
+    allowed = {*manifest.model.precisions, Precision.FP32}
+    ways = [Way(kind, one) for one in (Precision.FP16, Precision.FP32) if one in allowed]
+    options = options_for(manifest, wishes, threads)
+    shapes = [profiles_of(manifest)] * (1 + len(manifest.model.ensemble))
+    if manifest.locate:
+        shapes.append(locate_profiles_of(manifest))
+    passed: list[Runtime] = []
+    try:
+        for probe, profiles in zip(probes_of(manifest), shapes, strict=True):
+            gate = pass_gate(
+                f"{manifest.name} {manifest.version}",
+                manifest.folder / probe.network,
+                ways,
+                replace(options, profiles=profiles),
+                probe.vector,
+            )
+            for parity in gate.parities:
+                note(parity)
+            passed.append(gate.runtime)
+    except BaseException as error:
+        for runtime in passed:
+            runtime.close()
+        for parity in error.parities if isinstance(error, Refused) else ():
+            note(parity)
+        raise
+    locate = passed.pop() if manifest.locate else None
+    return Networks(tuple(passed), locate)
 
 
 def require_files(manifest: Manifest) -> None:

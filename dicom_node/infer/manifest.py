@@ -11,13 +11,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SkipValidation
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from dicom_node.conditions import Condition
 from dicom_node.finding import FindingKind
 from dicom_node.infer.blocks import (
     STRICT,
+    Accepts,
     ClassLabel,
     Components,
     ExtraInput,
@@ -47,7 +47,7 @@ class Manifest:
     kind: FindingKind
     description: Annotated[str, Field(min_length=1)]
     limits: tuple[str, ...] = ()
-    accepts: SkipValidation[tuple[Condition, ...]]
+    accepts: Accepts
     model: Model
     intensity: Intensity
     test_vector: TestVector

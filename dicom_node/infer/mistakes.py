@@ -23,7 +23,6 @@ _OWN_WORDS: Mapping[str, str] = {
 """Of keys at their place: what no general word says."""
 
 _WORDS: Mapping[str, str] = {
-    "missing": "is missing",
     "string_type": "must be text",
     "float_type": "must be a number",
     "float_parsing": "must be a number",
@@ -71,14 +70,11 @@ def _message(error: ErrorDetails, path: KeyPath, top: type[Any]) -> str:
     if kind in ("literal_error", "enum"):
         allowed = re.findall(r"'([^']*)'|([\w.]+)", context["expected"].replace(" or ", " "))
         return _one_of(error["input"], [text or number for text, number in allowed])
-    if kind == "missing" and path and isinstance(path[-1], int):
-        return f"is missing: the list is too short, it has {path[-1]}"
-    if (
-        path
-        and path[-1] in _OWN_WORDS
-        and kind != "missing"
-        and (len(path) == 1 or path[-1] != "name")
-    ):
+    if kind == "missing":
+        place = path[-1]
+        short = f": the list is too short, it has {place}" if isinstance(place, int) else ""
+        return f"is missing{short}"
+    if path and path[-1] in _OWN_WORDS and (len(path) == 1 or kind == "string_pattern_mismatch"):
         return _OWN_WORDS[str(path[-1])]
     words = _WORDS.get(kind)
     return words.format(**context) if words else error["msg"].removeprefix("Input ")

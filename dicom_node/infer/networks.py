@@ -5,20 +5,30 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
 from dicom_node.errors import EngineError, EngineUnavailable, InvariantBroken
 from dicom_node.infer.asking import Networks
-from dicom_node.infer.loading import close, load_on
+from dicom_node.infer.gate import Parity
+from dicom_node.infer.loading import load_on, load_through_the_gate
 from dicom_node.infer.manifest import Manifest
-from dicom_node.infer.parity import probes_of, require_parity
 from dicom_node.infer.runtimes.choice import AUTO, Choice, Speeds, Wishes, decide
 from dicom_node.infer.runtimes.measuring import Measuring, Seconds
 from dicom_node.infer.runtimes.port import RuntimeKind
 from dicom_node.infer.runtimes.registry import DEFAULT, ON_CPU, ON_GPU, RUNTIMES, available
 
 log = structlog.get_logger()
+
+
+class LoadedNetworks(NamedTuple):
+    """The networks of an engine on the runtime that was chosen, and how that came about."""
+
+    networks: Networks
+    choice: Choice
+    parities: tuple[Parity, ...] = ()
+    """Of every way that was tried on a GPU, for the ledger."""
 
 
 def load_networks(
@@ -28,11 +38,11 @@ def load_networks(
     threads: int,
     runtimes: Mapping[str, RuntimeKind] = RUNTIMES,
     seconds: Seconds = time.perf_counter,
-) -> tuple[Networks, Choice]:
+) -> LoadedNetworks:
     """Return the networks of an engine, and on which runtime they are and why.
 
-    A GPU that was not asked for by name and does not give the answers of the test vector is not
-    used; one that is out of memory is, when it has some again.
+    On a GPU each has passed the gate. One that was not asked for by name, and where they do not
+    pass, is not used; one that is lacking now is, when it is there again.
 
     Parameters
     ----------
@@ -55,20 +65,23 @@ def load_networks(
         If the networks cannot be loaded, or run right on no runtime.
     """
     refused: dict[str, str] = {}
+    parities: list[Parity] = []
     while True:
         choice = choose(manifest, wishes, threads, runtimes, refused=refused, seconds=seconds)
         if choice is None:
             raise InvariantBroken("measured, and still no choice")
         kind = runtimes[choice.runtime]
-        if wishes.of(manifest.name) != AUTO or choice.runtime not in ON_GPU:
+        if choice.runtime not in ON_GPU:
             networks = load_on(kind, manifest, wishes, threads)
             break
         try:
-            networks = _load_right(kind, manifest, wishes, threads)
+            networks = load_through_the_gate(kind, manifest, wishes, threads, parities.append)
             break
         except EngineUnavailable:
             raise
         except EngineError as error:
+            if wishes.of(manifest.name) != AUTO:
+                raise
             refused[choice.runtime] = error.message
     log.info(
         "runtime_chosen",
@@ -77,7 +90,7 @@ def load_networks(
         reason=choice.reason,
         refused=dict(choice.refused),
     )
-    return networks, choice
+    return LoadedNetworks(networks, choice, tuple(parities))
 
 
 def choose(
@@ -139,13 +152,3 @@ def _measuring(
         name: runtimes[name] for name in ON_CPU if name in runtimes and not runtimes[name].missing()
     }
     return Measuring(manifest, wishes, threads, candidates, cache_dir, seconds)
-
-
-def _load_right(kind: RuntimeKind, manifest: Manifest, wishes: Wishes, threads: int) -> Networks:
-    networks = load_on(kind, manifest, wishes, threads)
-    try:
-        require_parity(manifest, probes_of(manifest), networks)
-    except EngineError:
-        close(networks)
-        raise
-    return networks

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +20,7 @@ from dicom_node.infer.blocks import Intensity, Locate, VolumeInput
 from dicom_node.infer.intensity import clipped, scaled
 from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.mask import exclusive_mask, independent_masks
+from dicom_node.infer.postprocess import largest
 from dicom_node.infer.volume import Placement, to_network
 from dicom_node.infer.voxels import Voxels
 
@@ -151,8 +151,8 @@ def box_around(
     StudyUnusable
         If there is less of it than the manifest asks for.
     """
-    largest = cc3d.largest_k(found, k=1, connectivity=26) > 0
-    volume_ml = np.count_nonzero(largest) * placement.voxel_ml
+    part = largest(found)
+    volume_ml = np.count_nonzero(part) * placement.voxel_ml
     if volume_ml < max(locate.volume_min_ml, placement.voxel_ml):
         raise StudyUnusable(
             f"no {locate.what} found: {volume_ml:.0f} ml, less than {locate.volume_min_ml:g}",
@@ -162,7 +162,7 @@ def box_around(
     box = []
     for axis, (size, spacing) in enumerate(zip(found.shape, placement.spacing_mm, strict=True)):
         others = tuple(other for other in range(3) if other != axis)
-        touched = np.flatnonzero(largest.any(axis=others))
+        touched = np.flatnonzero(part.any(axis=others))
         margin = int(np.ceil(locate.margin_mm / spacing))
         low, high = max(int(touched[0]) - margin, 0), min(int(touched[-1]) + 1 + margin, size)
         # The grid is a multiple of what the network can halve, so a box can grow to one inside it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from sqlalchemy import Column, Connection, func, select, update
+from sqlalchemy import Column, ColumnElement, Connection, func, select, update
 
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.transitions import Move, State, Transitions, is_due
@@ -85,10 +85,10 @@ class Attempts(Generic[State, Move]):
                 .values(not_before=now)
             ).rowcount
 
-    def counts(self) -> dict[State, int]:
+    def counts(self, *conditions: ColumnElement[bool]) -> dict[State, int]:
         """Return how many rows are in each state that occurs."""
         table, state_of = self.moves.table, type(self.waiting)
-        query = select(table.c.state, func.count()).group_by(table.c.state)
+        query = select(table.c.state, func.count()).where(*conditions).group_by(table.c.state)
         with self.database.reading() as connection:
             return {state_of(state): count for state, count in connection.execute(query)}
 

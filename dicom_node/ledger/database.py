@@ -12,10 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Table, create_engine, event, insert
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
@@ -25,7 +21,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from dicom_node.errors import ConfigError, InvariantBroken, StorageError, StoreFull
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_MS = 30_000
 _URLS = "use sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
 
@@ -58,20 +53,22 @@ class Database:
 
     def migrate(self) -> None:
         """Make the database's folder and bring the schema to its newest version."""
+        # Receivers, workers and most commands do without Alembic: a tenth of their start.
+        from dicom_node.ledger import versions
+
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-        config = _alembic_config()
         with self.writing() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            versions.migrate(connection)
 
     def require_current(self) -> None:
         """Raise ConfigError unless the schema is there in the newest version."""
-        newest = ScriptDirectory.from_config(_alembic_config()).get_current_head()
-        version = None
+        from dicom_node.ledger import versions
+
+        newest, version = versions.newest(), None
         if self._file is None or self._file.exists():  # SQLite would make the file
             with self.reading() as connection:
-                version = MigrationContext.configure(connection).get_current_revision()
+                version = versions.found(connection)
         if version != newest:
             raise ConfigError(
                 f"the ledger is at version {version}, this program needs {newest}",
@@ -138,12 +135,6 @@ class Database:
             raise StorageError(
                 f"the ledger failed: {text}", hint="check ledger.url and its database"
             ) from error
-
-
-def _alembic_config() -> AlembicConfig:
-    config = AlembicConfig()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    return config
 
 
 def _set_pragmas(connection: sqlite3.Connection, _record: object) -> None:

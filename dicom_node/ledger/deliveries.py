@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, select
+from sqlalchemy import ColumnElement, Connection, Row, select
 
 from dicom_node.ledger import schema
 from dicom_node.ledger.attempts import Attempts
@@ -26,6 +26,34 @@ class Parcel:
 
     delivery: Delivery
     result: Result
+
+
+def plan_delivery(
+    database: Database,
+    connection: Connection,
+    result: Result,
+    destination: str,
+    priority: Priority,
+    now: float,
+) -> None:
+    """Have a result sent to a destination, unless it is or was already."""
+    database.insert_new(
+        connection,
+        schema.deliveries,
+        {
+            "sop_instance_uid": result.sop_instance_uid,
+            "destination": destination,
+            "priority": int(priority),
+            "state": DeliveryState.PENDING.value,
+            "attempt": 0,
+            "failures": 0,
+            "not_before": now,
+            "reason": "not tried yet",
+            "created_at": now,
+            "tried_since": now,
+            "updated_at": now,
+        },
+    )
 
 
 class Deliveries:

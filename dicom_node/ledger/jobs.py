@@ -6,20 +6,59 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
 
 from dicom_node.errors import InvariantBroken
 from dicom_node.ledger import schema
 from dicom_node.ledger.attempts import Attempts
 from dicom_node.ledger.database import Database
+from dicom_node.ledger.deliveries import plan_delivery
 from dicom_node.ledger.events import write_event
 from dicom_node.ledger.fetches import supersede_fetch, waits_for_priors
 from dicom_node.ledger.transitions import Transitions, is_due
-from dicom_node.lifecycle import DeliveryState, JobEvent, JobState, next_job_state
-from dicom_node.model import Attributes, Job, Priority, Result, Study
+from dicom_node.lifecycle import JobEvent, JobState, next_job_state
+from dicom_node.model import Attributes, Job, JobRole, Priority, Result, Study
 
 _MOVES = Transitions[JobState, JobEvent](schema.jobs, "job", next_job_state)
 _SUPERSEDABLE = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
+_IS_SHADOW = schema.jobs.c.role == JobRole.SHADOW.value
+
+
+def _could_run(now: float) -> ColumnElement[bool]:
+    table = schema.jobs
+    queued = table.c.state == JobState.QUEUED.value
+    return and_(queued, is_due(table.c.not_before, now), ~waits_for_priors())
+
+
+def send_results(
+    database: Database,
+    connection: Connection,
+    job_id: str,
+    now: float,
+    to: Sequence[str] | None = None,
+) -> None:
+    """Have the results of a job sent, once it is done: those that it has, or will have.
+
+    Where to is read from the row, since a job may be told while it runs.
+
+    Parameters
+    ----------
+    to : sequence of str, optional
+        Other destinations than those that it has.
+    """
+    table = schema.jobs
+    here = table.c.job_id == job_id
+    if to is not None:
+        connection.execute(update(table).where(here).values(destinations=list(to)))
+    query = select(table.c.state, table.c.destinations, table.c.priority).where(here)
+    job = connection.execute(query).one()
+    if job.state != JobState.DONE.value:
+        return
+    columns = [schema.results.c[field.name] for field in fields(Result)]
+    made = connection.execute(select(*columns).where(schema.results.c.job_id == job_id)).all()
+    for result in (Result(*row) for row in made):
+        for destination in job.destinations:
+            plan_delivery(database, connection, result, destination, Priority(job.priority), now)
 
 
 class Jobs:
@@ -46,15 +85,22 @@ class Jobs:
     def ready(self, now: float, limit: int = 100) -> list[Job]:
         """Return what could run now, the most urgent first, then the oldest.
 
-        What waits for prior studies could not.
+        What waits for prior studies could not. Shadows are no part of it.
         """
-        table = schema.jobs
-        queued = table.c.state == JobState.QUEUED.value
-        due = is_due(table.c.not_before, now)
-        return self._read(queued, due, ~waits_for_priors(), limit=limit)
+        return self._read(_could_run(now), ~_IS_SHADOW, limit=limit)
+
+    def shadows_ready(self, now: float, limit: int) -> list[Job]:
+        """Return the shadows that could run now, the oldest first."""
+        return self._read(_could_run(now), _IS_SHADOW, limit=limit)
+
+    def are_waited_for(self, now: float) -> bool:
+        """Return whether there is work to be done, or being done, that is no shadow's."""
+        running = schema.jobs.c.state == JobState.RUNNING.value
+        return bool(self._read(or_(running, _could_run(now)), ~_IS_SHADOW, limit=1))
 
     def counts(self) -> dict[JobState, int]:
-        return self._attempts.counts()
+        """Return how many jobs, shadows apart, are in each state that occurs."""
+        return self._attempts.counts(~_IS_SHADOW)
 
     def results(self, job_id: str) -> list[Result]:
         table = schema.results
@@ -107,8 +153,11 @@ class Jobs:
         """Note that a job is still wanted; one that was superseded runs after all."""
         table = schema.jobs
         here = table.c.job_id == job.job_id
-        before = connection.execute(select(table.c.revision).where(here)).scalar_one()
+        query = select(table.c.revision, table.c.role, table.c.destinations).where(here)
+        before = connection.execute(query).one()
         connection.execute(update(table).where(here).values(revision=study.revision))
+        if job.destinations and not before.destinations:
+            self._promote(connection, job, now)
         again = f"revision {study.revision} has the input of this job again"
         moved = _MOVES.move(
             connection,
@@ -121,9 +170,33 @@ class Jobs:
             failures=0,
             crashes=0,
         )
-        if not moved and before != study.revision:
+        if not moved and before.revision != study.revision:
             subject = ("job", job.job_id)
             write_event(connection, now, subject, "UNCHANGED", f"{again}; it stands")
+
+    def _promote(self, connection: Connection, job: Job, now: float) -> None:
+        """Have the results of a job that was only compared sent; one that failed runs anew."""
+        table = schema.jobs
+        role, priority = job.role.value, int(job.priority)
+        connection.execute(
+            update(table)
+            .where(table.c.job_id == job.job_id)
+            .values(role=role, priority=priority, rule=job.rule)
+        )
+        reason = f"its results go to {', '.join(job.destinations)} from now on"
+        write_event(connection, now, ("job", job.job_id), "PROMOTED", reason)
+        _MOVES.move(
+            connection,
+            job.job_id,
+            JobState.PARKED,
+            JobEvent.RETRIED,
+            reason,
+            now,
+            not_before=now,
+            failures=0,
+            crashes=0,
+        )
+        send_results(self._database, connection, job.job_id, now, to=job.destinations)
 
     def _supersede(
         self, connection: Connection, study: Study, wanted: set[str], now: float
@@ -143,12 +216,29 @@ class Jobs:
 
     def start(self, job_id: str, now: float) -> Job | None:
         """Take a queued job for one more attempt; None if it is no longer to be had."""
-        job = self.get(job_id)
-        if job is None or job.state is not JobState.QUEUED:
-            return None
+        return next(iter(self.start_all([job_id], now)), None)
+
+    def start_all(self, job_ids: Sequence[str], now: float) -> list[Job]:
+        """Take queued jobs at once, each for one more attempt; return those still to be had."""
+        waiting = [
+            job
+            for job in map(self.get, job_ids)
+            if job is not None and job.state is JobState.QUEUED
+        ]
+        if not waiting:
+            return []
         with self._database.writing() as connection:
-            taken = self._attempts.start(connection, job_id, job.attempt, now)
-        return self.get(job_id) if taken else None
+            taken = [
+                job.job_id
+                for job in waiting
+                if self._attempts.start(connection, job.job_id, job.attempt, now)
+            ]
+        return [job for job in map(self.get, taken) if job is not None]
+
+    def is_current(self, job: Job) -> bool:
+        """Return whether an attempt is still under way: nobody superseded or interrupted it."""
+        now = self.get(job.job_id)
+        return now is not None and (now.state, now.attempt) == (JobState.RUNNING, job.attempt)
 
     def finish(
         self,
@@ -183,8 +273,7 @@ class Jobs:
                 row = {field.name: getattr(result, field.name) for field in fields(Result)}
                 if not self._database.insert_new(connection, schema.results, row):
                     self._require_same_job(connection, result)
-                for destination in job.destinations:
-                    self._plan_delivery(connection, result, destination, job.priority, now)
+            send_results(self._database, connection, job.job_id, now)
             return True
 
     def refuse(self, job: Job, reason: str, now: float) -> bool:
@@ -270,32 +359,6 @@ class Jobs:
         if connection.execute(query).scalar_one() != result.job_id:
             raise InvariantBroken(f"another job has made {result.sop_instance_uid} already")
 
-    def _plan_delivery(
-        self,
-        connection: Connection,
-        result: Result,
-        destination: str,
-        priority: Priority,
-        now: float,
-    ) -> None:
-        self._database.insert_new(
-            connection,
-            schema.deliveries,
-            {
-                "sop_instance_uid": result.sop_instance_uid,
-                "destination": destination,
-                "priority": int(priority),
-                "state": DeliveryState.PENDING.value,
-                "attempt": 0,
-                "failures": 0,
-                "not_before": now,
-                "reason": "not tried yet",
-                "created_at": now,
-                "tried_since": now,
-                "updated_at": now,
-            },
-        )
-
     def _read(self, *conditions: ColumnElement[bool], limit: int | None = None) -> list[Job]:
         table = schema.jobs
         query = (
@@ -313,5 +376,6 @@ def _job(row: Row[Any]) -> Job:
     values["destinations"] = tuple(values["destinations"])
     values["priority"] = Priority(values["priority"])
     values["state"] = JobState(values["state"])
+    values["role"] = JobRole(values["role"])
     values["facts"] = {fact: tuple(of_it) for fact, of_it in values["facts"].items()}
     return Job(**values)

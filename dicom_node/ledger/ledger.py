@@ -8,6 +8,7 @@ from dicom_node.ledger.commitments import Commitments
 from dicom_node.ledger.crosswalk import Crosswalk
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import Deliveries
+from dicom_node.ledger.engines import Engines
 from dicom_node.ledger.events import Events
 from dicom_node.ledger.evidence import Evidence
 from dicom_node.ledger.fetches import Fetches
@@ -18,6 +19,7 @@ from dicom_node.ledger.jobs import Jobs
 from dicom_node.ledger.paces import Paces
 from dicom_node.ledger.routing import Routing
 from dicom_node.ledger.studies import Studies
+from dicom_node.ledger.trials import Trials
 from dicom_node.ledger.verdicts import Verdicts
 
 
@@ -42,12 +44,14 @@ class Ledger:
         self.forwards = Forwards(self._database)
         self.fetches = Fetches(self._database)
         self.events = Events(self._database)
+        self.engines = Engines(self._database)
         self.holdings = Holdings(self._database)
         self.commitments = Commitments(self._database)
         self.evidence = Evidence(self._database)
         self.crosswalk = Crosswalk(self._database)
         self.verdicts = Verdicts(self._database)
         self.paces = Paces(self._database)
+        self.trials = Trials(self._database)
 
     def migrate(self) -> None:
         """Bring the schema to the newest version; by the supervisor, before its children."""

@@ -16,6 +16,7 @@ from dicom_node.ledger.fetches import PlannedFetch, plan_fetch
 from dicom_node.ledger.forwards import plan_forward, withdraw
 from dicom_node.ledger.jobs import Jobs
 from dicom_node.ledger.studies import Studies
+from dicom_node.ledger.trials import PlannedComparison, plan_comparison
 from dicom_node.lifecycle import JobState, StudyEvent, StudyState
 from dicom_node.model import Drop, Forward, Job, Study
 
@@ -35,6 +36,8 @@ class Plan:
     jobs: tuple[Job, ...] = ()
     fetches: tuple[PlannedFetch, ...] = ()
     """The prior studies that some of the jobs wait for."""
+    comparisons: tuple[PlannedComparison, ...] = ()
+    """The candidates' jobs among `jobs`, each with that of the version in use."""
     forwards: tuple[Forward, ...] = ()
     drops: tuple[Drop, ...] = ()
     notices: tuple[str, ...] = ()
@@ -95,6 +98,8 @@ class Routing:
                 self._jobs.order(connection, study, plan.jobs, now)
                 for fetch in plan.fetches:
                     plan_fetch(connection, fetch, now)
+                for comparison in plan.comparisons:
+                    plan_comparison(connection, comparison, now)
                 for forward in plan.forwards:
                     plan_forward(connection, study.study_instance_uid, forward, now)
             return True

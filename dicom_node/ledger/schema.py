@@ -22,10 +22,12 @@ from sqlalchemy import (
 
 from dicom_node.lifecycle import (
     CommitmentState,
+    ComparisonState,
     DeliveryState,
     FetchState,
     JobState,
     StudyState,
+    TrialState,
 )
 
 metadata = MetaData(
@@ -121,6 +123,7 @@ jobs = Table(
     Column("seconds", JSON, nullable=False),
     Column("parameters", JSON, nullable=False, server_default="{}"),
     Column("facts", JSON, nullable=False, server_default="{}"),  # what rules may ask of it
+    Column("role", Text, nullable=False, server_default="current"),  # current, canary or shadow
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     _state_check(JobState),
@@ -420,4 +423,51 @@ paces = Table(
     Column("modality", Text, primary_key=True),
     Column("silences", JSON, nullable=False),  # of recent studies: UID, released_s, open_s
     Column("updated_at", Float, nullable=False),
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("trial_id", _NUMBER, primary_key=True, autoincrement=True),
+    Column("current_engine", Text, nullable=False),
+    Column("current_version", Text, nullable=False),
+    Column("candidate_engine", Text, nullable=False),
+    Column("candidate_version", Text, nullable=False),
+    Column("mode", Text, nullable=False),  # shadow or canary
+    Column("share", Float, nullable=False),
+    Column("stop", JSON, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("counts_from", Float, nullable=False),  # for the stop rules
+    Column("reason", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    _state_check(TrialState),
+    UniqueConstraint(
+        *("current_engine", "current_version", "candidate_engine", "candidate_version"),
+        name="uq_trials_versions",  # PostgreSQL has 63 characters for a name
+    ),
+)
+
+comparisons = Table(
+    "comparisons",
+    metadata,
+    Column("comparison_id", _NUMBER, primary_key=True, autoincrement=True),
+    Column("trial_id", _NUMBER, ForeignKey("trials.trial_id"), nullable=False),
+    Column("study_instance_uid", Text, ForeignKey("studies.study_instance_uid"), nullable=False),
+    Column("series_instance_uid", Text, nullable=False),
+    Column("current_job_id", Text, ForeignKey("jobs.job_id"), nullable=False),
+    Column("candidate_job_id", Text, ForeignKey("jobs.job_id"), nullable=False),
+    Column("mode", Text, nullable=False),  # of the trial when the study was routed
+    Column("state", Text, nullable=False),
+    Column("agreement", JSON, nullable=False),
+    Column("current_s", Float),  # NULL until it is compared
+    Column("candidate_s", Float),
+    Column("reason", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    _state_check(ComparisonState),
+    UniqueConstraint("current_job_id", "candidate_job_id"),
+    Index(None, "trial_id", "state"),
+    Index(None, "study_instance_uid"),
+    Index(None, "state"),
 )

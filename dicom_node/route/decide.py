@@ -9,8 +9,8 @@ instances came decides nothing at all. What does is precedence:
 3. *hold*. The study waits for a person, unless one has released it.
 4. *run, forward*. All rules that match apply. Two that ask for the same engine on the same
    series run it once: for the destinations of both, at the more urgent priority, with the
-   parameters of the first that names any, in the name of the first. Two that forward the same
-   instance to the same destination by the same profile send it once.
+   parameters and the trial of the first that names any, in the name of the first. Two that
+   forward the same instance to the same destination by the same profile send it once.
 5. *stop*. No engine begins on this series but those on whose findings a stop depends; what is done
    stands. While a stop is not yet decided, the other engines of the series wait for it.
 
@@ -249,6 +249,8 @@ class _Deciding:
                     rule.name,
                     outcome.reason,
                     rule.priors,
+                    wanted.trial,
+                    bool(wanted.trial and wanted.trial.takes(study.study_instance_uid)),
                 )
                 by_engine[wanted.engine] = _joined(by_engine.get(wanted.engine), made)
             self._forwards.add(rule, attributes, keys)
@@ -339,6 +341,8 @@ def _joined(first: Order | None, other: Order) -> Order:
         destinations=tuple(dict.fromkeys(first.destinations + other.destinations)),
         priority=min(first.priority, other.priority),
         priors=first.priors or other.priors,
+        trial=first.trial or other.trial,
+        is_tried=first.is_tried if first.trial else other.is_tried,
     )
 
 

@@ -10,6 +10,7 @@ from dicom_node.conditions import Answer, Outcome
 from dicom_node.model import Drop, Forward, Priority
 from dicom_node.priors import PriorsWanted
 from dicom_node.route.rules import Rule
+from dicom_node.trials import TrialMode, TrialWanted
 
 _SENTENCES_MAX = 12
 """A study of a thousand instances has a thousand reasons; a person reads a few."""
@@ -50,6 +51,19 @@ class Order:
     reason: str
     priors: PriorsWanted | None = None
     """The prior studies for which it waits: those of the first rule that wants any."""
+    trial: TrialWanted | None = None
+    """What is tried beside it: that of the first rule that tries anything."""
+    is_tried: bool = False
+    """Whether the trial takes this study."""
+
+    @property
+    def words(self) -> str:
+        """What runs, in words."""
+        if self.trial is None or not self.is_tried:
+            return self.engine
+        if self.trial.mode is TrialMode.CANARY:
+            return f"{self.trial.engine} (canary of {self.engine})"
+        return f"{self.engine} (shadow {self.trial.engine})"
 
 
 @dataclass(frozen=True)
@@ -101,7 +115,7 @@ class Decision:
         parts = _few([f"{p.rule} cannot be judged: {p.text}" for p in self.problems])
         parts += _few([f"held by {hold.rule}: {hold.text}" for hold in self.holds])
         if not self.is_parked:
-            parts += [f"{order.rule} -> {order.engine}" for order in self.orders]
+            parts += [f"{order.rule} -> {order.words}" for order in self.orders]
             parts += [f"{forward.rule} -> {forward.destination}" for forward in self.forwards]
             parts += [f"{stop.rule}: no engine begins any more" for stop in self.stops]
             parts += [f"{wait.rule} waits for {wait.engine}" for wait in self.waits]
@@ -138,6 +152,7 @@ def record_of(decision: Decision) -> dict[str, Any]:
                 "priority": order.priority.name.lower(),
                 "rule": order.rule,
                 **({"priors": _as_json(order.priors)} if order.priors else {}),
+                **({"trial": _trial(order.trial)} if order.trial and order.is_tried else {}),
             }
             for order in decision.orders
         ],
@@ -166,6 +181,14 @@ def record_of(decision: Decision) -> dict[str, Any]:
             for wait in decision.waits
         ],
         "matched": sorted({one.rule.name for one in decision.outcomes if one.answer is Answer.YES}),
+    }
+
+
+def _trial(wanted: TrialWanted) -> dict[str, Any]:
+    return {
+        "engine": wanted.engine,
+        "mode": wanted.mode.value,
+        "parameters": dict(wanted.parameters),
     }
 
 

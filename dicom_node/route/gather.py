@@ -9,7 +9,7 @@ from dicom_node.history.keeper import HeaderKeeper
 from dicom_node.ledger.fetches import was_asked_for
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import JobState
-from dicom_node.model import Attributes, Instance, Study
+from dicom_node.model import Attributes, Instance, JobRole, Study
 from dicom_node.route.facts import InstanceFacts, SeriesFacts, StudyFacts
 
 _ALWAYS = frozenset(
@@ -115,6 +115,8 @@ class Gatherer:
         by_job: dict[str, dict[str, Attributes]] = defaultdict(dict)
         jobs = self._ledger.jobs.of_study(study.study_instance_uid)
         for job in sorted(jobs, key=lambda one: (one.created_at, one.job_id)):
+            if job.role is not JobRole.CURRENT:
+                continue  # rules follow on what the version in use has found
             if job.revision == study.revision and job.state in _ENDS:
                 facts = {**job.facts, "outcome": (_ENDS[job.state],)}
                 by_engine[job.series_instance_uid][job.engine_name] = facts

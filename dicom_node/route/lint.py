@@ -91,8 +91,15 @@ def _contradicting(first: Rule, other: Rule) -> Iterator[Smell]:
     if first.level is not other.level or not _meet(first, other):
         return
     mine = {order.engine: order.parameters for order in first.engines}
+    trials = {order.engine: order.trial for order in first.engines}
     for order in other.engines:
-        parameters = mine.get(order.engine)
+        parameters, trial = mine.get(order.engine), trials.get(order.engine)
+        if trial and order.trial and trial != order.trial:
+            yield Smell(
+                (first.name, other.name),
+                f"try something else beside {order.engine} on the same series; "
+                f"that of {first.name} wins",
+            )
         if parameters and order.parameters and parameters != order.parameters:
             yield Smell(
                 (first.name, other.name),
@@ -113,6 +120,8 @@ def _does(rule: Rule) -> set[tuple[str, ...]]:
     for order in rule.engines:
         words = [f"{name}={value}" for name, value in sorted(order.parameters.items())]
         done |= {("run", order.engine, to, *words) for to in rule.destinations}
+        if order.trial:
+            done.add(("try", order.engine, str(order.trial)))
     if rule.forward:
         done |= {("forward", to, rule.forward.profile) for to in rule.forward.destinations}
     for action in ("hold", "notify"):

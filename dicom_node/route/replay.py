@@ -85,8 +85,10 @@ def _count_load(found: Replay, old: Decision, new: Decision) -> None:
 
 
 def _jobs(decision: Decision) -> Counter[str]:
-    """Return how many jobs each engine gets."""
-    return Counter(order.engine for order in decision.orders)
+    """Return how many jobs each engine gets, candidates that are tried too."""
+    jobs = Counter(order.engine for order in decision.orders)
+    jobs.update(order.trial.engine for order in decision.orders if order.trial and order.is_tried)
+    return jobs
 
 
 def _sent(decision: Decision) -> Counter[str]:

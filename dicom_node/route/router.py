@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import structlog
 
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
-from dicom_node.errors import StorageError, StudyUnusable
+from dicom_node.errors import InvariantBroken, StorageError, StudyUnusable
 from dicom_node.history.keeper import Stopped
 from dicom_node.ledger.fetches import PlannedFetch
 from dicom_node.ledger.ledger import Ledger
@@ -24,6 +24,7 @@ from dicom_node.route.decision import Decision, Order, record_of
 from dicom_node.route.facts import StudyFacts
 from dicom_node.route.gather import Gatherer
 from dicom_node.route.rules import RuleSet
+from dicom_node.route.trying import with_candidates
 
 log = structlog.get_logger()
 
@@ -165,26 +166,23 @@ class Router:
             parked = StudyEvent.ROUTING_FAILED
         elif decision.holds:
             parked = StudyEvent.HELD
-        jobs = tuple(
-            self._job(
-                study,
-                order,
-                _works_on(self._engines[order.engine], left, order.series_instance_uid),
-                now,
-            )
-            for order in decision.orders
+        planned, comparisons = with_candidates(
+            [(order, self._job(study, order, left, now)) for order in decision.orders],
+            lambda order: self._candidate(study, order, left, now),
+            self._ledger.trials.takes,
         )
         return Plan(
             reason=decision.reason,
             rule_set=self._rule_set,
             completeness=facts.completeness,
             decided=record_of(decision),
-            jobs=jobs,
+            jobs=tuple(job for _, job in planned),
             fetches=tuple(
                 PlannedFetch(job.job_id, order.priors)
-                for job, order in zip(jobs, decision.orders, strict=True)
+                for order, job in planned
                 if order.priors is not None
             ),
+            comparisons=tuple(comparisons),
             forwards=decision.forwards,
             drops=decision.drops,
             notices=tuple(f"rule {n.rule}: {n.text} ({n.subject})" for n in decision.notices),
@@ -192,8 +190,11 @@ class Router:
             parked=parked,
         )
 
-    def _job(self, study: Study, order: Order, instances: Sequence[InstanceKey], now: float) -> Job:
+    def _job(
+        self, study: Study, order: Order, left: Mapping[str, list[InstanceKey]], now: float
+    ) -> Job:
         engine = self._engines[order.engine]
+        instances = _works_on(engine, left, order.series_instance_uid)
         uid = study.study_instance_uid
         return Job(
             job_id=job_id(uid, instances, order.engine, engine, order.parameters),
@@ -215,6 +216,17 @@ class Router:
             updated_at=now,
             parameters=order.parameters,
         )
+
+    def _candidate(
+        self, study: Study, order: Order, left: Mapping[str, list[InstanceKey]], now: float
+    ) -> Job:
+        """Return the job of what is tried beside an order, as if a rule ran it."""
+        trial = order.trial
+        if trial is None:
+            raise InvariantBroken(f"nothing is tried beside {order.engine}")
+        reason = f"{trial.mode} of {order.engine}: {order.reason}"
+        as_ordered = replace(order, engine=trial.engine, parameters=trial.parameters, reason=reason)
+        return self._job(study, as_ordered, left, now)
 
     def _mark_unreadable(self, sop_instance_uids: Sequence[str], now: float) -> None:
         """Leave an event for each instance that is kept, and that nobody will be able to use."""

@@ -15,6 +15,7 @@ from dicom_node.conditions import All
 from dicom_node.conditions.keywords import FindingKeyword
 from dicom_node.model import Priority
 from dicom_node.priors import PriorsWanted
+from dicom_node.trials import TrialWanted
 
 PRIOR = "prior"
 """The keyword by which a rule says that it is meant for prior studies, or for all but these."""
@@ -34,6 +35,8 @@ class EngineOrder:
 
     engine: str
     parameters: Mapping[str, float] = field(default_factory=dict)
+    trial: TrialWanted | None = None
+    """Another version that is tried beside it."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class Rule:
     def actions(self) -> tuple[str, ...]:
         """What it does, in words."""
         runs = [f"run {order.engine}" for order in self.engines]
+        runs += [f"try {o.trial.engine} beside {o.engine}" for o in self.engines if o.trial]
         sends = [f"forward to {name}" for name in self.forward.destinations] if self.forward else []
         said = {"drop": self.drop, "hold": self.hold, "notify": self.notify, "stop": self.stop}
         return (*runs, *sends, *(name for name, on in said.items() if on))

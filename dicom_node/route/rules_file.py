@@ -16,6 +16,7 @@ from dicom_node.model import Priority
 from dicom_node.priors import PriorsWanted
 from dicom_node.route.priors_order import read_priors
 from dicom_node.route.rules import EngineOrder, ForwardOrder, Level, Rule, RuleSet
+from dicom_node.route.trial_order import TRIAL_KEYS, read_trial
 
 _KEYS = (
     "name",
@@ -53,6 +54,8 @@ class EngineWords:
     parameters: Mapping[str, ParameterRange] = field(default_factory=dict)
     facts: frozenset[str] | None = None
     """What can be asked of its findings: `grade`, `volume_ml.right_lung`; None if not known."""
+    kind: str = ""
+    """segmentation, classification or quality; empty if not known."""
 
 
 @dataclass(frozen=True)
@@ -218,11 +221,28 @@ class _RuleReader:
             if isinstance(one, dict) and len(one) == 1:
                 [(one, parameters)] = one.items()
             if self._known(path, one, "engine", self._names.engines):
-                checked = self._parameters(
-                    (*path, one), one, {} if parameters is None else parameters
-                )
-                orders.append(EngineOrder(one, checked))
+                written = {} if parameters is None else parameters
+                orders.append(self._engine((*path, one), one, written))
         return tuple(orders)
+
+    def _engine(self, path: KeyPath, engine: str, written: Any) -> EngineOrder:
+        if not isinstance(written, dict):
+            self._mistake(path, "must be a mapping of parameters to numbers")
+            return EngineOrder(engine)
+        kind = self._names.engines[engine].kind
+        candidates = {
+            name
+            for name, words in self._names.engines.items()
+            if name != engine and (not kind or not words.kind or words.kind == kind)
+        }
+        trial = read_trial(
+            written,
+            lambda where, message: self._mistake((*path, *where), message),
+            candidates,
+            lambda where, one, said: self._parameters((*path, *where), one, said),
+        )
+        own = {key: value for key, value in written.items() if key not in TRIAL_KEYS}
+        return EngineOrder(engine, self._parameters(path, engine, own), trial)
 
     def _parameters(self, path: KeyPath, engine: str, written: Any) -> dict[str, float]:
         known = self._names.engines[engine].parameters

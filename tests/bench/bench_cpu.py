@@ -26,7 +26,7 @@ import pydicom
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dicom_node.infer.engine import load_engine
+from dicom_node.infer.engine_loading import load_engine
 
 ROOT = Path(__file__).parents[2]
 CT = ROOT / "tests" / "data" / "ct-chest-lctsc-011"

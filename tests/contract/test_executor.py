@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from queue import Queue
 
 import pytest
 
 from dicom_node.errors import InvariantBroken
-from dicom_node.executor.local import Lane, LocalExecutor
+from dicom_node.executor.local import Lane, LocalExecutor, Together
 from dicom_node.executor.port import Executor, Task
 from dicom_node.model import Priority
 
@@ -52,6 +52,26 @@ class Work:
     def _on_error(self, task: Task, error: Exception) -> None:
         self._raised = None
         self.errors.put((task, error))
+
+
+class GroupedWork(Work):
+    """A lane that does tasks of one group together, three at most."""
+
+    def __init__(self, wait_s: float = 0.0, threads: int = 1) -> None:
+        super().__init__()
+        self.groups: Queue[list[str]] = Queue()
+        together = Together(self._handle_together, tasks_max=3, wait_s=wait_s)
+        self.lane = Lane(self._handle, self._on_error, threads, together)
+
+    def wait_for_group(self) -> list[str]:
+        return self.groups.get(timeout=PATIENCE_S)
+
+    def _handle(self, task: Task) -> None:
+        self._handle_together([task])
+
+    def _handle_together(self, tasks: Sequence[Task]) -> None:
+        self.groups.put([task.key for task in tasks])
+        super()._handle(tasks[0])
 
 
 Build = Callable[..., Executor]
@@ -331,3 +351,92 @@ def test_many_threads_may_submit_at_once(build: Build) -> None:
     assert sorted(work.wait_for_next() for _ in range(50)) == sorted(
         f"job-{number}" for number in range(50)
     )
+
+
+# ---------------------------------------------------------------- together
+
+
+def test_tasks_of_one_group_and_priority_are_done_together_in_their_order(build: Build) -> None:
+    work = GroupedWork()
+    executor = build(infer=work)
+    for key, group, priority in (
+        ("a1", "a", Priority.ROUTINE),
+        ("b1", "b", Priority.ROUTINE),
+        ("a2", "a", Priority.ROUTINE),
+        ("alone", "", Priority.ROUTINE),
+        ("also", "", Priority.ROUTINE),
+        ("a stat", "a", Priority.STAT),
+        ("a3", "a", Priority.ROUTINE),
+        ("a4", "a", Priority.ROUTINE),
+    ):
+        executor.submit(Task("infer", key, priority, group))
+    work.finish_all()
+    executor.run()
+    done = [work.wait_for_group() for _ in range(6)]
+    assert done == [["a stat"], ["a1", "a2", "a3"], ["b1"], ["alone"], ["also"], ["a4"]]
+    until(lambda: executor.running() == frozenset())
+
+
+def test_the_only_one_of_its_group_does_not_wait_for_others(build: Build) -> None:
+    work = GroupedWork(wait_s=600.0)
+    executor = build(infer=work)
+    executor.run()
+    executor.submit(Task("infer", "one", group="a"))
+    assert work.wait_for_group() == ["one"]
+
+
+def test_two_of_a_group_wait_for_a_third_and_go_when_they_are_enough(build: Build) -> None:
+    work = GroupedWork(wait_s=600.0)
+    executor = build(infer=work)
+    for key in ("one", "two"):
+        executor.submit(Task("infer", key, group="a"))
+    executor.run()
+    assert executor.running() == {("infer", "one"), ("infer", "two")}
+    executor.submit(Task("infer", "other", group="b"))
+    assert work.groups.empty()
+    executor.submit(Task("infer", "three", group="a"))
+    assert work.wait_for_group() == ["one", "two", "three"]
+
+
+def test_hands_that_are_free_get_their_share_of_a_group_at_once(build: Build) -> None:
+    work = GroupedWork(wait_s=600.0, threads=3)
+    executor = build(infer=work)
+    for number in range(5):
+        executor.submit(Task("infer", str(number), group="a"))
+    executor.run()
+    groups = [work.wait_for_group() for _ in range(3)]
+    assert sorted(map(len, groups)) == [1, 2, 2]
+    assert sorted(key for group in groups for key in group) == list("01234")
+
+
+def test_what_waits_for_others_goes_when_its_time_is_over(build: Build) -> None:
+    work = GroupedWork(wait_s=0.01)
+    executor = build(infer=work)
+    for key in ("one", "two"):
+        executor.submit(Task("infer", key, group="a"))
+    executor.run()
+    assert work.wait_for_group() == ["one", "two"]
+
+
+def test_something_more_urgent_ends_the_wait_for_others(build: Build) -> None:
+    work = GroupedWork(wait_s=600.0)
+    executor = build(infer=work)
+    for key in ("one", "two"):
+        executor.submit(Task("infer", key, group="a"))
+    work.finish_all()
+    executor.run()
+    executor.submit(Task("infer", "stat", Priority.STAT))
+    assert sorted([work.wait_for_group(), work.wait_for_group()]) == [["one", "two"], ["stat"]]
+
+
+def test_an_exception_on_a_group_is_told_for_each_of_its_tasks(build: Build) -> None:
+    work = GroupedWork()
+    executor = build(infer=work)
+    for key in ("one", "two"):
+        executor.submit(Task("infer", key, group="a"))
+    executor.run()
+    assert work.wait_for_group() == ["one", "two"]
+    work.finish_one(ValueError("broken"))
+    told = [work.errors.get(timeout=PATIENCE_S)[0].key for _ in range(2)]
+    assert told == ["one", "two"]
+    until(lambda: executor.running() == frozenset())

@@ -14,9 +14,11 @@ from pydicom.sr.coding import Code as DictionaryCode
 
 from dicom_node.errors import StudyUnusable
 from dicom_node.finding import Finding, QualityGrade
-from dicom_node.infer.engine import Engine, load_engine
+from dicom_node.infer.engine import Engine
 from dicom_node.infer.engine_folders import list_engines
+from dicom_node.infer.engine_loading import load_engine
 from dicom_node.infer.manifest import Manifest
+from tests.engines.brain import whole_brain
 from tests.factories import make_ct_series, write_series
 
 ENGINES = Path(__file__).parents[2] / "engines"
@@ -227,12 +229,8 @@ def test_a_chest_is_no_brain(engine: Callable[[str], Engine], data_dir: Path) ->
 
 
 @pytest.mark.slow
-def test_brain_structures_have_their_volumes(
-    engine: Callable[[str], Engine], data_dir: Path
-) -> None:
-    finding, headers = engine("mr_brain").run(
-        sorted((data_dir / "mr-t1-studyforrest").glob("*.dcm"))
-    )
+def test_brain_structures_have_their_volumes(tmp_path_factory: pytest.TempPathFactory) -> None:
+    finding, headers = whole_brain(tmp_path_factory)
     assert len(headers) == 128
     assert finding.mask is not None
     assert finding.mask.shape == (128, 384, 274)
@@ -251,3 +249,21 @@ def test_brain_structures_have_their_volumes(
     for name, volume_ml in expected.items():
         assert volumes[name] == pytest.approx(volume_ml, rel=0.05), name
     assert all(volumes.values())
+
+
+@pytest.mark.parametrize("name", ["cxr_pneumonia", "cxr_quality"])
+def test_images_at_once_have_the_bits_of_each_alone(
+    name: str, engine: Callable[[str], Engine], data_dir: Path
+) -> None:
+    asked = engine(name)
+    prepared = [asked.prepare([data_dir / "xray" / xray]).tensors[0] for xray in XRAYS]
+    noise = np.random.default_rng(1).random((9, *prepared[0].shape), np.float32) * 255
+    tensors = [*prepared, *noise]
+    batch = asked.batch(len(tensors))
+    alone = [batch.alone(tensor).tobytes() for tensor in tensors]
+    for count in range(2, len(tensors) + 1):
+        for _ in range(3):  # the third time they are trusted
+            answers = batch.ask(tensors[-count:])
+            found = [answer.tobytes() for answer in answers if answer is not None]
+            assert found == alone[-count:], count
+    assert batch.images_max == len(tensors)

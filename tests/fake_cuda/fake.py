@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from functools import cache
+from typing import Literal
 
 from tests.fake_cuda.build import build_driver
 
@@ -12,6 +13,9 @@ ILLEGAL_ADDRESS = 700
 OUT_OF_MEMORY = 2
 UNKNOWN = 999
 ANY = "*"
+
+Order = Literal["at once", "late", "late copies", "late kernels"]
+_ORDERS = ("at once", "late", "late copies", "late kernels")
 
 _HostFunction = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -37,7 +41,7 @@ class FakeCuda:
         *,
         devices: int = 1,
         memory_bytes: int = 1 << 30,
-        lazy: bool = False,
+        order: Order = "at once",
         graphs: bool = False,
     ) -> None:
         """Shape the devices, mend them, and begin to count again.
@@ -46,15 +50,22 @@ class FakeCuda:
         ----------
         devices, memory_bytes : int
             How many there are, and what each has.
-        lazy : bool
-            Whether work on a stream is done as late as can be: only when it is waited for.
+        order : {"at once", "late", "late copies", "late kernels"}
+            When work that was put on a stream is done; late is when somebody waits for it.
         graphs : bool
             Whether streams can be captured; else that is not supported.
         """
         self._kept.clear()
-        self._library.fake_cuda_set(devices, ctypes.c_size_t(memory_bytes), int(lazy), int(graphs))
+        self._library.fake_cuda_set(
+            devices, ctypes.c_size_t(memory_bytes), _ORDERS.index(order), int(graphs)
+        )
         self._library.fake_cuda_mend()
         self._library.fake_cuda_forget()
+
+    def restart(self) -> None:
+        """Be as in a new process: one device that nobody uses; all contexts must be closed."""
+        self._library.fake_cuda_restart()
+        self.set()
 
     def fail(self, name: str, n: int, error: int, *, times: int = 1) -> None:
         """Let calls of a name, or of `ANY`, answer an error, from the n-th from now.
@@ -105,4 +116,4 @@ def load() -> FakeCuda:
 
     The loader knows libraries by their soname, so whoever asks for libcuda.so.1 later gets ours.
     """
-    return FakeCuda(ctypes.CDLL(str(build_driver()), ctypes.RTLD_GLOBAL))
+    return FakeCuda(ctypes.CDLL(str(build_driver())))

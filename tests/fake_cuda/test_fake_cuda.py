@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.fake_cuda.build import build_driver, build_kernels
-from tests.fake_cuda.fake import ANY, ILLEGAL_ADDRESS, OUT_OF_MEMORY, UNKNOWN, FakeCuda
+from tests.fake_cuda.fake import ANY, ILLEGAL_ADDRESS, OUT_OF_MEMORY, UNKNOWN, FakeCuda, Order
 
 TWICE = """
 extern "C" __global__ void twice(const float *in, float *out, int n, float factor) {
@@ -65,7 +65,7 @@ class Work:
 def work(cuda: FakeCuda) -> Iterator[Work]:
     import pycuda.driver
 
-    cuda.set(lazy=True)
+    cuda.set(order="late", memory_bytes=1 << 20)
     made = Work(pycuda.driver)
     yield made
     made.close()
@@ -203,7 +203,7 @@ def test_what_is_written_just_behind_a_block_is_noticed(cuda: FakeCuda, work: Wo
 # ------------------------------------------------------------ streams
 
 
-def test_nothing_happens_on_a_lazy_stream_before_somebody_waits(work: Work) -> None:
+def test_nothing_happens_late_before_somebody_waits(work: Work) -> None:
     stream = work.driver.Stream(1)
     work.result[:] = -1
     work.driver.memcpy_htod_async(work.source, work.host, stream)
@@ -213,6 +213,18 @@ def test_nothing_happens_on_a_lazy_stream_before_somebody_waits(work: Work) -> N
     stream.synchronize()
     assert np.array_equal(work.result, np.arange(N))
     assert stream.is_done()
+
+
+@pytest.mark.parametrize("order", ["late copies", "late kernels"])
+def test_what_is_late_is_overtaken(order: Order, cuda: FakeCuda, work: Work) -> None:
+    cuda.set(order=order)
+    copying, running = work.driver.Stream(1), work.driver.Stream(1)
+    work.driver.memcpy_htod_async(work.source, work.host, copying)
+    work.launch(running)
+    copying.synchronize()
+    running.synchronize()
+    work.driver.memcpy_dtoh(work.result, work.target)
+    assert np.array_equal(work.result, 2 * np.arange(N)) == (order == "late kernels")
 
 
 @pytest.mark.parametrize("waits", [True, False])
@@ -289,7 +301,7 @@ def test_graphs_are_not_supported_unless_asked_for(work: Work, library: ctypes.C
 def test_a_graph_replays_what_was_captured(
     cuda: FakeCuda, work: Work, library: ctypes.CDLL
 ) -> None:
-    cuda.set(lazy=True, graphs=True)
+    cuda.set(order="late", graphs=True)
     stream = work.driver.Stream(1)
     handle = ctypes.c_void_p(stream.handle)
     graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
@@ -314,7 +326,7 @@ def test_a_graph_replays_what_was_captured(
 
 
 def test_waiting_spoils_a_capture(cuda: FakeCuda, work: Work, library: ctypes.CDLL) -> None:
-    cuda.set(lazy=True, graphs=True)
+    cuda.set(order="late", graphs=True)
     stream = work.driver.Stream(1)
     handle, graph = ctypes.c_void_p(stream.handle), ctypes.c_void_p()
     assert library.cuStreamBeginCapture_v2(handle, 2) == 0

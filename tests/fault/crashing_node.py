@@ -8,8 +8,6 @@ import signal
 import sys
 from pathlib import Path
 
-from dicom_node.cli.serve import serve
-
 
 def kill_at(name: str) -> None:
     """Kill at the passings of the boundary that the environment names.
@@ -39,4 +37,7 @@ def _passing(folder: Path, name: str) -> int:
 
 
 if __name__ == "__main__":
+    # As in `dicom_node.__main__`: each child process imports this module again.
+    from dicom_node.cli.serve import serve
+
     serve(Path(sys.argv[1]), checkpoint=kill_at)

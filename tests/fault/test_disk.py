@@ -18,10 +18,12 @@ from dicom_node.harness.archive import Archive
 from dicom_node.harness.scanner import send
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState
+from dicom_node.model import Event
 from dicom_node.store.disk import LogDisk
 from dicom_node.store.local import LocalStore
 from tests.door import Door
 from tests.factories import STUDY, make_ct_series, make_instance, write, write_series
+from tests.node_process import wait_until
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import HandClock
 from tests.unit.store.disks import PowerCutDisk
@@ -169,6 +171,12 @@ def sent_to(port: int, files: list[Path]) -> list[int | None]:
     return [answer.status for answer in answers]
 
 
+def refusals(door: Door) -> list[Event]:
+    """Return the refusals once there are any: their records follow behind the answers."""
+    wait_until(lambda: bool(door.catch_up().events.named("REFUSED")), what="a refusal")
+    return door.ledger.events.named("REFUSED")
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
 def test_the_sender_is_told_to_keep_its_copy_and_the_next_one_is_taken(
     number: int, tmp_path: Path
@@ -186,7 +194,7 @@ def test_the_sender_is_told_to_keep_its_copy_and_the_next_one_is_taken(
             assert first.SOPInstanceUID in kept
         else:
             assert statuses[0] == 0xA700
-            [refused] = ledger.events.named("REFUSED")
+            [refused] = refusals(door)
             assert refused.subject == first.SOPInstanceUID
             assert str(first.PatientID) not in refused.reason
         assert sent_to(door.port, files[:1]) == [0x0000]  # the sender tries again
@@ -197,9 +205,8 @@ def test_below_the_reserve_nothing_is_taken(tmp_path: Path) -> None:
     file = write(make_instance(), tmp_path / "sent" / "1.dcm")
     with Door(tmp_path, free_bytes_min=1 << 60) as door:
         assert sent_to(door.port, [file]) == [0xA700]
-        ledger = door.catch_up()
-        assert ledger.studies.instances(STUDY) == []
-        [refused] = ledger.events.named("REFUSED")
+        [refused] = refusals(door)
+        assert door.ledger.studies.instances(STUDY) == []
     assert refused.reason == "less than receive.free_bytes_min is free"
 
 

@@ -17,6 +17,8 @@ from dicom_node.store.local import LocalStore
 from dicom_node.store.record import digest_of
 from tests.node_process import NodeProcess, wait_until
 
+pytestmark = pytest.mark.slow  # each node is started twice
+
 RECEIVE = (
     ("segment.filled", 1, 0),
     ("segment.renamed", 1, 0),

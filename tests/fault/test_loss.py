@@ -5,7 +5,11 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
+
 from tests.bench.bench_loss import run
+
+pytestmark = pytest.mark.slow
 
 
 def test_nothing_acknowledged_is_lost_or_altered_by_kills_at_random_moments(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 from dicom_node.harness.archive import Archive
 from dicom_node.harness.scanner import echo, send
@@ -12,10 +13,11 @@ from dicom_node.lifecycle import JobState, StudyState
 from tests.node_process import NodeProcess, wait_until
 
 
-def _node(tmp_path: Path, port: int, archive: Archive) -> NodeProcess:
+def _node(tmp_path: Path, port: int, archive: Archive, **sections: Any) -> NodeProcess:
     peer = {"ae_title": "ARCHIVE", "host": "127.0.0.1", "port": archive.port}
     scanner = {"ae_title": "SCANNER", "may_send": True}
-    return NodeProcess(tmp_path / "node", port, peers={"archive": peer, "scanner": scanner})
+    peers = {"archive": peer, "scanner": scanner}
+    return NodeProcess(tmp_path / "node", port, peers=peers, **sections)
 
 
 def test_a_killed_worker_is_started_again_and_the_job_is_done(
@@ -32,6 +34,29 @@ def test_a_killed_worker_is_started_again_and_the_job_is_done(
         assert sorted(job.crashes for job in jobs) == [0, 1]
         assert len(archive.received()) == 2
         ledger.close()
+        assert node.stop() == 0
+
+
+def test_what_dies_together_is_done_alone_while_the_other_worker_goes_on(
+    data_dir: Path, tmp_path: Path, free_port: int
+) -> None:
+    xrays = sorted((data_dir / "xray").glob("dx-nih-*.dcm"))[:4]
+    with Archive(tmp_path / "archive") as archive:
+        node = _node(tmp_path, free_port, archive, infer={"devices": ["cpu", "cpu"]})
+        node.start_crashing("cxr_quality", times=1)
+        for answer in send(xrays, "127.0.0.1", free_port, called="DICOM_NODE"):
+            assert answer.status == 0
+        node.wait_done(studies=len(xrays))
+        ledger = node.ledger()
+        jobs = ledger.jobs.in_states(*JobState)
+        assert [job.state for job in jobs] == [JobState.DONE] * 2 * len(xrays)
+        crashed = [job for job in jobs if job.crashes]
+        assert {job.engine_name for job in crashed} == {"cxr_quality"}
+        assert {job.crashes for job in crashed} == {1}
+        assert len(archive.received()) == 2 * len(xrays)
+        ledger.close()
+        assert "engine-worker-1-cpu" in node.log()
+        assert "engine-worker-2-cpu" in node.log()
         assert node.stop() == 0
 
 

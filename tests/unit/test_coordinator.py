@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -17,7 +18,7 @@ from dicom_node.ledger.fetches import PlannedFetch
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.routing import Plan
 from dicom_node.lifecycle import DeliveryState, FetchState, JobState
-from dicom_node.model import Priority
+from dicom_node.model import JobRole, Priority
 from dicom_node.priors import PriorsWanted
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import HandClock, a_job, a_result, delivery_of, finished, job_of
@@ -88,6 +89,7 @@ def build(ledger: Ledger, executor: RecordingExecutor, clock: HandClock) -> Buil
         assemble: Callable[[], float | None] = lambda: None,
         route: Callable[[], None] = lambda: None,
         executor: Executor = executor,
+        **others: Any,
     ) -> Coordinator:
         return Coordinator(
             ledger,
@@ -96,6 +98,7 @@ def build(ledger: Ledger, executor: RecordingExecutor, clock: HandClock) -> Buil
             executor,
             ("pacs", "archive", "research"),
             clock,
+            **others,
         )
 
     return build
@@ -152,6 +155,58 @@ def test_a_destination_that_is_no_longer_configured_holds_up_no_other(
     build(executor=executor).turn()
     assert ("deliver/pacs", "pacs") in executor.running()
     assert ledger.events.named("STAGE_FAILED") == []
+
+
+def test_jobs_of_engines_that_look_at_images_may_be_done_together(
+    build: Build, ledger: Ledger, executor: RecordingExecutor
+) -> None:
+    """But for one that has crashed: it is done alone, so that nobody else pays for it."""
+    jobs = [a_job("xray", engine_name="cxr"), a_job("crashed", engine_name="cxr"), a_job("ct")]
+    rows.routed(ledger, *jobs)
+    ledger.jobs.crash(rows.started(ledger, "crashed"), "it died", 400.0, 400.0)
+    build(batched={"cxr"}).turn()
+    assert {task.key: task.group for task in executor.submitted} == {
+        "xray": "cxr",
+        "crashed": "",
+        "ct": "",
+    }
+
+
+def test_shadows_are_handed_out_when_there_is_nothing_else_to_infer(
+    build: Build, ledger: Ledger, executor: RecordingExecutor
+) -> None:
+    shadow = a_job("shadow", role=JobRole.SHADOW, priority=Priority.LOW, destinations=())
+    rows.routed(ledger, a_job("current"), shadow)
+    coordinator = build(batched={"ct_lungs"})
+    coordinator.submit()
+    assert [task.key for task in executor.submitted] == ["current"]
+    executor.in_hand = {("infer", "current")}
+    running = rows.started(ledger, "current")
+    coordinator.submit()
+    assert [task.key for task in executor.submitted] == ["current"]
+    ledger.jobs.finish(running, [a_result(job_id="current")], "", {}, 400.0)
+    coordinator.submit()
+    assert Task("shadow", "shadow", Priority.LOW, "ct_lungs") in executor.submitted
+
+
+def test_a_shadow_under_way_is_left_alone_while_somebody_has_it_in_hand(
+    build: Build, ledger: Ledger, executor: RecordingExecutor
+) -> None:
+    rows.routed(ledger, *(a_job(name, role=JobRole.SHADOW) for name in ("held", "lost")))
+    for name in ("held", "lost"):
+        rows.started(ledger, name)
+    executor.in_hand = {("shadow", "held")}
+    build().sweep()
+    assert job_of(ledger, "held").state is JobState.RUNNING
+    assert job_of(ledger, "lost").state is JobState.QUEUED
+
+
+def test_comparisons_are_handed_out_whatever_else_is_open(
+    build: Build, ledger: Ledger, executor: RecordingExecutor
+) -> None:
+    rows.routed(ledger, a_job())
+    build(comparisons=lambda: ["compare-7"]).submit()
+    assert Task("shadow", "compare-7") in executor.submitted
 
 
 # ---------------------------------------------------------------- putting back

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dicom_node.infer.engine import load_engine
+from dicom_node.infer.engine_loading import load_engine
 from dicom_node.infer.runtimes.choice import Wishes
 from dicom_node.inference import infer_and_encode
 from tests.factories import make_xray, write

@@ -13,6 +13,8 @@ from dicom_node.errors import InvariantBroken
 from dicom_node.lifecycle import (
     CommitmentEvent,
     CommitmentState,
+    ComparisonEvent,
+    ComparisonState,
     DeliveryEvent,
     DeliveryState,
     FetchEvent,
@@ -21,11 +23,15 @@ from dicom_node.lifecycle import (
     JobState,
     StudyEvent,
     StudyState,
+    TrialEvent,
+    TrialState,
     next_commitment_state,
+    next_comparison_state,
     next_delivery_state,
     next_fetch_state,
     next_job_state,
     next_study_state,
+    next_trial_state,
 )
 
 STUDIES = """
@@ -90,6 +96,16 @@ FETCHES = """
     SUPERSEDED  RETRIED          PENDING
     DEAD        RETRIED          PENDING
 """
+TRIALS = """
+    RUNNING     STOPPED          STOPPED
+    STOPPED     RETRIED          RUNNING
+"""
+COMPARISONS = """
+    OPEN        COMPARED         COMPARED
+    OPEN        FAILED           FAILED
+    OPEN        LEFT_OUT         UNCOMPARED
+    OPEN        WITHDRAWN        WITHDRAWN
+"""
 
 Next = Callable[[Any, Any], StrEnum]
 KINDS: Mapping[str, tuple[str, Mapping[Any, StrEnum], type[StrEnum], type[StrEnum], Next]] = {
@@ -110,6 +126,14 @@ KINDS: Mapping[str, tuple[str, Mapping[Any, StrEnum], type[StrEnum], type[StrEnu
         next_commitment_state,
     ),
     "fetch": (FETCHES, lifecycle.FETCH_MOVES, FetchState, FetchEvent, next_fetch_state),
+    "trial": (TRIALS, lifecycle.TRIAL_MOVES, TrialState, TrialEvent, next_trial_state),
+    "comparison": (
+        COMPARISONS,
+        lifecycle.COMPARISON_MOVES,
+        ComparisonState,
+        ComparisonEvent,
+        next_comparison_state,
+    ),
 }
 
 
@@ -141,7 +165,8 @@ def test_every_pair_moves_as_typed_here_or_is_refused(kind: str) -> None:
 def test_every_state_can_be_reached_and_every_event_moves_something(kind: str) -> None:
     table, _, states, events, _ = KINDS[kind]
     expected = typed(table)
-    first = {"study": "RECEIVING", "job": "QUEUED"}.get(kind, "PENDING")
+    firsts = {"study": "RECEIVING", "job": "QUEUED", "trial": "RUNNING", "comparison": "OPEN"}
+    first = firsts.get(kind, "PENDING")
     reached = {first}
     for _ in states:
         reached |= {target for (state, _), target in expected.items() if state in reached}
@@ -152,6 +177,7 @@ def test_every_state_can_be_reached_and_every_event_moves_something(kind: str) -
 def test_what_a_person_parked_a_person_can_retry() -> None:
     ends = {JobState.DONE, DeliveryState.SENT, StudyState.ROUTED, CommitmentState.REPORTED}
     ends.add(FetchState.FETCHED)
+    ends |= set(ComparisonState) - {ComparisonState.OPEN}
     for _, moves, states, _, _ in KINDS.values():
         for state in set(states) - ends:
             assert any(left == state for left, _ in moves), f"nothing leaves {state}"

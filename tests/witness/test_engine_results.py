@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dicom_node.infer.engine import load_engine
+from dicom_node.infer.engine_loading import load_engine
+from tests.engines.brain import EngineRun, whole_brain
 from tests.witness.programs import said_by
-from tests.witness.test_results import CHEST_CT, CR, DATA, DX, results_of, segments_match
+from tests.witness.test_results import CHEST_CT, CR, DX, results_of, segments_match
 
 pytestmark = pytest.mark.witness
 
 ENGINES = Path(__file__).parents[2] / "engines"
-MR = DATA / "mr-t1-studyforrest"
+
+
+def lungs(_: pytest.TempPathFactory) -> EngineRun:
+    return load_engine(ENGINES / "ct_lungs", threads=2).run(sorted(CHEST_CT.glob("*.dcm")))
 
 
 @pytest.mark.parametrize(
-    ("engine", "folder"),
+    "run",
     [
-        pytest.param("ct_lungs", CHEST_CT, id="ct_lungs"),
-        pytest.param("mr_brain", MR, id="mr_brain", marks=pytest.mark.slow),
+        pytest.param(lungs, id="ct_lungs"),
+        pytest.param(whole_brain, id="mr_brain", marks=pytest.mark.slow),
     ],
 )
 def test_segmentations_are_read_as_the_engine_drew_them(
-    engine: str, folder: Path, tmp_path: Path
+    run: Callable[[pytest.TempPathFactory], EngineRun],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    finding, sources = load_engine(ENGINES / engine, threads=2).run(sorted(folder.glob("*.dcm")))
+    finding, sources = run(tmp_path_factory)
     paths = results_of(finding, sources, tmp_path)
     segments_match(finding, sources, paths, tmp_path)
 

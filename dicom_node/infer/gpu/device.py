@@ -18,7 +18,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import numpy as np
@@ -147,7 +147,9 @@ class Kernel:
             return
         grid = (-(-count // self._BLOCK), 1)
         with self._device.translated("a kernel could not be launched"):
-            self._function.prepared_async_call(grid, (self._BLOCK, 1, 1), stream.raw, *arguments)
+            self._function.prepared_async_call(
+                grid, (self._BLOCK, 1, 1), stream.raw, *arguments, count
+            )
 
 
 class Module(Owned):
@@ -220,12 +222,13 @@ class Device:
             return function()
         if self._is_closed:
             raise InvariantBroken(f"GPU {self.ordinal} is closed")
-        return self._thread.submit(function).result()
+        return self._thread.submit(self._within, function).result()
 
     def close(self) -> None:
         """Free all that was made on the device and end its thread; may be called twice."""
         if not self._is_closed:
             self._is_closed = True
+            self._thread.submit(self._within, self._free_all).result()
             self._thread.submit(self._give_back).result()
             self._thread.shutdown()
 
@@ -373,22 +376,38 @@ class Device:
         try:
             cuda.init()
             device = cuda.Device(self.ordinal)
-            context = device.retain_primary_context()
-            context.push()
+            self.name = str(device.name())
+            major, minor = device.compute_capability()
+            self.arch = f"sm_{major}{minor}"
+            self.total_bytes = int(device.total_memory())
+            return device.retain_primary_context()
         except cuda.Error as error:
             raise EngineUnavailable(f"GPU {self.ordinal} cannot be used: {error}") from error
-        self.name = str(device.name())
-        major, minor = device.compute_capability()
-        self.arch = f"sm_{major}{minor}"
-        self.total_bytes = int(device.total_memory())
-        return context
+
+    def _within(self, function: Callable[[], T]) -> T:
+        """Return what a function returns that finds the context current.
+
+        It is current only meanwhile: a context that a thread leaves on its stack when it ends makes
+        pycuda abort the process.
+        """
+        import pycuda.driver as cuda
+
+        try:
+            self._context.push()
+        except cuda.Error as error:
+            raise EngineUnavailable(f"GPU {self.ordinal} cannot be used: {error}") from error
+        try:
+            return function()
+        finally:
+            with suppress(cuda.Error):
+                self._context.pop()
+
+    def _free_all(self) -> None:
+        for owned in reversed(list(self._owned.values())):
+            with suppress(EngineUnavailable):  # the context goes next, and it with it
+                owned.free()
 
     def _give_back(self) -> None:
-        for owned in reversed(list(self._owned.values())):
-            try:
-                owned.free()
-            except EngineUnavailable:
-                """The context goes next, and with it what could not be freed alone."""
-        self._context.pop()
+        # In any state, and it takes the context off the stack if it is still there.
         self._context.detach()
         self._context = None

@@ -11,13 +11,13 @@ gives the same bits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.errors import DeviceFull, EngineError, EngineUnavailable, StudyUnusable
+from dicom_node.errors import DeviceFull, EngineError, StudyUnusable
 from dicom_node.infer.blocks import Intensity, Locate, Model, VolumeInput
 from dicom_node.infer.gpu.answers import Answers
 from dicom_node.infer.gpu.axes import Box, Route, route, route_on_grid, to_grid_axes
@@ -179,8 +179,7 @@ class GpuPath:
             stages = Stages(self._device, is_measuring=stages_ms is not None)
             stack.callback(stages.free)
             block = self._device.allocate(plan.total_bytes)
-            stack.callback(block.free)
-            stack.callback(self._abandon)
+            stack.callback(block.free)  # which waits for what still works in it
             bench = Bench(self._device, self._kernels, plan, block.address, stages)
             feed = Feed(bench, voxels, self._up, feeding)
             answers = Answers(bench, self._networks, inferring)
@@ -206,14 +205,6 @@ class GpuPath:
                     stream.synchronize()
                 stages_ms.update(stages.totals_ms())
             return mask.result
-
-    def _abandon(self) -> None:
-        """Wait for what is still on the streams: it works in a block that goes next."""
-        for stream in self._streams:
-            with suppress(EngineUnavailable):
-                stream.synchronize()
-        self._up.abandon()
-        self._down.abandon()
 
     # -------------------------------------------------------- before it
 

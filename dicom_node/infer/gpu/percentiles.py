@@ -45,23 +45,23 @@ def percentiles(count: Count, size: int, ranks: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class _Between:
-    """Where a percentile lies among the values in order, as numpy reckons for float32."""
+    """Where a percentile lies among the values in order."""
 
     low: int
     high: int
-    share: np.float32
+    share: float
 
     @classmethod
     def of(cls, size: int, rank: float) -> _Between:
-        place = np.float32(size - 1) * (np.float32(rank) / np.float32(100))
-        low = min(int(np.floor(place)), size - 1)
-        return cls(low, min(low + 1, size - 1), np.float32(place - np.float32(low)))
+        place = (size - 1) * (rank / 100)
+        low = min(int(place), size - 1)
+        return cls(low, min(low + 1, size - 1), place - low)
 
     def value(self, low: np.float32, high: np.float32) -> float:
-        apart = high - low
+        apart = high - low  # in single precision, as numpy does
         if self.share >= 0.5:
             return float(high - apart * np.float32(1 - self.share))
-        return float(low + apart * self.share)
+        return float(low + apart * np.float32(self.share))
 
 
 def _smallest(count: Count, places: Sequence[int]) -> list[np.float32]:

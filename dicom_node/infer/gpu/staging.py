@@ -75,11 +75,6 @@ class Staging:
         for _ in self._slots:
             self._next().settle()
 
-    def abandon(self) -> None:
-        """Do nothing with what is still being copied; the streams must be done."""
-        for slot in self._slots:
-            slot.then = None
-
     def free(self) -> None:
         """Free the buffers."""
         for slot in self._slots:

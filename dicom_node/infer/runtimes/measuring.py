@@ -15,7 +15,7 @@ from dicom_node.infer.asking import Networks
 from dicom_node.infer.loading import close, load_on
 from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.notes import Note, Notes
-from dicom_node.infer.parity import Probe, all_of, probes_of, require_parity
+from dicom_node.infer.probes import Probe, all_of, probes_of, require_parity
 from dicom_node.infer.runtimes.choice import Speed, Speeds, Wishes
 from dicom_node.infer.runtimes.port import RuntimeKind
 from dicom_node.infer.runtimes.registry import version
@@ -137,7 +137,7 @@ def run_time_s(probes: Sequence[Probe], networks: Networks, seconds: Seconds) ->
     """Return how long all networks of an engine take together for their test vectors."""
     started = seconds()
     for probe, runtime in zip(probes, all_of(networks), strict=True):
-        runtime.run(probe.given)
+        runtime.run(probe.vector.inputs)
     return seconds() - started
 
 

@@ -6,7 +6,7 @@ missing, before anything is loaded. `registry.py` knows them all; no other modul
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -39,6 +39,10 @@ class Profile:
     largest: Shape
 
 
+Check = Callable[["Runtime"], str]
+"""Asks a network something; returns how it did in words, raises `EngineError` if it did not."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
     """How a network is to be loaded."""
@@ -55,6 +59,9 @@ class LoadOptions:
     """Where plans and measurements are kept; None keeps none."""
     server_url: str = ""
     """Of a remote runtime: http://host:8000."""
+    check: Check | None = None
+    """Called by a runtime that keeps plans, before it gives a network away. A plan that fails is
+    built anew, once; then `load` raises what it raised."""
 
 
 class Runtime(Protocol):

@@ -25,10 +25,19 @@ Status fake_break(int device, Status error) {
     return error;
 }
 
-/* What only a new process does to a real device. */
 void fake_cuda_mend(void) {
     for (int device = 0; device < DEVICES_MAX; device++)
         broken[device] = SUCCESS;
+}
+
+/* What a new process finds: nobody holds a context, and nothing is allocated or waiting. */
+void fake_cuda_restart(void) {
+    fake_cuda_mend();
+    for (int device = 0; device < DEVICES_MAX; device++) {
+        retained[device] = 0;
+        fake_forget_work(device);
+        fake_release_all(device);
+    }
 }
 
 Status cuInit(unsigned flags) {
@@ -116,6 +125,9 @@ Status cuDevicePrimaryCtxRelease_v2(int device) {
     int last = retained[device] > 0 && !--retained[device];
     pthread_mutex_unlock(&lock);
     if (last) {
+        if (!broken[device])
+            fake_drain_device(device);
+        fake_forget_work(device);
         size_t bytes = fake_release_all(device);
         if (!broken[device])
             fake_note_leak(bytes);
@@ -189,6 +201,12 @@ Status cuCtxGetApiVersion(void *context, unsigned *version) {
 Status cuCtxSynchronize(void) {
     ENTER_UNCAPTURED;
     return fake_drain_device(fake_current());
+}
+
+/* NVIDIA's own libraries ask for tables of functions that nobody else knows; there are none. */
+Status cuGetExportTable(const void **table, const void *id) {
+    *table = NULL;
+    return NOT_FOUND;
 }
 
 Status cuGetErrorName(Status error, const char **name) {

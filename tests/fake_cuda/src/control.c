@@ -6,7 +6,7 @@
 #define NAMES_MAX 256
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static int devices, lazy, graphs;
+static int devices, order, graphs;
 static size_t memory_bytes;
 
 static struct {
@@ -22,11 +22,11 @@ static Status fail_with;
 static long pageable, overruns;
 static size_t leaked_bytes;
 
-void fake_cuda_set(int device_count, size_t bytes, int is_lazy, int has_graphs) {
+void fake_cuda_set(int device_count, size_t bytes, int the_order, int has_graphs) {
     pthread_mutex_lock(&lock);
     devices = device_count < DEVICES_MAX ? device_count : DEVICES_MAX;
     memory_bytes = bytes;
-    lazy = is_lazy;
+    order = the_order;
     graphs = has_graphs;
     pthread_mutex_unlock(&lock);
 }
@@ -89,7 +89,7 @@ Status fake_enter(const char *name) {
 
 int fake_device_count(void) { return devices; }
 size_t fake_memory_bytes(void) { return memory_bytes; }
-int fake_is_lazy(void) { return lazy; }
+Order fake_order(void) { return (Order)order; }
 int fake_has_graphs(void) { return graphs; }
 
 static void add(long *to) {
@@ -116,7 +116,7 @@ static long setting(const char *name, long otherwise) {
 __attribute__((constructor)) static void read_environment(void) {
     fake_cuda_set(
         (int)setting("FAKE_CUDA_DEVICES", 1), (size_t)setting("FAKE_CUDA_MEM_MB", 1024) << 20,
-        (int)setting("FAKE_CUDA_LAZY", 0), (int)setting("FAKE_CUDA_GRAPHS", 0));
+        (int)setting("FAKE_CUDA_ORDER", AT_ONCE), (int)setting("FAKE_CUDA_GRAPHS", 0));
     const char *text = getenv("FAKE_CUDA_FAIL"); /* cuMemAlloc_v2:3, or with the error: cuMemAlloc_v2:3:2 */
     if (!text)
         return;

@@ -28,11 +28,14 @@ enum {
 
 #define DEVICES_MAX 8
 
+/* When work that was put on a stream is done; see streams.c. */
+typedef enum { AT_ONCE, LATE, LATE_COPIES, LATE_KERNELS } Order;
+
 /* control.c: what tests set and ask. */
 Status fake_enter(const char *name); /* counts a call; returns the error injected into it, or 0 */
 int fake_device_count(void);
 size_t fake_memory_bytes(void);
-int fake_is_lazy(void);
+Order fake_order(void);
 int fake_has_graphs(void);
 void fake_note_pageable(void);
 void fake_note_overrun(void);
@@ -51,6 +54,7 @@ size_t fake_release_all(int device); /* frees what is left of a device; returns 
 /* streams.c */
 Status fake_drain_device(int device); /* does all work that waits on the device's streams */
 Status fake_drain_default(int device); /* the stream that has no name */
+void fake_forget_work(int device); /* what goes with a context that goes */
 int fake_is_capturing(int device); /* also spoils the capture: what asks is not allowed in one */
 
 /* modules.c */

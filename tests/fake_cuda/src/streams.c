@@ -1,9 +1,11 @@
 /* Streams, events and graphs.
  *
- * Eager (the default), work is done when it is put on a stream. Lazy, it is done as late as can be:
+ * At once (the default), work is done when it is put on a stream. Late, it is done as late as can be:
  * when somebody waits for it, with what it was told to wait for and nothing else. Work that should
  * have waited for another stream, and was not told to, then finds that the other has done nothing
- * yet; and a buffer of the host that is used again too early shows its new content to the copy. */
+ * yet; and a buffer of the host that is used again too early shows its new content to the copy.
+ * Late copies, and late kernels, leave one kind of work late and do the other at once, so that
+ * either may overtake the other wherever nothing forbids it. */
 #define _GNU_SOURCE
 #include "fake.h"
 #include <stdlib.h>
@@ -122,6 +124,24 @@ Status fake_drain_device(int device) {
     return status;
 }
 
+static void forget(Stream *stream) {
+    while (stream->first) {
+        Work *work = stream->first;
+        stream->first = work->next;
+        discard(work);
+    }
+    stream->end = &stream->first;
+    stream->done = stream->ticket;
+    stream->graph = NULL;
+}
+
+void fake_forget_work(int device) {
+    forget(default_of(device));
+    for (Stream *stream = streams; stream; stream = stream->next)
+        if (stream->device == device)
+            forget(stream);
+}
+
 int fake_is_capturing(int device) {
     int found = 0;
     for (Stream *stream = streams; stream; stream = stream->next)
@@ -157,7 +177,10 @@ static Status put(Stream *stream, const Work *work) {
     copy->ticket = ++stream->ticket;
     *stream->end = copy;
     stream->end = &copy->next;
-    return fake_is_lazy() ? SUCCESS : drain(stream, copy->ticket);
+    int is_kernel = copy->kind == LAUNCH || copy->kind == CALL, is_copy = copy->kind == COPY;
+    int is_late = fake_order() == LATE || (fake_order() == LATE_COPIES && !is_kernel)
+                  || (fake_order() == LATE_KERNELS && !is_copy);
+    return is_late ? SUCCESS : drain(stream, copy->ticket);
 }
 
 /* ---------------------------------------------------------------- streams */

@@ -93,7 +93,7 @@ def test_a_wrong_answer_fails_the_command(site: Site, engines: Path) -> None:
     yaml.write_text(yaml.read_text().replace("tolerance: ", "tolerance: 1e-9  # "))
     result = site.call("engines", "verify", "cxr_quality")
     assert result.exit_code == 1
-    assert "model.onnx differs by more than 1e-09" in result.output
+    assert "more than 1e-09" in result.output
 
 
 def test_bench_measures_each_runtime(site: Site, engines: Path) -> None:

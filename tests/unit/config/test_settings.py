@@ -117,6 +117,31 @@ def test_what_pydantic_does_not_see_is_found_as_well(
     assert message in found_message
 
 
+@pytest.mark.parametrize("devices", ["auto", ["cpu"], ["cpu", "cpu", 0], [1, 0]])
+def test_a_worker_process_each_for_these_devices(
+    devices: str | list[str | int], file: Path
+) -> None:
+    config = load(file, f"{A_SENDER}infer: {{devices: {devices}}}\n")
+    assert config.infer.devices == (devices if isinstance(devices, str) else tuple(devices))
+
+
+@pytest.mark.parametrize(
+    ("devices", "message"),
+    [
+        ("[]", "must be auto or a list of cpu and the numbers of GPUs"),
+        ("gpu", "must be auto or a list"),
+        ("[cuda]", "must be auto or a list"),
+        ("[true]", "must be auto or a list"),
+        ("[-1]", "must be auto or a list"),
+        ("[0, cpu, 0]", "must name each GPU once"),
+    ],
+)
+def test_what_is_no_list_of_devices_is_a_mistake(devices: str, message: str, file: Path) -> None:
+    [(_, key, found)] = mistakes_in(file, f"{A_SENDER}infer: {{devices: {devices}}}\n")
+    assert key == "infer.devices"
+    assert found.startswith(message)
+
+
 def test_admitting_everyone_needs_no_sender(file: Path) -> None:
     config = load(file, "receive:\n  admit_unknown_calling_ae_titles: true\n")
     assert config.peers == {}

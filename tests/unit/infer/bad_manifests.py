@@ -106,6 +106,7 @@ SEEN_BY_THE_SCHEMA = [
     (REGRESSION, put("classes", value=CLASSIFICATION["classes"]), "has no classes"),
     (SEGMENTATION, put("measurements", value=["width"]), "mean_value, voxels"),
     (QUALITY, put("image", "field", value="left half"), "one of central square, whole"),
+    (SLABS, put("volume", "slab_slices", value=1), "must be at least 3"),
 ]
 """The manifest, what spoils it, and a part of the message."""
 UNSEEN = [
@@ -113,7 +114,6 @@ UNSEEN = [
     (SEGMENTATION, put("volume", "network_sees", value="window"), "window is missing"),
     (SEGMENTATION, put("volume", "window", value={"size": [8, 8, 8]}), "not a whole"),
     (SLABS, put("volume", "slab_slices", value=4), "must be an odd number"),
-    (SLABS, put("volume", "slab_slices", value=1), "must be at least 3"),
     (WINDOWS, put("volume", "size", value=[None, 4, None]), "is less than a window, 8"),
     (WINDOWS, put("volume", "take", value={"part": [0.7, 0.3]}), "[smaller, larger]"),
     (WINDOWS, put("model", "gives", value="labels"), "labels have no mean"),

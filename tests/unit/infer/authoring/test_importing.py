@@ -15,8 +15,8 @@ from onnx import helper
 from dicom_node.errors import ConfigError, EngineError, StudyUnusable
 from dicom_node.infer.authoring.importing import import_model
 from dicom_node.infer.authoring.layout import put_channels_first
-from dicom_node.infer.engine import load_engine
 from dicom_node.infer.engine_folders import load_manifest
+from dicom_node.infer.engine_loading import load_engine
 from dicom_node.infer.manifest import Manifest
 from tests.factories import make_xray, write
 from tests.unit.infer.runtimes.models import save
