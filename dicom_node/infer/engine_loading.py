@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -17,6 +18,7 @@ from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.networks import LoadedNetworks, load_networks
 from dicom_node.infer.path import CpuPath
 from dicom_node.infer.runtimes.choice import Wishes
+from dicom_node.infer.runtimes.port import RuntimeKind
 from dicom_node.infer.runtimes.registry import DEFAULT, NULL, ON_GPU, RUNTIMES
 
 if TYPE_CHECKING:
@@ -27,7 +29,14 @@ log = structlog.get_logger()
 _ON_THE_DEFAULT = Wishes(runtime=DEFAULT)
 
 
-def load_engine(folder: Path, *, threads: int, wishes: Wishes = _ON_THE_DEFAULT) -> Engine:
+def load_engine(
+    folder: Path,
+    *,
+    threads: int,
+    wishes: Wishes = _ON_THE_DEFAULT,
+    runtimes: Mapping[str, RuntimeKind] = RUNTIMES,
+    sites: Callable[[Path | None], Sites] | None = None,
+) -> Engine:
     """Return the engine of a folder, its networks loaded and compared with its test vector.
 
     Parameters
@@ -38,6 +47,10 @@ def load_engine(folder: Path, *, threads: int, wishes: Wishes = _ON_THE_DEFAULT)
         Threads that a network may use.
     wishes : Wishes, optional
         Which runtime its networks shall run on; by default onnxruntime.
+    runtimes : mapping, optional
+        By name.
+    sites : callable, optional
+        Returns what engines share on a GPU, by the folder where compiled kernels are kept.
 
     Raises
     ------
@@ -51,9 +64,9 @@ def load_engine(folder: Path, *, threads: int, wishes: Wishes = _ON_THE_DEFAULT)
     """
     manifest = load_manifest(folder)
     require_files(manifest)
-    loaded = load_networks(manifest, wishes, threads=threads)
+    loaded = load_networks(manifest, wishes, threads=threads, runtimes=runtimes)
     if loaded.choice.runtime in ON_GPU:
-        return _on_gpu(manifest, loaded, wishes, threads)
+        return _on_gpu(manifest, loaded, wishes, threads, sites or _sites)
     engine = Engine(manifest, loaded.networks, threads=threads, parities=loaded.parities)
     if loaded.choice.runtime != NULL:
         # Another processor or runtime must not give other answers unnoticed; it takes a second at
@@ -62,7 +75,13 @@ def load_engine(folder: Path, *, threads: int, wishes: Wishes = _ON_THE_DEFAULT)
     return engine
 
 
-def _on_gpu(manifest: Manifest, loaded: LoadedNetworks, wishes: Wishes, threads: int) -> Engine:
+def _on_gpu(
+    manifest: Manifest,
+    loaded: LoadedNetworks,
+    wishes: Wishes,
+    threads: int,
+    sites: Callable[[Path | None], Sites],
+) -> Engine:
     """Return an engine whose volumes stay on the GPU from voxels to classes.
 
     What gives no mask has little to gain: its tensors go up and its few numbers come down.
@@ -74,13 +93,14 @@ def _on_gpu(manifest: Manifest, loaded: LoadedNetworks, wishes: Wishes, threads:
     from dicom_node.infer.gpu.wiring import gpu_first
 
     on_processor = load_on(RUNTIMES[DEFAULT], manifest, wishes, threads)
+    main = [_placed(runtime) for runtime in networks.main]
     try:
         path = gpu_first(
             manifest,
-            [_placed(runtime) for runtime in networks.main],
+            main,
             _placed(networks.locate) if networks.locate else None,
             CpuPath(manifest, on_processor),
-            _sites(wishes.cache_dir),
+            sites(wishes.cache_dir).of(main[0].device),
         )
     except DeviceFull as full:
         log.warning("engine_on_the_processor", engine=manifest.name, reason=full.message)

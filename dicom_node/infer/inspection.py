@@ -14,7 +14,7 @@ from dicom_node.infer.notes import Notes
 from dicom_node.infer.probes import probes_of, require_parity
 from dicom_node.infer.runtimes.choice import Choice, Wishes
 from dicom_node.infer.runtimes.port import Prepares, RuntimeKind
-from dicom_node.infer.runtimes.registry import NULL, RUNTIMES
+from dicom_node.infer.runtimes.registry import NULL, RUNTIMES, available
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def to_ask(
 
     `null` is among neither: it has no answers.
     """
-    lacking = {name: kind.missing() for name, kind in runtimes.items() if name != NULL}
+    lacking = {name: missing for name, missing in available(runtimes).items() if name != NULL}
     if "kserve" in lacking and not wishes.server_url:
         lacking["kserve"] = "infer.server_url names no server"
     usable = {name: runtimes[name] for name, missing in lacking.items() if not missing}

@@ -17,7 +17,7 @@ from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.runtimes.choice import AUTO, Choice, Speeds, Wishes, decide
 from dicom_node.infer.runtimes.measuring import Measuring, Seconds
 from dicom_node.infer.runtimes.port import RuntimeKind
-from dicom_node.infer.runtimes.registry import DEFAULT, ON_CPU, ON_GPU, RUNTIMES
+from dicom_node.infer.runtimes.registry import DEFAULT, ON_CPU, ON_GPU, RUNTIMES, available
 
 log = structlog.get_logger()
 
@@ -115,7 +115,7 @@ def choose(
     ConfigError, EngineError
         As `choice.decide`.
     """
-    lacking = {name: kind.missing() for name, kind in runtimes.items()}
+    lacking = available(runtimes)
     refused = refused or {}
     if wishes.cache_dir is None:
         return decide(manifest.name, wishes, lacking, None, refused)

@@ -15,7 +15,7 @@ from dicom_node.errors import DeviceFull
 from dicom_node.infer.gpu import nvrtc
 from dicom_node.infer.gpu.device import Device
 from dicom_node.infer.gpu.first import GpuFirst
-from dicom_node.infer.gpu.kernels import Kernels
+from dicom_node.infer.gpu.kernels import Compile, Kernels
 from dicom_node.infer.gpu.memory import Budget
 from dicom_node.infer.gpu.network import DeviceNetwork
 from dicom_node.infer.gpu.path import GpuPath
@@ -50,10 +50,13 @@ class Sites:
     ----------
     cache_dir : Path, optional
         Where compiled kernels are kept.
+    compile_source : callable, optional
+        `nvrtc.compiled`, with its folder.
     """
 
-    def __init__(self, cache_dir: Path | None) -> None:
-        self._cubins = cache_dir / CUBINS if cache_dir else None
+    def __init__(self, cache_dir: Path | None, compile_source: Compile | None = None) -> None:
+        cubins = cache_dir / CUBINS if cache_dir else None
+        self._compile = compile_source or partial(nvrtc.compiled, cache_dir=cubins)
         self._sites: dict[int, Site] = {}
 
     def of(self, device: Device) -> Site:
@@ -66,14 +69,9 @@ class Sites:
         """
         site = self._sites.get(id(device))
         if site is None:
-            compile_source = partial(nvrtc.compiled, cache_dir=self._cubins)
-            kernels = device.call(lambda: Kernels(device, compile_source))
-            site = self.add(Site(device, kernels, Budget(device.total_bytes)))
-        return site
-
-    def add(self, site: Site) -> Site:
-        """Return a site that is the one of its device from now on."""
-        self._sites[id(site.device)] = site
+            kernels = device.call(lambda: Kernels(device, self._compile))
+            site = Site(device, kernels, Budget(device.total_bytes))
+            self._sites[id(device)] = site
         return site
 
 
@@ -82,7 +80,7 @@ def gpu_first(
     main: Sequence[PlacedRuntime],
     locate: PlacedRuntime | None,
     processor: CpuPath,
-    sites: Sites,
+    site: Site,
 ) -> GpuFirst:
     """Return the way of an engine's volumes over the device on which its networks lie.
 
@@ -93,7 +91,6 @@ def gpu_first(
     EngineUnavailable, EngineError
         If the device cannot now, or the networks do not fit the manifest.
     """
-    site = sites.of(main[0].device)
     networks = [one.on_device(manifest.model.output) for one in main]
     finders = []
     if locate is not None and manifest.locate is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from dicom_node.config.settings import Config
 from dicom_node.errors import ConfigError, EngineError
 from dicom_node.infer.runtimes.port import RuntimeKind
-from dicom_node.infer.runtimes.registry import DEFAULT, ON_CPU, ON_GPU, RUNTIMES
+from dicom_node.infer.runtimes.registry import DEFAULT, ON_CPU, ON_GPU, RUNTIMES, available
 
 AUTO = "auto"
 LEAD = 1.2
@@ -162,7 +162,7 @@ def misfits(
         named["infer", "runtimes", engine] = name
         if engine not in engines:
             yield ("infer", "runtimes", engine), "there is no engine of that name"
-    lacking = {name: kind.missing() for name, kind in runtimes.items()}
+    lacking = available(runtimes)
     for path, name in named.items():
         if name != AUTO and (missing := why_missing(name, lacking)):
             yield path, missing

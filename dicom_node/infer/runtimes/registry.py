@@ -44,9 +44,9 @@ class _Runtimes(Mapping[str, RuntimeKind]):
 RUNTIMES: Mapping[str, RuntimeKind] = _Runtimes()
 
 
-def available() -> dict[str, str]:
+def available(runtimes: Mapping[str, RuntimeKind] = RUNTIMES) -> dict[str, str]:
     """Return all runtimes, each with what it lacks on this machine, or nothing."""
-    return {name: kind.missing() for name, kind in RUNTIMES.items()}
+    return {name: kind.missing() for name, kind in runtimes.items()}
 
 
 def version(name: str) -> str:

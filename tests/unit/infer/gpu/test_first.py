@@ -19,7 +19,7 @@ from dicom_node.infer.gpu.first import GpuFirst
 from dicom_node.infer.gpu.kernels import Kernels
 from dicom_node.infer.gpu.memory import Budget
 from dicom_node.infer.gpu.network import DeviceNetwork
-from dicom_node.infer.gpu.wiring import Site, Sites, gpu_first
+from dicom_node.infer.gpu.wiring import Site, gpu_first
 from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.path import CpuPath
 from dicom_node.infer.pixels import Values
@@ -91,9 +91,8 @@ class Bench:
         main = self.runtime(an_answer(4), 4)
         locate = self.runtime(bright, 1) if manifest.locate else None
         processor = CpuPath(manifest, Networks((main,), locate))
-        sites = Sites(None)
-        sites.add(Site(self._device, self._kernels, self.budget))
-        return gpu_first(manifest, [main], locate, processor, sites), processor
+        site = Site(self._device, self._kernels, self.budget)
+        return gpu_first(manifest, [main], locate, processor, site), processor
 
 
 @pytest.fixture

@@ -233,6 +233,13 @@ def test_no_contrast_is_said_and_not_guessed(engine: Any) -> None:
         engine(SAME, EXCLUSIVE, BY_RANK).agrees(voxels)
 
 
+def test_a_volume_smaller_than_a_window_is_padded(engine: Any) -> None:
+    large = VolumeInput(
+        network_sees="window", axes="HPL", spacing_mm=(1, 1, 1), window=Window(size=(24, 24, 24))
+    )
+    engine(large, EXCLUSIVE).agrees(some_voxels(SHAPE))
+
+
 def test_a_box_smaller_than_a_window_is_refused(engine: Any) -> None:
     box = (slice(0, 5), slice(0, 9), slice(0, 9))
     placement = place(a_grid(SHAPE, SPACING), WINDOWS)
