@@ -126,14 +126,13 @@ class Stream(Owned):
             self._what.synchronize()
 
 
-class Kernel:
-    """A function of a module; one thread makes one element of its result."""
+class Kernel(Owned):
+    """A function of a module, which it keeps loaded; one thread makes one element of its result."""
 
     _BLOCK = 256
 
     def __init__(self, device: Owner, function: Any, formats: str) -> None:
-        self._device = device
-        self._function = function.prepare(formats)
+        super().__init__(device, function.prepare(formats))
 
     def __call__(self, stream: Stream, count: int, *arguments: float) -> None:
         """Launch a thread for each of `count` elements; the kernel's last argument is `count`."""
@@ -141,9 +140,7 @@ class Kernel:
             return
         grid = (-(-count // self._BLOCK), 1)
         with self._device.translated("a kernel could not be launched"):
-            self._function.prepared_async_call(
-                grid, (self._BLOCK, 1, 1), stream.raw, *arguments, count
-            )
+            self._what.prepared_async_call(grid, (self._BLOCK, 1, 1), stream.raw, *arguments, count)
 
 
 class Module(Owned):

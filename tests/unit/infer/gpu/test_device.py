@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from dicom_node.errors import DeviceFull, DeviceLost, EngineUnavailable, Invaria
 from dicom_node.infer.gpu import driver
 from dicom_node.infer.gpu.device import Device
 from dicom_node.infer.gpu.graphs import Replay, capture
+from dicom_node.infer.gpu.kernels import Kernels
 from tests.fake_cuda.fake import ILLEGAL_ADDRESS, UNKNOWN, FakeCuda
 from tests.unit.infer.gpu.machines import FakeMachine
 
@@ -65,6 +68,21 @@ def test_closing_frees_what_nobody_freed(cuda: FakeCuda) -> None:
     assert (cuda.used_bytes(), cuda.pinned_bytes(), cuda.leaked_bytes) == (0, 0, 0)
     with pytest.raises(InvariantBroken, match="GPU 0 is closed"):
         device.call(lambda: None)
+
+
+def test_kernels_that_outlive_their_device_hold_nothing_of_it(cuda: FakeCuda) -> None:
+    """Else the last reference would unload them, in whatever thread that happens."""
+    device = Device()
+    kernels = device.call(lambda: Kernels(device, FakeMachine(cuda).compile_source))
+    device.close()
+    assert cuda.calls("cuModuleUnload") == 1
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        gc.collect()  # what tests of lost devices left
+        told.clear()
+        del kernels
+        gc.collect()
+    assert [str(one.message) for one in told] == []
 
 
 def test_a_thing_may_be_freed_twice(cuda: FakeCuda, device: Device) -> None:
