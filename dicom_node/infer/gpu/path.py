@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from dicom_node.errors import DeviceFull, EngineError, StudyUnusable
@@ -33,6 +34,8 @@ from dicom_node.infer.gpu.staging import Staging
 from dicom_node.infer.gpu.task import Task, task
 from dicom_node.infer.volume import Placement
 from dicom_node.infer.voxels import Voxels
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 _FLOATING = ("float32", "float16")
@@ -171,6 +174,8 @@ class GpuPath:
         """
         least: Plan | None = None
         for plan in plans(todo, self._networks):
+            if least is not None:
+                log.info("gpu_memory_is_short", gpu=self._device.ordinal, trying=plan.in_words)
             least = plan
             if not self._budget.admit(plan.total_bytes):
                 continue
