@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 
 from dicom_node.errors import DeviceFull, EngineError
-from dicom_node.infer.gpu.device import Buffer
 from dicom_node.infer.gpu.network import DeviceNetwork
+from dicom_node.infer.gpu.resources import Buffer
 from dicom_node.infer.plans.desk import Desk, give_back
 from dicom_node.infer.plans.loaded import Loaded
 from dicom_node.infer.plans.network import PlanNetwork
