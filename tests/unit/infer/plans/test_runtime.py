@@ -114,13 +114,13 @@ def test_answers_are_the_callers_own(load: Load) -> None:
 @pytest.mark.parametrize(
     ("inputs", "reason"),
     [
-        ({}, "it wants x, given: none"),
-        ({"z": some(1)}, "it wants x, given: z"),
-        ({"x": some(1), "z": some(1)}, "it wants x, given: x, z"),
-        ({"x": some(1).astype(np.float64)}, "x is float32 of 4 axes, not float64 of 4"),
-        ({"x": some(1)[0]}, "x is float32 of 4 axes, not float32 of 3"),
-        ({"x": np.zeros((1, 2, 8, 8), np.float32)}, r"with x of shape \(1, 2, 8, 8\)"),
-        ({"x": np.zeros((1, 1, 9, 9), np.float32)}, "is outside of the profile"),
+        ({}, "takes x, but was given nothing"),
+        ({"z": some(1)}, "takes x, but was given z"),
+        ({"x": some(1), "z": some(1)}, "takes x, but was given x, z"),
+        ({"x": some(1).astype(np.float64)}, "x is float64 \\[1, 1, 8, 8\\], but"),
+        ({"x": some(1)[0]}, "x is float32 \\[1, 8, 8\\], but"),
+        ({"x": np.zeros((1, 2, 8, 8), np.float32)}, r"x is float32 \\[1, 2, 8, 8\\], but"),
+        ({"x": np.zeros((1, 1, 9, 9), np.float32)}, "x is float32 \\[1, 1, 9, 9\\], but"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused_and_the_next_are_not(
