@@ -119,7 +119,7 @@ def test_answers_are_the_callers_own(load: Load) -> None:
         ({"x": some(1), "z": some(1)}, "takes x, but was given x, z"),
         ({"x": some(1).astype(np.float64)}, "x is float64 \\[1, 1, 8, 8\\], but"),
         ({"x": some(1)[0]}, "x is float32 \\[1, 8, 8\\], but"),
-        ({"x": np.zeros((1, 2, 8, 8), np.float32)}, r"x is float32 \\[1, 2, 8, 8\\], but"),
+        ({"x": np.zeros((1, 2, 8, 8), np.float32)}, "x is float32 \\[1, 2, 8, 8\\], but"),
         ({"x": np.zeros((1, 1, 9, 9), np.float32)}, "x is float32 \\[1, 1, 9, 9\\], but"),
     ],
 )
