@@ -133,6 +133,7 @@ def stand_in_tensorrt() -> Iterator[TensorRtKind]:
     with closing(Device()) as device:
         yield TensorRtKind(library=lambda: library, device=lambda ordinal: device)
     cuda.restart()
+    cuda.set(devices=0)
 
 
 def profiles_of(file: Path) -> Mapping[str, Profile]:

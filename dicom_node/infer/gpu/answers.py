@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dicom_node.infer.gpu.axes import Span
-from dicom_node.infer.gpu.device import Stream
 from dicom_node.infer.gpu.feed import Bench, Feed, Starts
 from dicom_node.infer.gpu.graphs import Replay
 from dicom_node.infer.gpu.network import ELEMENT_BYTES, DeviceNetwork, Shape
+from dicom_node.infer.gpu.resources import Stream
 
 _SLOTS = 2
 _WORTH_RECORDING = 4

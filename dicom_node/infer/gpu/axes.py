@@ -7,7 +7,6 @@ looked at, are nothing but other lists. So one kernel does all of it in one pass
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,15 +39,13 @@ class Taps:
 
     def spans(self) -> list[Span]:
         """Return, for each element, from where to where its taps lie there."""
-        spans = []
-        for low, high in zip(self.first[:-1], self.first[1:], strict=True):
-            inside = self.index[low:high][self.index[low:high] >= 0]
-            spans.append((int(inside.min()), int(inside.max()) + 1) if len(inside) else (0, 0))
-        return spans
-
-    @property
-    def size_bytes(self) -> int:
-        return self.first.nbytes + self.index.nbytes + self.share.nbytes
+        rows, inside = np.repeat(np.arange(len(self)), np.diff(self.first)), self.index >= 0
+        low = np.full(len(self), np.iinfo(np.int32).max)
+        high = np.zeros(len(self), int)
+        np.minimum.at(low, rows[inside], self.index[inside])
+        np.maximum.at(high, rows[inside], self.index[inside] + 1)
+        spans = zip(np.where(high > 0, low, 0).tolist(), high.tolist(), strict=True)
+        return [(first, last) for first, last in spans]
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,41 +151,31 @@ def _forward(weights: Weights | None, size: int, is_flipped: bool, part: slice) 
     order = np.arange(size if weights is None else weights.shape[0])
     chosen = (order[::-1] if is_flipped else order)[part]
     if weights is None:
-        return _listed(chosen[:, None], np.ones((len(chosen), 1), np.float32))
-    rows = [slice(*weights.indptr[at : at + 2]) for at in chosen]
-    return _joined([weights.indices[row] for row in rows], [weights.data[row] for row in rows])
+        return _listed(np.ones(len(chosen), int), chosen, np.ones(len(chosen), np.float32))
+    counts = np.diff(weights.indptr)[chosen]
+    begins = np.cumsum(counts) - counts
+    at = np.repeat(weights.indptr[chosen] - begins, counts) + np.arange(counts.sum())
+    return _listed(counts, weights.indices[at], weights.data[at])
 
 
 def _backward(
     weights: Weights | None, size: int, is_flipped: bool, part: slice, grid_size: int
 ) -> Taps:
-    indices, shares = [], []
-    for at in range(size):
-        if weights is None:
-            index, share = np.array([at]), np.ones(1, np.float32)
-        else:
-            row = slice(*weights.indptr[at : at + 2])
-            index, share = weights.indices[row].astype(np.int64), weights.data[row]
-            total = share.sum(dtype=np.float32)
-            # What lies outside of the network's field has no say in what is partly inside.
-            kept = total > _SURE_SHARE
-            index, share = (index, share / total) if kept else (index[:0], share[:0])
-        index = grid_size - 1 - index if is_flipped else index
-        inside = (index >= part.start) & (index < part.stop)
-        indices.append(np.where(inside, index - part.start, -1))
-        shares.append(share)
-    return _joined(indices, shares)
+    counts, index, share = np.ones(size, int), np.arange(size), np.ones(size, np.float32)
+    if weights is not None:
+        rows = np.repeat(np.arange(size), np.diff(weights.indptr))
+        sums = np.bincount(rows, weights.data, size).astype(np.float32)
+        # What lies outside of the network's field has no say in what is partly inside.
+        kept = sums[rows] > _SURE_SHARE
+        rows = rows[kept]
+        index, share = weights.indices[kept].astype(int), weights.data[kept] / sums[rows]
+        counts = np.bincount(rows, minlength=size)
+    index = grid_size - 1 - index if is_flipped else index
+    inside = (index >= part.start) & (index < part.stop)
+    return _listed(counts, np.where(inside, index - part.start, -1), share)
 
 
-def _listed(index: NDArray[np.intp], share: NDArray[np.float32]) -> Taps:
-    return _joined(list(index), list(share))
-
-
-def _joined(indices: Sequence[NDArray[Any]], shares: Sequence[NDArray[Any]]) -> Taps:
-    first = np.zeros(len(indices) + 1, np.int32)
-    np.cumsum([len(index) for index in indices], out=first[1:])
-    return Taps(
-        first,
-        np.concatenate(indices).astype(np.int32),
-        np.concatenate(shares).astype(np.float32),
-    )
+def _listed(counts: NDArray[Any], index: NDArray[Any], share: NDArray[np.float32]) -> Taps:
+    first = np.zeros(len(counts) + 1, np.int32)
+    np.cumsum(counts, out=first[1:])
+    return Taps(first, index.astype(np.int32), share.astype(np.float32))

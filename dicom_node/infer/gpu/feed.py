@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dicom_node.errors import InvariantBroken, StudyUnusable
 from dicom_node.infer.blocks import Percentile, Scale
 from dicom_node.infer.gpu.axes import Side, Span
-from dicom_node.infer.gpu.device import Device, Stream
+from dicom_node.infer.gpu.device import Device
 from dicom_node.infer.gpu.kernels import Kernels
 from dicom_node.infer.gpu.memory import (
     COUNTER_COPIES,
@@ -20,6 +20,7 @@ from dicom_node.infer.gpu.memory import (
     has_percentiles,
 )
 from dicom_node.infer.gpu.percentiles import percentiles
+from dicom_node.infer.gpu.resources import Stream
 from dicom_node.infer.gpu.schedule import Step
 from dicom_node.infer.gpu.stages import Stages
 from dicom_node.infer.gpu.staging import Staging

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from dicom_node.errors import DeviceLost, EngineUnavailable
 from dicom_node.infer.gpu import driver
-from dicom_node.infer.gpu.device import Device, Owned, Stream
+from dicom_node.infer.gpu.device import Device
+from dicom_node.infer.gpu.resources import Owned, Stream
 
 _RELAXED = 2
 """CU_STREAM_CAPTURE_MODE_RELAXED: what other threads do is no concern of ours."""

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 
-from dicom_node.infer.gpu.device import Device, Kernel
+from dicom_node.infer.gpu.device import Device
+from dicom_node.infer.gpu.resources import Kernel
 
 Compile = Callable[[str, str], bytes]
 """(source, architecture) to an image that the driver loads."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.infer.gpu.axes import Span
-from dicom_node.infer.gpu.device import Stream
 from dicom_node.infer.gpu.feed import Bench
+from dicom_node.infer.gpu.resources import Stream
 from dicom_node.infer.gpu.staging import Staging
 
 _SLOTS = 2

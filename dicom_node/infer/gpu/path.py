@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from dicom_node.errors import DeviceFull, EngineError, StudyUnusable
@@ -33,6 +34,8 @@ from dicom_node.infer.gpu.staging import Staging
 from dicom_node.infer.gpu.task import Task, task
 from dicom_node.infer.volume import Placement
 from dicom_node.infer.voxels import Voxels
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 _FLOATING = ("float32", "float16")
@@ -93,6 +96,7 @@ class GpuPath:
         placement: Placement,
         *,
         box: Box | None = None,
+        thresholds: Sequence[float] | None = None,
         stages_ms: dict[str, float] | None = None,
     ) -> NDArray[Any]:
         """Return what the engine sees, on the source's grid.
@@ -103,6 +107,8 @@ class GpuPath:
         placement : Placement
         box : tuple of slice, optional
             Of the network's grid: where to look; outside is background.
+        thresholds : sequence of float, optional
+            For this volume, in place of those that the path was made with; as many.
         stages_ms : dict, optional
             Is filled with the milliseconds of each stage, which costs a little time itself.
 
@@ -128,6 +134,8 @@ class GpuPath:
             # They are those of the whole volume, of which the box shows a part.
             intensity = replace(intensity, scale=self._levels(voxels, placement))
         todo = self._task(voxels, route(placement, box), intensity)
+        if thresholds is not None and self._thresholds:
+            todo = replace(todo, thresholds=tuple(thresholds))
         return self._masked(todo, voxels, stages_ms)
 
     def on_grid(self, voxels: Voxels, placement: Placement) -> NDArray[np.uint8]:
@@ -171,6 +179,8 @@ class GpuPath:
         """
         least: Plan | None = None
         for plan in plans(todo, self._networks):
+            if least is not None:
+                log.info("gpu_memory_is_short", gpu=self._device.ordinal, trying=plan.in_words)
             least = plan
             if not self._budget.admit(plan.total_bytes):
                 continue

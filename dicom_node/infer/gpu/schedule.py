@@ -40,10 +40,6 @@ class Schedule:
     value_planes: int
     answer_planes: int
 
-    @property
-    def is_whole(self) -> bool:
-        return len(self.steps) == 1
-
 
 def schedule(task: Task, planes_max: int) -> Schedule:
     """Return the steps for one volume.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dicom_node.infer.gpu.device import Device, Event, Stream
+from dicom_node.infer.gpu.device import Device
+from dicom_node.infer.gpu.resources import Event, Stream
 
 
 class Stages:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.infer.gpu.device import Device, Event, Pinned, Stream
+from dicom_node.infer.gpu.device import Device
+from dicom_node.infer.gpu.resources import Event, Pinned, Stream
 
 Bytes = NDArray[np.uint8]
 

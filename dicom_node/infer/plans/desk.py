@@ -11,8 +11,9 @@ from contextlib import suppress
 import numpy as np
 
 from dicom_node.errors import EngineUnavailable
-from dicom_node.infer.gpu.device import Buffer, Device, Owned, Pinned, Stream
+from dicom_node.infer.gpu.device import Device
 from dicom_node.infer.gpu.graphs import Replay
+from dicom_node.infer.gpu.resources import Buffer, Owned, Pinned, Stream
 from dicom_node.infer.plans.loaded import Context, Loaded, Tensor
 from dicom_node.infer.runtimes.port import Arrays, Shape
 

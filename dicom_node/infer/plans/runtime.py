@@ -9,11 +9,11 @@ from functools import partial
 import numpy as np
 
 from dicom_node.errors import DeviceFull, EngineError
-from dicom_node.infer.gpu.device import Buffer
 from dicom_node.infer.gpu.network import DeviceNetwork
+from dicom_node.infer.gpu.resources import Buffer
 from dicom_node.infer.plans.desk import Desk, give_back
 from dicom_node.infer.plans.loaded import Loaded
-from dicom_node.infer.plans.loaded import Tensor as PlanTensor
+from dicom_node.infer.plans.loaded import Tensor as LoadedTensor
 from dicom_node.infer.plans.network import PlanNetwork
 from dicom_node.infer.runtimes.ends import Ends, Tensor, check_given
 from dicom_node.infer.runtimes.port import Arrays, Shape
@@ -164,7 +164,7 @@ class TensorRtRuntime:
         return min(limits) if len(sizes) == 1 and len(limits) == len(inputs) else 0
 
 
-def _declared(tensors: Sequence[PlanTensor]) -> tuple[Tensor, ...]:
+def _declared(tensors: Sequence[LoadedTensor]) -> tuple[Tensor, ...]:
     """Return the tensors of a plan as those of a file; -1 is an open axis there."""
     return tuple(
         Tensor(each.name, each.dtype, tuple("" if side < 0 else side for side in each.shape))

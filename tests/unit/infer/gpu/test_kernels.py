@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from dicom_node.geometry import Grid
 from dicom_node.infer.blocks import Scale, VolumeInput
 from dicom_node.infer.gpu.axes import Side, route
-from dicom_node.infer.gpu.device import Device, Stream
+from dicom_node.infer.gpu.device import Device
 from dicom_node.infer.gpu.kernels import STORED_TYPES, Kernels
 from dicom_node.infer.gpu.percentiles import percentiles
+from dicom_node.infer.gpu.resources import Stream
 from dicom_node.infer.intensity import clipped, scaled
 from dicom_node.infer.mask import exclusive_mask, independent_masks
 from dicom_node.infer.volume import place, to_network

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from dicom_node.errors import EngineError, EngineUnavailable
-from dicom_node.infer.gpu.device import Device, Stream
+from dicom_node.infer.gpu.device import Device
 from dicom_node.infer.gpu.network import DeviceNetwork, End
+from dicom_node.infer.gpu.resources import Stream
 from dicom_node.infer.plans.runtime import TensorRtRuntime
 from dicom_node.infer.runtimes.port import LoadOptions, Profile
 from tests.fake_cuda.fake import FakeCuda
