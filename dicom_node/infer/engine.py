@@ -166,7 +166,8 @@ class Engine:
     def _segment(
         self, volume: SourceVolume, voxels: Voxels, placement: Placement, seen: Beside
     ) -> tuple[Finding, tuple[Dataset, ...]]:
-        answer = self._path.classes(voxels, placement, seen.tensors)
+        thresholds = self.manifest.given_thresholds
+        answer = self._path.classes(voxels, placement, seen.tensors, thresholds)
         found = segmentation.segments_of(answer.classes, self.manifest, volume, voxels)
         finding = Finding(
             kind=self.manifest.kind,

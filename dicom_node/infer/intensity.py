@@ -31,7 +31,7 @@ def scaled(values: NDArray[np.float32], scale: Scale | None) -> NDArray[np.float
     """
     if scale is None:
         return values
-    low, high = _value(values, scale.low), _value(values, scale.high)
+    low, high = _levels(values, scale.low, scale.high)
     if not high > low:
         raise StudyUnusable(f"no contrast: the pixels lie at {low:g} and nowhere else")
     first, last = scale.to
@@ -42,5 +42,8 @@ def scaled(values: NDArray[np.float32], scale: Scale | None) -> NDArray[np.float
     return result
 
 
-def _value(values: NDArray[np.float32], level: Level) -> float:
-    return float(np.percentile(values, level.rank)) if isinstance(level, Percentile) else level
+def _levels(values: NDArray[np.float32], *levels: Level) -> list[float]:
+    """Return levels as numbers; all percentiles are found in one pass."""
+    ranks = [level.rank for level in levels if isinstance(level, Percentile)]
+    found = iter(np.percentile(values, ranks).tolist() if ranks else ())
+    return [next(found) if isinstance(level, Percentile) else level for level in levels]

@@ -56,7 +56,11 @@ class VolumePath(Protocol):
         """
 
     def classes(
-        self, voxels: Voxels, placement: Placement, beside: Sequence[NDArray[np.float32]] = ()
+        self,
+        voxels: Voxels,
+        placement: Placement,
+        beside: Sequence[NDArray[np.float32]] = (),
+        thresholds: Sequence[float] | None = None,
     ) -> Answer:
         """Return the class of each voxel of the source.
 
@@ -68,6 +72,9 @@ class VolumePath(Protocol):
             How it lies to the network's grid.
         beside : sequence of numpy.ndarray, shape (slices, rows, columns), float32
             Other series that the network sees, on its grid already.
+        thresholds : sequence of float, optional
+            Of independent classes, where a rule sets others than the manifest; in the numbers
+            that the network gives.
 
         Raises
         ------
@@ -100,7 +107,11 @@ class CpuPath:
         return self._manifest.volume
 
     def classes(
-        self, voxels: Voxels, placement: Placement, beside: Sequence[NDArray[np.float32]] = ()
+        self,
+        voxels: Voxels,
+        placement: Placement,
+        beside: Sequence[NDArray[np.float32]] = (),
+        thresholds: Sequence[float] | None = None,
     ) -> Answer:
         """Return the class of each voxel; see `VolumePath.classes`."""
         manifest = self._manifest
@@ -108,7 +119,8 @@ class CpuPath:
         planes = self._planes(values, placement, self.volume)
         runtime = self._networks.main[0].description
         if manifest.model.classes_are == "independent":
-            return Answer(independent_masks(planes, placement, manifest.given_thresholds), runtime)
+            least = manifest.given_thresholds if thresholds is None else thresholds
+            return Answer(independent_masks(planes, placement, least), runtime)
         return Answer(exclusive_mask(planes, placement), runtime)
 
     def tensor(

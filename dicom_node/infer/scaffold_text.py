@@ -214,6 +214,8 @@ _TEST_VECTOR = """\
 test_vector:  # an input and the output that the network gave; compared whenever it is loaded
   file: test_vector.npz  # NumPy arrays input and output
   tolerance: 0.001  # largest difference of a number; for labels the largest share that differs
+  # dice_min: 0.999  # least overlap of any class of a mask; not compared if left out
+  # flips_max: 0.0005  # largest share of images or voxels that get another class; likewise
 """
 
 CARD = """\

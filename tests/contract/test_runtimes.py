@@ -5,9 +5,10 @@ onnxruntime on the CPU is the reference. Tolerances are those that the engines' 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,12 +20,17 @@ from numpy.typing import NDArray
 
 from dicom_node.errors import EngineError
 from dicom_node.infer.engine_folders import list_engines
+from dicom_node.infer.gpu.device import Device
 from dicom_node.infer.manifest import Manifest
+from dicom_node.infer.plans.library import Library
 from dicom_node.infer.runtimes import registry
 from dicom_node.infer.runtimes.kserve import model_name
 from dicom_node.infer.runtimes.onnx_file import read_onnx
-from dicom_node.infer.runtimes.port import LoadOptions, Profile, Runtime
+from dicom_node.infer.runtimes.port import LoadOptions, Profile, Runtime, RuntimeKind
+from dicom_node.infer.runtimes.tensorrt import TensorRtKind
+from tests.fake_cuda import build, fake
 from tests.kserve_server import kserve_server
+from tests.stand_in_tensorrt import make_tensorrt
 
 ROOT = Path(__file__).parents[2]
 ENGINES = list_engines(ROOT / "engines")
@@ -79,15 +85,29 @@ def reference() -> Load:
 
 @pytest.fixture(scope="module", params=RUNTIMES)
 def load(request: pytest.FixtureRequest) -> Iterator[Load]:
-    """Return a function that loads a file once on one of the runtimes that are there."""
-    kind = registry.RUNTIMES[request.param]
-    if missing := kind.missing():
-        pytest.skip(missing)
+    """Return a function that loads a file once on one of the runtimes.
+
+    TensorRT is a stand-in on the fake driver here; tests/gpu has these tests for a real one.
+    """
+    name: str = request.param
     with ExitStack() as stack:
         server_url = ""
-        if request.param == "kserve":
+        if name == "kserve":
             files = {model_name(file): file for file in ALL_FILES}
             server_url = stack.enter_context(kserve_server(files)).url
+        if name == "tensorrt":
+            kind: RuntimeKind = stack.enter_context(stand_in_tensorrt())
+        else:
+            kind = registry.RUNTIMES[name]
+        if missing := kind.missing():
+            pytest.skip(missing)
+        yield stack.enter_context(loading(kind, server_url))
+
+
+@contextmanager
+def loading(kind: RuntimeKind, server_url: str = "") -> Iterator[Load]:
+    """Give a function that loads a file once, and close all of them."""
+    with ExitStack() as stack:
 
         def loaded(file: Path) -> Runtime:
             options = LoadOptions(
@@ -98,6 +118,22 @@ def load(request: pytest.FixtureRequest) -> Iterator[Load]:
             return runtime
 
         yield cache(loaded)
+
+
+@contextmanager
+def stand_in_tensorrt() -> Iterator[TensorRtKind]:
+    """Give the runtime of TensorRT, on a TensorRT and a GPU that are none."""
+    if reason := build.missing():
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    cuda = fake.load()
+    cuda.restart()
+    library = Library(make_tensorrt(on_stream=cuda.on_stream))
+    with closing(Device()) as device:
+        yield TensorRtKind(library=lambda: library, device=lambda ordinal: device)
+    cuda.restart()
+    cuda.set(devices=0)
 
 
 def profiles_of(file: Path) -> Mapping[str, Profile]:
@@ -184,7 +220,7 @@ def test_the_description_names_the_runtime_and_its_version(
 ) -> None:
     name = request.node.callspec.params["load"]
     description = load(TEXTBOOK).description
-    assert description.startswith(name)
+    assert description.lower().startswith(name)
     assert any(sign.isdigit() for sign in description)
 
 

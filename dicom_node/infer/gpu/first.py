@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import structlog
@@ -60,20 +61,26 @@ class GpuFirst:
         return self._processor.tensor(voxels, placement, intensity)
 
     def classes(
-        self, voxels: Voxels, placement: Placement, beside: Sequence[NDArray[np.float32]] = ()
+        self,
+        voxels: Voxels,
+        placement: Placement,
+        beside: Sequence[NDArray[np.float32]] = (),
+        thresholds: Sequence[float] | None = None,
     ) -> Answer:
         """Return the class of each voxel; see `VolumePath.classes`."""
         if beside:
-            return self._processor.classes(voxels, placement, beside)
+            return self._processor.classes(voxels, placement, beside, thresholds)
         try:
-            return Answer(self._on_gpu(voxels, placement), self._runtime)
+            return Answer(self._on_gpu(voxels, placement, thresholds), self._runtime)
         except DeviceFull as full:
             log.warning("done_on_the_processor", engine=self._manifest.name, reason=full.message)
-            return self._processor.classes(voxels, placement)
+            return self._processor.classes(voxels, placement, thresholds=thresholds)
 
-    def _on_gpu(self, voxels: Voxels, placement: Placement) -> NDArray[np.uint8 | np.bool_]:
+    def _on_gpu(
+        self, voxels: Voxels, placement: Placement, thresholds: Sequence[float] | None
+    ) -> NDArray[Any]:
         box = None
         if self._locate is not None and self._manifest.locate is not None:
             found = self._locate.on_grid(voxels, placement) > 0
             box = box_around(found, placement, self.volume, self._manifest.locate)
-        return self._main.labels(voxels, placement, box=box)
+        return self._main.labels(voxels, placement, box=box, thresholds=thresholds)

@@ -96,6 +96,7 @@ class GpuPath:
         placement: Placement,
         *,
         box: Box | None = None,
+        thresholds: Sequence[float] | None = None,
         stages_ms: dict[str, float] | None = None,
     ) -> NDArray[Any]:
         """Return what the engine sees, on the source's grid.
@@ -106,6 +107,8 @@ class GpuPath:
         placement : Placement
         box : tuple of slice, optional
             Of the network's grid: where to look; outside is background.
+        thresholds : sequence of float, optional
+            For this volume, in place of those that the path was made with; as many.
         stages_ms : dict, optional
             Is filled with the milliseconds of each stage, which costs a little time itself.
 
@@ -131,6 +134,8 @@ class GpuPath:
             # They are those of the whole volume, of which the box shows a part.
             intensity = replace(intensity, scale=self._levels(voxels, placement))
         todo = self._task(voxels, route(placement, box), intensity)
+        if thresholds is not None and self._thresholds:
+            todo = replace(todo, thresholds=tuple(thresholds))
         return self._masked(todo, voxels, stages_ms)
 
     def on_grid(self, voxels: Voxels, placement: Placement) -> NDArray[np.uint8]:

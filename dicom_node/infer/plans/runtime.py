@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -13,7 +13,9 @@ from dicom_node.infer.gpu.network import DeviceNetwork
 from dicom_node.infer.gpu.resources import Buffer
 from dicom_node.infer.plans.desk import Desk, give_back
 from dicom_node.infer.plans.loaded import Loaded
+from dicom_node.infer.plans.loaded import Tensor as LoadedTensor
 from dicom_node.infer.plans.network import PlanNetwork
+from dicom_node.infer.runtimes.ends import Ends, Tensor, check_given
 from dicom_node.infer.runtimes.port import Arrays, Shape
 
 _DESKS_MAX = 3
@@ -44,6 +46,7 @@ class TensorRtRuntime:
         self.outputs = tuple(tensor.name for tensor in loaded.outputs)
         self.device = loaded.device
         self._loaded = loaded
+        self._ends = Ends(_declared(loaded.inputs), _declared(loaded.outputs))
         self._stream = loaded.device.call(loaded.device.stream)
         self._desks: OrderedDict[_Shapes, Desk] = OrderedDict()
         self._scratch: Buffer | None = None
@@ -150,22 +153,20 @@ class TensorRtRuntime:
     # -------------------------------------------------------- checks
 
     def _check(self, inputs: Arrays) -> None:
-        name = self._loaded.name
         if self._is_closed:
-            raise EngineError(f"{name} was closed")
-        if sorted(inputs) != sorted(self.inputs):
-            given = ", ".join(inputs) or "none"
-            raise EngineError(f"{name} failed: it wants {', '.join(self.inputs)}, given: {given}")
-        for tensor in self._loaded.inputs:
-            array = inputs[tensor.name]
-            if array.dtype != tensor.dtype or array.ndim != len(tensor.shape):
-                raise EngineError(
-                    f"{name} failed: {tensor.name} is {tensor.dtype} of {len(tensor.shape)} axes, "
-                    f"not {array.dtype} of {array.ndim}"
-                )
+            raise EngineError(f"{self._loaded.name} was closed")
+        check_given(self._loaded.name, self._ends, inputs)
 
     def _batch_max(self, inputs: Arrays) -> int:
         """Return how many samples can be run at once; 0 where there is no batch to be divided."""
         sizes = {array.shape[:1] for array in inputs.values()}
         limits = [t.profile.largest[0] for t in self._loaded.inputs if t.profile is not None]
         return min(limits) if len(sizes) == 1 and len(limits) == len(inputs) else 0
+
+
+def _declared(tensors: Sequence[LoadedTensor]) -> tuple[Tensor, ...]:
+    """Return the tensors of a plan as those of a file; -1 is an open axis there."""
+    return tuple(
+        Tensor(each.name, each.dtype, tuple("" if side < 0 else side for side in each.shape))
+        for each in tensors
+    )

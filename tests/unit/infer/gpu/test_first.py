@@ -131,6 +131,20 @@ def test_both_ways_give_the_same_classes(
     assert (found.runtime, expected.runtime) == ("played on the GPU", "played on the GPU")
 
 
+def test_a_threshold_that_a_rule_sets_holds_on_both_ways(bench: Bench) -> None:
+    manifest = a_manifest(WINDOWS, model=a_model(gives="logits", classes_are="independent"))
+    voxels, placement = some_voxels(SHAPE), place(a_grid(SHAPE, SPACING), WINDOWS)
+    count = len(manifest.given_thresholds)
+    for way in bench.ways(manifest):
+        usual = way.classes(voxels, placement).classes
+        loose = way.classes(voxels, placement, (), [-1e9] * count).classes
+        never = way.classes(voxels, placement, (), [1e9] * count).classes
+        assert loose.all()
+        assert 0 < usual.sum() < usual.size
+        assert not never.any()
+        assert np.array_equal(way.classes(voxels, placement).classes, usual)
+
+
 def test_what_is_not_located_is_refused_on_both_ways(bench: Bench) -> None:
     manifest = a_manifest(WINDOWS, locate=replace(LOCATE, volume_min_ml=10_000))
     voxels, placement = some_voxels(SHAPE), place(a_grid(SHAPE, SPACING), WINDOWS)

@@ -114,13 +114,13 @@ def test_answers_are_the_callers_own(load: Load) -> None:
 @pytest.mark.parametrize(
     ("inputs", "reason"),
     [
-        ({}, "it wants x, given: none"),
-        ({"z": some(1)}, "it wants x, given: z"),
-        ({"x": some(1), "z": some(1)}, "it wants x, given: x, z"),
-        ({"x": some(1).astype(np.float64)}, "x is float32 of 4 axes, not float64 of 4"),
-        ({"x": some(1)[0]}, "x is float32 of 4 axes, not float32 of 3"),
-        ({"x": np.zeros((1, 2, 8, 8), np.float32)}, r"with x of shape \(1, 2, 8, 8\)"),
-        ({"x": np.zeros((1, 1, 9, 9), np.float32)}, "is outside of the profile"),
+        ({}, "it takes x, but was given nothing"),
+        ({"z": some(1)}, "it takes x, but was given z"),
+        ({"x": some(1), "z": some(1)}, "it takes x, but was given x, z"),
+        ({"x": some(1).astype(np.float64)}, r"x is float64 \[1, 1, 8, 8\], but the network takes"),
+        ({"x": some(1)[0]}, r"x is float32 \[1, 8, 8\], but the network takes"),
+        ({"x": np.zeros((1, 2, 8, 8), np.float32)}, r"x is float32 \[1, 2, 8, 8\], but"),
+        ({"x": np.zeros((1, 1, 9, 9), np.float32)}, r"x is float32 \[1, 1, 9, 9\], but"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused_and_the_next_are_not(
@@ -130,6 +130,20 @@ def test_inputs_that_do_not_fit_are_refused_and_the_next_are_not(
     with pytest.raises(EngineError, match=reason):
         runtime.run(inputs)
     assert runtime.run({"x": some(1)})["y"].shape == (1, 3, 8, 8)
+    runtime.close()
+
+
+def test_what_the_plan_was_not_made_for_is_refused_in_tensorrts_words(
+    tmp_path: Path, make_kind: MakeKind
+) -> None:
+    """The file leaves rows and columns open; the plan does not."""
+    model = network([node("Neg", ["x"], ["y"])], x=("n", 1, "h", "w"))
+    runtime = make_kind().load(saved(model, tmp_path), LoadOptions(profiles=BATCHES))
+    with pytest.raises(
+        EngineError, match=r"with x of shape \(1, 1, 9, 9\).*outside of the profile"
+    ):
+        runtime.run({"x": np.zeros((1, 1, 9, 9), np.float32)})
+    assert np.array_equal(runtime.run({"x": some(1)})["y"], -some(1))
     runtime.close()
 
 
