@@ -34,8 +34,26 @@ PACKAGES = {
 }
 
 
+LONG = (
+    *(f"unit/infer/gpu/test_{name}.py" for name in ("failures", "kernels", "nvrtc", "path")),
+    *(f"unit/infer/plans/test_{name}.py" for name in ("faults", "real_builder", "runtime")),
+    *(f"property/test_{name}.py" for name in ("attributes", "deidentify", "door_fuzz", "identity")),
+    *(
+        "unit/executor/test_child.py",
+        "unit/cli/test_bench_disk.py",
+        "unit/receive/test_identity.py",
+    ),
+)
+"""Files whose many short tests take four to twenty-five seconds together: for `make test` alone."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what is slow: nothing long is left for the end, when the other workers idle."""
+    long = {ROOT / "tests" / file for file in LONG}
+    for item in items:
+        if item.path in long:
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
