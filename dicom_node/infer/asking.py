@@ -23,7 +23,7 @@ from dicom_node.infer.runtimes.port import Arrays, Runtime
 from dicom_node.infer.windows import Windows, windows_over
 
 SLICES_AT_ONCE = 4
-_SURE = 20.0
+SURE_LOGIT = 20.0
 """A logit: 1 - 2e-9."""
 
 VOLUME = (2, 3, 4)
@@ -173,7 +173,7 @@ def nobody_asked(model: Model | Locate) -> Callable[[int], NDArray[np.float32]]:
 
     It is background, as sure as can be.
     """
-    low, high = (-_SURE, _SURE) if _gives(model) == "logits" else (0.0, 1.0)
+    low, high = (-SURE_LOGIT, SURE_LOGIT) if _gives(model) == "logits" else (0.0, 1.0)
 
     def said(channels: int) -> NDArray[np.float32]:
         values = np.full(channels, low, np.float32)

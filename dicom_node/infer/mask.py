@@ -260,14 +260,14 @@ class _Once:
     """What was made of the last few planes: neighbouring slices of the source share them."""
 
     def __init__(self) -> None:
-        self._made: list[tuple[Any, Any]] = []
+        self._made: list[tuple[NDArray[Any], NDArray[Any]]] = []
 
     def of(self, plane: NDArray[Any], make: Any) -> NDArray[Any]:
         for known, made in self._made:
             if known is plane:
-                return made  # type: ignore[no-any-return]
+                return made
         self._made = [*self._made[-7:], (plane, make(plane))]
-        return self._made[-1][1]  # type: ignore[no-any-return]
+        return self._made[-1][1]
 
 
 def _largest(plane: NDArray[Any]) -> NDArray[np.uint8]:

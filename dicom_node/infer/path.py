@@ -138,14 +138,22 @@ class CpuPath:
         if locate is None or self._networks.locate is None:
             names = self._manifest.input_names
             return planes_of(values, wanted, model, self._networks.main, names)
-        seen = wanted
-        if wanted.network_sees == "window":  # labels of overlapping windows have no mean
-            seen = dataclasses.replace(wanted, network_sees="whole", window=None)
+        seen = seen_to_locate(wanted)
         found = np.stack(list(planes_of(values, seen, locate, (self._networks.locate,)))) > 0
         box = box_around(found, placement, wanted, locate)
         part = values[(slice(None), *box)]
         planes = planes_of(part, wanted, model, self._networks.main)
         return _embedded(planes, box, values.shape[1:], nobody_asked(model))
+
+
+def seen_to_locate(wanted: VolumeInput) -> VolumeInput:
+    """Return how the network that finds where to look sees a volume.
+
+    All of it where the main one sees windows: labels of overlapping windows have no mean.
+    """
+    if wanted.network_sees != "window":
+        return wanted
+    return dataclasses.replace(wanted, network_sees="whole", window=None)
 
 
 def box_around(

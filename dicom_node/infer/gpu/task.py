@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import StudyUnusable
+from dicom_node.infer.asking import SURE_LOGIT
 from dicom_node.infer.blocks import Intensity, Locate, Model, VolumeInput
 from dicom_node.infer.gpu.axes import Route
 from dicom_node.infer.windows import Row, Weighting, windows_over
@@ -20,9 +21,6 @@ from dicom_node.infer.windows import Row, Weighting, windows_over
 Kind = Literal["exclusive", "independent", "labels"]
 Gives = Literal["probabilities", "logits", "labels"]
 Mirrors = tuple[tuple[int, ...], ...]
-
-_SURE = 20.0
-"""A logit: 1 - 2e-9."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +61,7 @@ class Task:
     @property
     def unseen(self) -> tuple[float, float]:
         """What is held of a voxel that no window saw: (channel 0, the others)."""
-        low, high = (-_SURE, _SURE) if self.gives == "logits" else (0.0, 1.0)
+        low, high = (-SURE_LOGIT, SURE_LOGIT) if self.gives == "logits" else (0.0, 1.0)
         return (high if self.kind == "exclusive" else low), low
 
 

@@ -6,7 +6,6 @@ Kernels and budget are one a device, however many engines live there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -20,7 +19,7 @@ from dicom_node.infer.gpu.memory import Budget
 from dicom_node.infer.gpu.network import DeviceNetwork
 from dicom_node.infer.gpu.path import GpuPath
 from dicom_node.infer.manifest import Manifest
-from dicom_node.infer.path import CpuPath
+from dicom_node.infer.path import CpuPath, seen_to_locate
 
 CUBINS = "cubins"
 
@@ -115,8 +114,5 @@ def gpu_first(
     path = way(networks, model=manifest.model, thresholds=thresholds)
     finder = None
     if finders and manifest.locate is not None:
-        seen = processor.volume
-        if seen.network_sees == "window":  # labels of overlapping windows have no mean
-            seen = replace(seen, network_sees="whole", window=None)
-        finder = way(finders, model=manifest.locate, volume=seen)
+        finder = way(finders, model=manifest.locate, volume=seen_to_locate(processor.volume))
     return GpuFirst(manifest, path, finder, processor, main[0].description)
