@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.encode.header import Stamp, finish, part10
 from dicom_node.encode.seg import drawn_segments, make_seg
-from dicom_node.encode.sources import copies_of
+from dicom_node.encode.sources import copies_of, instances_of
 from dicom_node.encode.sr import make_sr
 from dicom_node.errors import DicomNodeError, InvariantBroken
 from dicom_node.finding import Finding, FindingKind
@@ -68,7 +68,7 @@ def encode(finding: Finding, sources: Sequence[Dataset], stamp: Stamp) -> tuple[
         patient_name = reference.PatientName
         reference.PatientName = ""
         seg = make_seg(finding, drawn, copies, stamp) if drawn else None
-        report = make_sr(finding, drawn, copies, seg, stamp)
+        report = make_sr(finding, drawn, instances_of(copies), seg, stamp)
         encoded = []
         for kind, dataset in (("SEG", seg), ("SR", report)):
             if dataset is not None:

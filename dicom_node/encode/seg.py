@@ -13,6 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.encode import codes, identity
 from dicom_node.encode.header import MANUFACTURER, Stamp, common_arguments
+from dicom_node.encode.sources import name_sources
 from dicom_node.errors import InvariantBroken
 from dicom_node.finding import EngineIdentity, Finding, Segment
 from dicom_node.uid import derived_uid
@@ -102,6 +103,7 @@ def make_seg(
     if "SpacingBetweenSlices" not in reference:
         _forget_spacing(dataset)
     _fix_dimension_organization(dataset)
+    name_sources(dataset, copies)
     return dataset
 
 

@@ -12,6 +12,7 @@ from dicom_node.encode import codes, identity
 from dicom_node.encode.groups import comment, measurement_groups
 from dicom_node.encode.header import MANUFACTURER, Stamp, common_arguments
 from dicom_node.finding import Finding, Segment
+from dicom_node.multiframe import frame_number_of
 
 _PROJECTION = {"CR", "DX", "IO", "MG", "PX", "RF", "RG", "XA"}
 _CROSS_SECTION = {"CT", "MR", "PT"}
@@ -36,7 +37,7 @@ def make_sr(
     drawn : sequence of Segment
         Those that the SEG describes, in its order.
     copies : sequence of Dataset
-        Of the source headers, from `copies_of`.
+        Of the source instances, from `instances_of`.
     seg : Dataset or None
         The Segmentation of the same finding.
     stamp : Stamp
@@ -102,14 +103,15 @@ def _library_entry(reference: Dataset) -> Dataset:
     """Return the source for the image library, with what its modality's descriptors need.
 
     highdicom fails on a projection without orientation and on a slice without thickness (TID 1603,
-    1604). As modality OT the image is listed without those descriptors.
+    1604), and would say of a multi-frame image what is true of its first frame only. As modality
+    OT the image is listed without those descriptors.
     """
     needed: tuple[str, ...] = ()
     if reference.get("Modality") in _PROJECTION:
         needed = ("PatientOrientation", "ImagerPixelSpacing")
     elif reference.get("Modality") in _CROSS_SECTION:
         needed = ("PixelSpacing", "SliceThickness", "ImagePositionPatient")
-    if all(reference.get(keyword) for keyword in needed):
+    if all(reference.get(keyword) for keyword in needed) and frame_number_of(reference) is None:
         return reference
     entry = deepcopy(reference)
     entry.Modality = "OT"

@@ -1,4 +1,4 @@
-"""The one frame of an instance, straight from its file: the quick way for the usual encodings.
+"""One frame of an instance, straight from its file: the quick way for the usual encodings.
 
 The header was read up to the pixels, so it is known where they begin; they are taken from there and
 decoded by imagecodecs, which leaves Python's lock alone, so all cores decode at a time. Whatever is
@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
+from os import SEEK_CUR
 from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
+from pydicom.encaps import generate_frames, get_frame
 from pydicom.uid import (
     JPEG2000,
     ExplicitVRLittleEndian,
@@ -31,6 +33,18 @@ from pydicom.uid import (
 
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _UNDEFINED = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Which frame of an instance is meant."""
+
+    index: int
+    count: int
+    """How many there are."""
+
+
+ONLY_FRAME = Frame(0, 1)
 
 Decode = Callable[[bytes, "np.dtype[Any]"], NDArray[Any]]
 
@@ -48,9 +62,9 @@ _JPEG_2000 = (JPEG2000Lossless, JPEG2000)
 
 
 def quick_frame(
-    file: BinaryIO, header: Dataset, pixels_at: int
+    file: BinaryIO, header: Dataset, pixels_at: int, frame: Frame = ONLY_FRAME
 ) -> tuple[NDArray[Any], bytes] | None:
-    """Return the stored values of the usual kinds of single-frame images.
+    """Return the stored values of one frame of the usual kinds of images.
 
     Parameters
     ----------
@@ -59,12 +73,14 @@ def quick_frame(
         As it was read from this file.
     pixels_at : int
         Where the element of the pixels begins.
+    frame : Frame
+        Of several, the header's is the one that is meant (`multiframe.frames_of`).
 
     Returns
     -------
     values : numpy.ndarray, shape (rows, columns)
         Of the integer type that the header names.
-    frame : bytes
+    encoded : bytes
         The encoded frame; empty if it is native.
 
     None if the image, or what is found of it, is for pydicom to judge.
@@ -78,8 +94,10 @@ def quick_frame(
     shape = int(header.Rows), int(header.Columns)
     if syntax in _NATIVE:
         size = shape[0] * shape[1] * kind.itemsize
-        if length not in {size, size + size % 2}:
+        whole = size * frame.count
+        if length not in {whole, whole + whole % 2}:
             return None
+        file.seek(size * frame.index, SEEK_CUR)
         data = file.read(size)
         if len(data) != size:
             return None
@@ -88,14 +106,22 @@ def quick_frame(
     if length != _UNDEFINED:
         return None
     try:
-        (frame,) = generate_frames(file.read(), number_of_frames=1)
-        decoded = _DECODERS[syntax](frame, kind)
+        encoded = _encoded(file, frame)
+        decoded = _DECODERS[syntax](encoded, kind)
     except (RuntimeError, ValueError):  # the base of imagecodecs' own, and pydicom's
         return None
     typed = _signed(decoded, kind, header, syntax)
     if typed is None or typed.size != shape[0] * shape[1] or not _is_within(typed, header):
         return None
-    return typed.reshape(shape), frame
+    return typed.reshape(shape), encoded
+
+
+def _encoded(file: BinaryIO, frame: Frame) -> bytes:
+    """Return the encoded frame of a file that stands at its Basic Offset Table."""
+    if frame.count > 1:
+        return get_frame(file, frame.index, number_of_frames=frame.count)
+    (encoded,) = generate_frames(file.read(), number_of_frames=1)
+    return encoded
 
 
 def _kind_of(header: Dataset) -> np.dtype[Any] | None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.infer.pixels import LinearImage, Values, linear_values
+from dicom_node.infer.pixels import LinearImage, Values
 from dicom_node.infer.series import SourceImage
 
 
@@ -56,7 +56,7 @@ def read_voxels(images: Sequence[SourceImage], values: Values, *, threads: int) 
     """
 
     def read(image: SourceImage) -> LinearImage:
-        return linear_values(image.file, image.header, values, image.pixels_at)
+        return image.linear(values)
 
     with ThreadPoolExecutor(threads) as pool:
         slices = list(pool.map(read, images))

@@ -23,7 +23,7 @@ LAYERS = (
     ("part10",),
     ("file_walk",),
     ("attributes",),
-    ("config", "data_sets", "slices"),
+    ("config", "data_sets", "multiframe", "slices"),
     ("ledger", "store", "scu", "coerce"),
     ("executor", "history"),
     ("receive", "assemble", "route", "infer", "encode", "deliver", "prior"),
