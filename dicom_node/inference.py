@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pydicom.dataset import Dataset
 
 from dicom_node import __version__
+from dicom_node.encode.rejection import rejection_note
 from dicom_node.encode.results import Encoded, Stamp, encode
 from dicom_node.finding import Finding
 from dicom_node.headers import Part10
@@ -40,6 +41,7 @@ def infer_and_encode(
     predecessors: Sequence[Result] = (),
     between: Callable[[], None] = lambda: None,
     others: Others | None = None,
+    rejected: Sequence[Result] = (),
 ) -> Outcome:
     """Run an engine on the files of one series and encode its finding.
 
@@ -57,6 +59,8 @@ def infer_and_encode(
         Called after infer and before encode.
     others : Others, optional
         The other series of the study and of prior ones, for an engine that looks at them.
+    rejected : sequence of Result
+        Of an earlier revision, to be taken back by a note.
 
     Raises
     ------
@@ -70,11 +74,15 @@ def infer_and_encode(
     infer_s = time.perf_counter() - started
     between()
     stamp = Stamp(created_at, node_name, __version__, job_key, tuple(predecessors))
-    return encode_found(finding, headers, stamp, infer_s)
+    return encode_found(finding, headers, stamp, infer_s, rejected)
 
 
 def encode_found(
-    finding: Finding, headers: Sequence[Dataset], stamp: Stamp, infer_s: float
+    finding: Finding,
+    headers: Sequence[Dataset],
+    stamp: Stamp,
+    infer_s: float,
+    rejected: Sequence[Result] = (),
 ) -> Outcome:
     """Encode what an engine has found.
 
@@ -84,12 +92,17 @@ def encode_found(
         As `Engine.run` returns them.
     infer_s : float
         What the finding took.
+    rejected : sequence of Result
+        Of an earlier revision, to be taken back by a note.
     """
     started = time.perf_counter()
     if finding.engine.runtime == NO_NETWORK:
         warning = "No network was run: the values are zeros, for a test of the wiring"
         finding = replace(finding, warnings=(warning, *finding.warnings))
     encoded = encode(finding, headers, stamp)
+    new = {one.sop_instance_uid for one in encoded}
+    if replaced := [one for one in rejected if one.sop_instance_uid not in new]:
+        encoded += (rejection_note(finding, headers, replaced, encoded[-1], stamp),)
     seconds = {
         "infer": round(infer_s, 3),
         "encode": round(time.perf_counter() - started, 3),

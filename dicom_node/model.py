@@ -210,6 +210,10 @@ class Job:
     role: JobRole = JobRole.CURRENT
 
 
+REJECTION = "REJECTION"
+"""The kind of a result that takes others back; only destinations that want it get it."""
+
+
 @dataclass(frozen=True)
 class Result:
     """A SOP Instance that we made; its bytes lie in the store before the row exists."""
@@ -221,7 +225,7 @@ class Result:
     transfer_syntax_uid: str
     job_id: str
     kind: str
-    """SEG or SR."""
+    """SEG, SR or REJECTION."""
     path: str
     size_bytes: int
     digest: str

@@ -31,7 +31,7 @@ from dicom_node.infer.runtimes.choice import wishes_of
 from dicom_node.inference import Outcome, encode_found, infer_and_encode
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.logs import configure_logs
-from dicom_node.model import InstanceKey, Job, Result
+from dicom_node.model import REJECTION, InstanceKey, Job, Result
 from dicom_node.route.router import EngineLabel, input_of, job_id
 from dicom_node.store.local import LocalStore, study_folder
 
@@ -133,6 +133,7 @@ class Worker:
             predecessors=self._ledger.jobs.earlier_reports(job),
             between=lambda: self._checkpoint("infer.inferred"),
             others=others,
+            rejected=self._rejected(job),
         )
         self._finish(job, outcome, started)
 
@@ -179,7 +180,8 @@ class Worker:
         ae_title = self._config.node.ae_title
         stamp = Stamp(job.created_at, ae_title, __version__, job.job_id, predecessors)
         concluded_s = time.perf_counter() - started
-        outcome = encode_found(finding, headers, stamp, infer_s + concluded_s)
+        rejected = self._rejected(job)
+        outcome = encode_found(finding, headers, stamp, infer_s + concluded_s, rejected)
         self._finish(job, outcome, started - infer_s)
 
     def _opened(self, job: Job) -> tuple[Engine, list[Part10], Others] | None:
@@ -223,7 +225,9 @@ class Worker:
         seconds = {**outcome.seconds, "work": round(time.perf_counter() - started, 3)}
         summary = "; ".join((outcome.finding.summary, *outcome.finding.warnings))
         facts = facts_of(outcome.finding)
-        if self._ledger.jobs.finish(job, results, summary, seconds, self._clock(), facts):
+        only_to = {REJECTION: self._told_of_rejections(job)}
+        now = self._clock()
+        if self._ledger.jobs.finish(job, results, summary, seconds, now, facts, only_to):
             self._checkpoint("infer.recorded")
             log.info(
                 "job_done",
@@ -234,6 +238,15 @@ class Worker:
             )
         else:
             log.warning("late_result_dropped", job_id=job.job_id, attempt=job.attempt)
+
+    def _rejected(self, job: Job) -> list[Result]:
+        """Return what a note has to take back at the job's destinations."""
+        told = self._told_of_rejections(job)
+        return self._ledger.jobs.replaced_by(job, told) if told else []
+
+    def _told_of_rejections(self, job: Job) -> list[str]:
+        peers = self._config.destinations
+        return [name for name in job.destinations if name in peers and peers[name].rejection_note]
 
     def _engine(self, job: Job) -> Engine:
         engine = self._engines.get(job.engine_name)

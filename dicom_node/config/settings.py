@@ -218,6 +218,7 @@ class Peer(Section):
     port: Port | None = None
     retrieve: Literal["move", "get"] = "move"
     answers_find: bool = False
+    rejection_note: bool = False
     certificate_sha256: Fingerprint | None = None
     certificate_name: CertificateName | None = None
     assemble: AssembleSettings | None = None
@@ -320,6 +321,8 @@ def validate_config(loaded: YamlFile) -> Config | None:
             loaded.mistake(("peers", name), "needs both host and port, or neither")
         if peer.answers_find and not peer.can_receive:
             loaded.mistake(("peers", name, "answers_find"), "needs host and port to ask it at")
+        if peer.rejection_note and not peer.can_receive:
+            loaded.mistake(("peers", name, "rejection_note"), "needs an address to send it to")
         if not peer.may_send and not peer.can_receive:
             loaded.mistake(("peers", name), "neither may send nor has an address to send to")
     if not config.receive.admit_unknown_calling_ae_titles and not any(

@@ -14,9 +14,10 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from dicom_node.finding import EngineIdentity, Finding
+from dicom_node.model import REJECTION
 from dicom_node.uid import derived_uid
 
-SERIES_NUMBERS = {"SEG": 9000, "SR": 9500}
+SERIES_NUMBERS = {REJECTION: 6000, "SEG": 9000, "SR": 9500}
 """Where our own range of Series Numbers begins, by kind; each has 500."""
 
 

@@ -27,7 +27,7 @@ class Encoded:
     """A result that is ready to be stored."""
 
     kind: str
-    """SEG or SR."""
+    """SEG, SR or REJECTION."""
     sop_instance_uid: str
     sop_class_uid: str
     series_instance_uid: str
@@ -59,7 +59,7 @@ def encode(finding: Finding, sources: Sequence[Dataset], stamp: Stamp) -> tuple[
     ----------
     PS3.3 A.51 (Segmentation), A.35.13 (Comprehensive 3D SR); PS3.16 TID 1500
     """
-    with _building(f"the results of {finding.engine.name}"):
+    with building(f"the results of {finding.engine.name}"):
         _check(finding, sources)
         segmented = finding.kind is FindingKind.SEGMENTATION
         drawn = drawn_segments(finding, sources) if segmented else ()
@@ -104,7 +104,7 @@ def _encoded(kind: str, dataset: Dataset) -> Encoded:
 
 
 @contextmanager
-def _building(what: str) -> Iterator[None]:
+def building(what: str) -> Iterator[None]:
     """Translate whatever highdicom and pydicom raise while they build an object.
 
     Their messages may quote a patient's attributes, so only the type is told.

@@ -92,6 +92,46 @@ def test_killed_after_the_studies_came(
         assert_finished(node, archive)
 
 
+@pytest.mark.parametrize(
+    ("boundary", "sent", "twice"),
+    [
+        ("store.saved", [], []),
+        ("deliver.answered", ["SEG"], ["SEG"]),
+        ("deliver.noted", ["SEG"], []),
+    ],
+    ids=["saved", "sent", "noted"],
+)
+def test_killed_between_seg_and_sr(
+    boundary: str,
+    sent: list[str],
+    twice: list[str],
+    load: list[Path],
+    tmp_path: Path,
+    free_port: int,
+) -> None:
+    """Each comes once; what nobody knows to have arrived comes again, the same bytes."""
+    with Archive(tmp_path / "archive") as archive:
+
+        def modalities(*, again: bool = False) -> list[str]:
+            received = [one for one in archive.received() if one.count > 1 or not again]
+            return sorted(pydicom.dcmread(one.path).Modality for one in received)
+
+        node = _node(tmp_path, free_port, archive).start(kill_at=boundary)
+        assert_all_stored(send(load[:-1], "127.0.0.1", free_port, called="DICOM_NODE"))
+        node.wait_killed()
+        assert modalities() == sent
+        written = {file: file.read_bytes() for file in (node.data / "results").rglob("*.dcm")}
+        assert len(written) == (1 if boundary == "store.saved" else 2)
+        node.start()
+        node.wait_done(studies=1)
+        assert modalities() == ["SEG", "SR"]
+        assert modalities(again=True) == twice
+        assert archive.conflicts() == ()
+        assert all(file.read_bytes() == before for file, before in written.items())
+        assert len(list((node.data / "results").rglob("*.dcm"))) == 2
+        assert node.stop() == 0
+
+
 def test_killed_between_the_answers_to_the_sender(
     load: list[Path], tmp_path: Path, free_port: int
 ) -> None:

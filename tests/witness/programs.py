@@ -39,5 +39,6 @@ def faults_found_by_dciodvfy(path: Path) -> list[str]:
     )
     printed = (done.stdout + done.stderr).splitlines()
     # Its last word is the IOD that it recognised; without that it has checked nothing.
-    assert {"Segmentation", "Comprehensive3DSR"} & set(printed), printed
+    known = {"Segmentation", "Comprehensive3DSR", "KeyObjectSelectionDocument"}
+    assert known & set(printed), printed
     return [line for line in printed if "Error" in line]
