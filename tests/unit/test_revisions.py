@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -46,7 +47,7 @@ class Node:
         self.engines_dir = self.folder / "engines"
         if not self.engines_dir.exists():
             shutil.copytree(ROOT / "engines" / ENGINE, self.engines_dir / ENGINE)
-        where = {"host": "127.0.0.1", "port": 11113}
+        where: dict[str, Any] = {"host": "127.0.0.1", "port": 11113}
         self.config = Config(
             node=NodeSettings(data_dir=self.folder / "data", engines_dir=self.engines_dir),
             infer=InferSettings(threads=1, runtime="onnxruntime"),
