@@ -84,7 +84,7 @@ def load_plan(config: Config) -> Plan:
 def names_for_rules(config: Config, engines: Mapping[str, Manifest]) -> Names:
     """Return what rules may name."""
     words = {name: words_of(manifest) for name, manifest in engines.items()}
-    return Names(words, frozenset(config.destinations), not_admitted=config.not_admitted)
+    return Names(words, frozenset(config.destinations), config.not_admitted, config.not_called)
 
 
 def words_of(manifest: Manifest) -> EngineWords:

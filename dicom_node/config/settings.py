@@ -24,6 +24,7 @@ from dicom_node.errors import InvariantBroken
 from dicom_node.uid import is_ae_title, is_uid
 
 _GPUS_MAX = 64
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def _ae_title(text: str) -> str:
@@ -219,13 +220,22 @@ class Peer(Section):
     retrieve: Literal["move", "get"] = "move"
     answers_find: bool = False
     rejection_note: bool = False
+    stow_url: ServerUrl | None = None
+    stow_token_file: Path | None = None
+    stow_password_file: Path | None = None
+    stow_authorities: Path | None = None
     certificate_sha256: Fingerprint | None = None
     certificate_name: CertificateName | None = None
     assemble: AssembleSettings | None = None
 
     @property
-    def can_receive(self) -> bool:
+    def has_address(self) -> bool:
+        """Whether it can be called by DIMSE."""
         return self.host is not None and self.port is not None
+
+    @property
+    def can_receive(self) -> bool:
+        return self.has_address or self.stow_url is not None
 
     @property
     def is_bound(self) -> bool:
@@ -271,8 +281,18 @@ class Config(Section):
 
     @property
     def destinations(self) -> dict[str, Peer]:
-        """The peers that results can be sent to: those with an address."""
+        """The peers that results can be sent to: those with an address or a stow_url."""
         return {name: peer for name, peer in self.peers.items() if peer.can_receive}
+
+    @property
+    def called(self) -> dict[str, Peer]:
+        """The peers that can be called by DIMSE: those with host and port."""
+        return {name: peer for name, peer in self.peers.items() if peer.has_address}
+
+    @property
+    def not_called(self) -> frozenset[str]:
+        """The destinations that have a stow_url only."""
+        return frozenset(self.destinations.keys() - self.called.keys())
 
     @property
     def not_admitted(self) -> frozenset[str]:
@@ -282,7 +302,7 @@ class Config(Section):
         admitted = {peer.ae_title for peer in self.peers.values() if peer.may_send}
         return frozenset(
             name
-            for name, peer in self.destinations.items()
+            for name, peer in self.called.items()
             if peer.retrieve == "move" and peer.ae_title not in admitted
         )
 
@@ -319,7 +339,7 @@ def validate_config(loaded: YamlFile) -> Config | None:
     for name, peer in config.peers.items():
         if (peer.host is None) != (peer.port is None):
             loaded.mistake(("peers", name), "needs both host and port, or neither")
-        if peer.answers_find and not peer.can_receive:
+        if peer.answers_find and not peer.has_address:
             loaded.mistake(("peers", name, "answers_find"), "needs host and port to ask it at")
         if peer.rejection_note and not peer.can_receive:
             loaded.mistake(("peers", name, "rejection_note"), "needs an address to send it to")
@@ -334,6 +354,7 @@ def validate_config(loaded: YamlFile) -> Config | None:
             "receive.admit_unknown_calling_ae_titles",
         )
     _check_tls(loaded, config)
+    _check_stow(loaded, config)
     _check_runtimes(loaded, config.infer)
     base = loaded.file.parent
     paths = {
@@ -349,6 +370,7 @@ def validate_config(loaded: YamlFile) -> Config | None:
         update={
             "node": config.node.model_copy(update=paths),
             "tls": config.tls.model_copy(update=pem_files),
+            "peers": {name: _with_whole_paths(peer, base) for name, peer in config.peers.items()},
         }
     )
 
@@ -388,6 +410,41 @@ def _check_tls(loaded: YamlFile, config: Config) -> None:
                 ("peers", name),
                 "is bound to a certificate and could never come in: tls.authorities is missing, so "
                 "no peer is asked for one",
+            )
+
+
+def _with_whole_paths(peer: Peer, base: Path) -> Peer:
+    """Return a peer whose files do not depend on where the node is started."""
+    files = {
+        key: base.absolute() / path
+        for key in ("stow_token_file", "stow_password_file", "stow_authorities")
+        if (path := getattr(peer, key)) is not None
+    }
+    return peer.model_copy(update=files) if files else peer
+
+
+def _check_stow(loaded: YamlFile, config: Config) -> None:
+    """Note what does not fit together in how peers are sent to by STOW-RS."""
+    for name, peer in config.peers.items():
+        secrets = [
+            key
+            for key in ("stow_token_file", "stow_password_file")
+            if getattr(peer, key) is not None
+        ]
+        if peer.stow_url is None:
+            for key in (*secrets, *(["stow_authorities"] if peer.stow_authorities else [])):
+                loaded.mistake(("peers", name, key), "means nothing without stow_url")
+            continue
+        if len(secrets) > 1:
+            loaded.mistake(("peers", name, secrets[1]), "a token or a password, not both")
+        parts = urlsplit(peer.stow_url)
+        if parts.username or parts.query or parts.fragment:
+            loaded.mistake(
+                ("peers", name, "stow_url"), "must be the root of the services, and name no user"
+            )
+        if secrets and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            loaded.mistake(
+                ("peers", name, secrets[0]), "would be sent in clear text; stow_url must be https"
             )
 
 

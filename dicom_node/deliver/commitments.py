@@ -61,7 +61,7 @@ class CommitmentReporter:
         self._clock = clock
         self._checkpoint = checkpoint
         self._addresses: dict[str, Address] = {}
-        for peer in config.destinations.values():
+        for peer in config.called.values():
             self._addresses.setdefault(peer.ae_title, address_of(peer, config))
 
     def turn(self, calling_ae_title: str) -> None:

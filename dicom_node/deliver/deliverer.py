@@ -7,12 +7,12 @@ import structlog
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
 from dicom_node.config.settings import Config
 from dicom_node.deliver.patience import wait_s
-from dicom_node.deliver.store_scu import Item, send
+from dicom_node.deliver.senders import sender_of
+from dicom_node.deliver.store_scu import Item
 from dicom_node.errors import DeliveryError, PeerUnreachable
 from dicom_node.ledger.deliveries import Parcel
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState
-from dicom_node.scu.peers import address_of
 from dicom_node.store.local import LocalStore
 
 log = structlog.get_logger()
@@ -36,8 +36,8 @@ class Deliverer:
         self._settings = config.deliver
         self._clock = clock
         self._checkpoint = checkpoint
-        self._addresses = {
-            name: address_of(peer, config) for name, peer in config.destinations.items()
+        self._senders = {
+            name: sender_of(peer, config) for name, peer in config.destinations.items()
         }
 
     def turn(self, destination: str) -> None:
@@ -59,8 +59,8 @@ class Deliverer:
 
     def _send(self, destination: str, parcels: list[Parcel]) -> bool:
         """Send one batch; return whether the destination could be reached to its end."""
-        address = self._addresses.get(destination)
-        if address is None:
+        send = self._senders.get(destination)
+        if send is None:
             gone = PeerUnreachable(
                 f"{destination} is no longer configured",
                 hint="add it to `peers:` again, or let the deliveries go dead",
@@ -78,7 +78,7 @@ class Deliverer:
         answered = 0
         try:
             self._checkpoint("deliver.sending")
-            for parcel, outcome in zip(parcels, send(items, address), strict=True):
+            for parcel, outcome in zip(parcels, send(items), strict=True):
                 self._checkpoint("deliver.answered")
                 self._note(parcel, outcome)
                 answered += 1

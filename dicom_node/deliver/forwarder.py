@@ -13,7 +13,7 @@ from dicom_node.config.settings import Config
 from dicom_node.deliver.copies import Copies
 from dicom_node.deliver.originals import Original
 from dicom_node.deliver.patience import wait_s
-from dicom_node.deliver.store_scu import send_originals
+from dicom_node.deliver.senders import originals_sender_of
 from dicom_node.errors import (
     DeliveryError,
     PeerUnreachable,
@@ -23,7 +23,6 @@ from dicom_node.errors import (
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState
 from dicom_node.model import ForwardTask, InstanceKey
-from dicom_node.scu.peers import address_of
 
 log = structlog.get_logger()
 
@@ -53,8 +52,8 @@ class Forwarder:
         self._settings = config.deliver
         self._clock = clock
         self._checkpoint = checkpoint
-        self._addresses = {
-            name: address_of(peer, config) for name, peer in config.destinations.items()
+        self._senders = {
+            name: originals_sender_of(peer, config) for name, peer in config.destinations.items()
         }
 
     def turn(self, destination: str) -> bool:
@@ -82,8 +81,8 @@ class Forwarder:
                 self._postpone(forward, own)
 
     def _attempt(self, forward: ForwardTask) -> bool:
-        address = self._addresses.get(forward.destination)
-        if address is None:
+        send = self._senders.get(forward.destination)
+        if send is None:
             raise PeerUnreachable(
                 f"{forward.destination} is no longer configured",
                 hint="add it to `peers:` again, or let the forwards go dead",
@@ -94,7 +93,7 @@ class Forwarder:
         try:
             if batch:
                 self._checkpoint("forward.sending")
-                outcomes = send_originals([original for _, original in batch], address)
+                outcomes = send([original for _, original in batch])
                 for (key, _), outcome in zip(batch, outcomes, strict=True):
                     if isinstance(outcome, str):
                         taken.append(key)

@@ -107,6 +107,61 @@ def test_a_key_that_stands_twice_is_a_mistake(file: Path) -> None:
             "peers.b",
             "neither may send nor has an address",
         ),
+        (
+            f"{A_SENDER}    rejection_note: true",
+            5,
+            "peers.ct.rejection_note",
+            "needs an address to send it to",
+        ),
+        (
+            f"{A_SENDER}    stow_token_file: t",
+            5,
+            "peers.ct.stow_token_file",
+            "means nothing without stow_url",
+        ),
+        (
+            f"{A_SENDER}    stow_authorities: t",
+            5,
+            "peers.ct.stow_authorities",
+            "means nothing without stow_url",
+        ),
+        (
+            f"{A_SENDER}    stow_url: ftp://pacs",
+            5,
+            "peers.ct.stow_url",
+            "must be a URL",
+        ),
+        (
+            f"{A_SENDER}    stow_url: https://me:secret@pacs/dicom-web",
+            5,
+            "peers.ct.stow_url",
+            "name no user",
+        ),
+        (
+            f"{A_SENDER}    stow_url: https://pacs/dicom-web?key=secret",
+            5,
+            "peers.ct.stow_url",
+            "must be the root of the services",
+        ),
+        (
+            f"{A_SENDER}    stow_url: http://pacs/\n    stow_password_file: p",
+            6,
+            "peers.ct.stow_password_file",
+            "would be sent in clear text",
+        ),
+        (
+            f"{A_SENDER}    stow_url: https://p/\n    stow_token_file: t\n"
+            "    stow_password_file: p",
+            7,
+            "peers.ct.stow_password_file",
+            "a token or a password, not both",
+        ),
+        (
+            f"{A_SENDER}  b: {{ae_title: B, stow_url: 'https://p', answers_find: true}}",
+            5,
+            "peers.b.answers_find",
+            "needs host and port to ask it at",
+        ),
     ],
 )
 def test_what_pydantic_does_not_see_is_found_as_well(
@@ -115,6 +170,18 @@ def test_what_pydantic_does_not_see_is_found_as_well(
     [(found_line, found_key, found_message)] = mistakes_in(file, peers)
     assert (found_line, found_key) == (line, key)
     assert message in found_message
+
+
+def test_a_peer_with_a_stow_url_is_a_destination_that_is_asked_for_nothing(file: Path) -> None:
+    config = load(
+        file,
+        f"{A_SENDER}  web: {{ae_title: WEB, stow_url: 'http://localhost:8042/dicom-web', "
+        "stow_token_file: web.token}\n  pacs: {ae_title: PACS, host: h, port: 104}",
+    )
+    assert set(config.destinations) == {"web", "pacs"}
+    assert set(config.called) == {"pacs"}
+    assert config.not_called == {"web"}
+    assert config.peers["web"].stow_token_file == file.parent / "web.token"
 
 
 @pytest.mark.parametrize("devices", ["auto", ["cpu"], ["cpu", "cpu", 0], [1, 0]])

@@ -26,11 +26,12 @@ from tests.unit.route.made import key_of
 
 @dataclass
 class Forwarding:
-    """A forwarder, a store and a ledger; the archive is at `port`, or nowhere."""
+    """A forwarder, a store and a ledger; the archive is at `port` or `stow_url`, or nowhere."""
 
     folder: Path
     port: int = 0
     profiles: Mapping[str, Profile] = field(default_factory=dict)
+    stow_url: str = ""
 
     def __post_init__(self) -> None:
         self.ledger: Ledger = rows.new_ledger(self.folder)
@@ -40,6 +41,8 @@ class Forwarding:
         peers = {}
         if self.port:
             peers["archive"] = Peer(ae_title="ARCHIVE", host="127.0.0.1", port=self.port)
+        if self.stow_url:
+            peers["archive"] = Peer(ae_title="ARCHIVE", stow_url=self.stow_url)
         config = Config(
             node=NodeSettings(ae_title="DICOM_NODE"),
             deliver=DeliverSettings(timeout_s=2, retry_first_s=10, give_up_after_h=1),
