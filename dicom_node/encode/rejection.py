@@ -81,6 +81,9 @@ def rejection_note(
             *sorted(one.sop_instance_uid for one in rejected),
         )
         note = ko.KeyObjectSelectionDocument(evidence=evidence, content=content, **named)
+        for item in note.ContentSequence:
+            if "ReferencedSOPSequence" in item:
+                del item.ConceptNameCodeSequence  # TID 2010 has none there; highdicom writes one
         finish(note, patient_name, reference, stamp)
         return Encoded(
             kind=REJECTION,

@@ -178,7 +178,7 @@ def test_a_late_instance_makes_a_new_report_that_names_and_takes_back_the_old(no
     [said] = [
         item.TextValue
         for item in note.ContentSequence
-        if item.ConceptNameCodeSequence[0].CodeValue == "113012"
+        if item.ValueType == "TEXT" and item.ConceptNameCodeSequence[0].CodeValue == "113012"
     ]
     assert said == f"The series changed: report {new.SOPInstanceUID} replaces these."
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -20,6 +21,17 @@ def program(name: str) -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return found
+
+
+def by_hand(name: str, package: str) -> Path:
+    """Return the path of a witness that `make witness` installs; skip the test where it is missing.
+
+    Unlike those of `program` it is not installed in CI, for the time that this takes.
+    """
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"WITNESS MISSING: {name} is not installed ({package}); `make witness` does it")
+    return Path(found)
 
 
 def said_by(name: str, *arguments: str | Path) -> str:

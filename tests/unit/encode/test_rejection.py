@@ -48,6 +48,7 @@ def test_it_names_seg_and_sr_each_in_its_series() -> None:
         (item.ValueType, item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID) for item in items
     ]
     assert named == [("IMAGE", old[0].sop_instance_uid), ("COMPOSITE", old[1].sop_instance_uid)]
+    assert not any("ConceptNameCodeSequence" in item for item in items)
     [study] = note.CurrentRequestedProcedureEvidenceSequence
     listed = {
         (series.SeriesInstanceUID, series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
