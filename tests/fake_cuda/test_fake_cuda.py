@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import subprocess
 import sys
@@ -189,6 +190,30 @@ def test_a_kernel_that_reads_beyond_its_buffer_breaks_the_device(
     with pytest.raises(work.driver.LogicError, match="illegal memory access"):
         work.driver.mem_get_info()
     cuda.set()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_fault_is_caught_though_somebody_else_listens_for_faults_by_now(
+    cuda: FakeCuda, work: Work, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stream = work.driver.Stream(1)
+    work.launch(stream)
+    stream.synchronize()
+    faulthandler.disable()
+    faulthandler.enable(sys.__stderr__)  # as pytest does, at a time of its own
+    work.launch(stream, count=100 * N)
+    with pytest.raises(work.driver.LogicError, match="illegal memory access"):
+        stream.synchronize()
+    cuda.set()
+
+
+def test_an_address_is_given_out_once(cuda: FakeCuda, work: Work) -> None:
+    first = work.driver.mem_alloc(4 * N)
+    freed = int(first)
+    first.free()
+    second = work.driver.mem_alloc(4 * N)
+    assert int(second) != freed
+    second.free()
 
 
 def test_what_is_written_just_behind_a_block_is_noticed(cuda: FakeCuda, work: Work) -> None:
