@@ -200,7 +200,7 @@ def test_a_fault_is_caught_though_somebody_else_listens_for_faults_by_now(
     work.launch(stream)
     stream.synchronize()
     faulthandler.disable()
-    faulthandler.enable(sys.__stderr__)  # as pytest does, at a time of its own
+    faulthandler.enable(2)  # as pytest does, at a time of its own
     work.launch(stream, count=100 * N)
     with pytest.raises(work.driver.LogicError, match="illegal memory access"):
         stream.synchronize()
