@@ -234,7 +234,7 @@ def test_everything_that_can_be_measured_is_read_back(tmp_path: Path) -> None:
     grid = Grid(finding.mask.shape[-3:], np.diag([6.0, row_mm, column_mm, 1.0]))
     measurements = measured(
         finding.mask,
-        tuple(NAMES),
+        tuple(word for word in NAMES if word != "area"),  # that is for images
         (26, 26),
         grid,
         quantity_of(Values.HOUNSFIELD, "CT"),
