@@ -19,9 +19,11 @@ static void on_fault(int number, siginfo_t *info, void *context) {
     sigaction(number, &previous[number == SIGBUS], NULL);
 }
 
-/* Each time anew: others listen for faults too (Python's faulthandler), and the last one wins. */
+/* Each time anew: others listen for faults too (Python's faulthandler), and the last one wins.
+ * Not on the thread's alternate stack: OpenVINO leaves one behind whose memory is gone, and a fault
+ * of a kernel is no overflow of the stack. */
 static void catch_faults(void) {
-    struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK}, now;
+    struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO}, now;
     pthread_mutex_lock(&lock);
     for (int i = 0; i < 2; i++) {
         sigaction(SIGNALS[i], NULL, &now);
