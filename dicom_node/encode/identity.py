@@ -21,11 +21,18 @@ SERIES_NUMBERS = {REJECTION: 6000, "SEG": 9000, "SR": 9500}
 """Where our own range of Series Numbers begins, by kind; each has 500."""
 
 
+_OF_SINGLE_IMAGES = ("image_share", "area_cm2")
+
+
 def content_digest(finding: Finding) -> str:
     """Return the SHA-256 (hexadecimal) of everything that the finding says."""
     digest = hashlib.sha256()
     said = asdict(replace(finding, mask=None, engine=replace(finding.engine, runtime="")))
     del said["sop_instance_uids"]
+    for segment in said["segments"]:
+        for name in _OF_SINGLE_IMAGES:  # words that came later: volumes keep their UIDs
+            if segment[name] is None:
+                del segment[name]
     digest.update(json.dumps(said, sort_keys=True).encode())
     if finding.mask is not None:
         digest.update(repr(finding.mask.shape).encode())
