@@ -6,12 +6,10 @@ The engine's network is a threshold, so the mask that must come back is known fr
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
 
@@ -19,6 +17,7 @@ from dicom_node.infer.asking import Networks
 from dicom_node.infer.engine import Engine
 from dicom_node.infer.engine_folders import load_manifest
 from dicom_node.inference import Outcome, infer_and_encode
+from tests.unit.encode.findings import read
 from tests.unit.infer.engine_folders import (
     CLASSIFICATION,
     SEGMENTATION,
@@ -93,7 +92,7 @@ def _run(written: dict[str, Any], network: Any, files: Sequence[Path], folder: P
 
 def results_of(outcome: Outcome) -> dict[str, FileDataset]:
     """Return the results by kind."""
-    return {one.kind: pydicom.dcmread(BytesIO(one.content)) for one in outcome.encoded}
+    return {one.kind: read(one) for one in outcome.encoded}
 
 
 def points_in_slices(slices: Sequence[FileDataset], *, is_ct: bool = True) -> Points:

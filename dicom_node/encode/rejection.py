@@ -92,7 +92,7 @@ def rejection_note(
             series_instance_uid=str(note.SeriesInstanceUID),
             study_instance_uid=str(note.StudyInstanceUID),
             transfer_syntax_uid=str(note.file_meta.TransferSyntaxUID),
-            content=part10(note),
+            pieces=(part10(note),),
         )
 
 

@@ -6,7 +6,7 @@ whose orientation differs in the seventh digit. So it never sees a source, only 
 
 * the first copy carries everything that can be inherited; the others only their place;
 * the frames of a multi-frame source are copies each, and pass for single-frame instances with UIDs
-  of their own (`_stand_in`); what is built on them gets the true references afterwards;
+  of their own (`_stand_in`); `reference_of` says how they are named in what we write;
 * identifying text and UIDs are kept as they are; dates, ages and code strings that break their VR
   are left out;
 * what highdicom would take from the scanner and get wrong is replaced by what was measured.
@@ -14,7 +14,8 @@ whose orientation differs in the seventh digit. So it never sees a source, only 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from copy import copy as copy_of
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -123,20 +124,6 @@ def instances_of(copies: Sequence[Dataset]) -> list[Dataset]:
     return list(instances.values())
 
 
-def name_sources(dataset: Dataset, copies: Sequence[Dataset]) -> None:
-    """Replace stand-ins, wherever a data set built on copies of frames names them.
-
-    A list of instances names each once and whole; a frame's derivation names the frame.
-    """
-    by_stand_in = {
-        str(copy.SOPInstanceUID): reference_of(copy)
-        for copy in copies
-        if frame_number_of(copy) is not None
-    }
-    if by_stand_in:
-        _name_sources(dataset, by_stand_in, with_frames=False)
-
-
 def copies_of(sources: Sequence[Dataset]) -> list[Dataset]:
     """Return copies of source headers for highdicom; the sources themselves are left alone.
 
@@ -190,7 +177,7 @@ def _cleaned(dataset: Dataset) -> Dataset:
             items = [_cleaned(item) for item in element.value]
             clean.add(DataElement(element.tag, "SQ", items))
             continue
-        copy = deepcopy(element)
+        copy = copy_of(element)
         separator = _OLD_SEPARATOR.get(element.VR)
         if separator and isinstance(copy.value, str) and separator in copy.value:
             copy.value = copy.value.replace(separator, "")
@@ -203,7 +190,7 @@ def _placed(dataset: Dataset) -> Dataset:
     placed = Dataset()
     for keyword in _PLACE:
         if keyword in dataset:
-            placed.add(deepcopy(dataset[keyword]))
+            placed.add(copy_of(dataset[keyword]))
     return placed
 
 
@@ -289,32 +276,3 @@ def _stand_in(copy: Dataset) -> None:
     )
     copy.SOPClassUID = _SINGLE_FRAME.get(copy.SOPClassUID, MRImageStorage)
     copy.SOPInstanceUID = derived_uid("frame", copy.SOPInstanceUID, str(number))
-
-
-def _name_sources(
-    dataset: Dataset, by_stand_in: Mapping[str, Reference], *, with_frames: bool
-) -> None:
-    for element in dataset:
-        if element.VR != "SQ":
-            continue
-        kept: list[Dataset] = []
-        named: set[str] = set()
-        for item in element.value:
-            reference = by_stand_in.get(item.get("ReferencedSOPInstanceUID", ""))
-            if reference is None:
-                _name_sources(
-                    item,
-                    by_stand_in,
-                    with_frames=with_frames or element.keyword == "DerivationImageSequence",
-                )
-            else:
-                item.ReferencedSOPClassUID = reference.sop_class_uid
-                item.ReferencedSOPInstanceUID = reference.sop_instance_uid
-                if with_frames:
-                    item.ReferencedFrameNumber = reference.frame_number
-                elif reference.sop_instance_uid in named:
-                    continue
-                named.add(reference.sop_instance_uid)
-            kept.append(item)
-        if len(kept) < len(element.value):
-            element.value = kept

@@ -15,7 +15,8 @@ from pydicom.dataset import Dataset
 
 from dicom_node.errors import StudyUnusable
 from dicom_node.geometry import Grid, Plane, arrange
-from dicom_node.headers import Part10, read_to_the_pixels, reading
+from dicom_node.header_reader import HeaderReader
+from dicom_node.headers import Part10, reading
 from dicom_node.infer.frames import ONLY_FRAME, Frame
 from dicom_node.infer.pixels import LinearImage, Values, linear_values, network_values
 from dicom_node.multiframe import frames_of, is_multiframe
@@ -161,8 +162,9 @@ def load_source(files: Sequence[Part10]) -> SourceSeries:
     """
     by_uid: dict[str, SourceImage] = {}
     left_out: list[tuple[str, str]] = []
+    reader = HeaderReader()
     for file in sorted(files, key=str):
-        header, pixels_at = read_to_the_pixels(file)
+        header, pixels_at = reader.read(file)
         header.pop("ReferencedFrameNumber", None)  # of no instance: it would pass for a frame
         image = SourceImage(file, header, pixels_at)
         uid = image.sop_instance_uid

@@ -21,7 +21,7 @@ LAYERS = (
     ("model", "finding", "verdict", "priors", "trials"),
     ("conditions", "elements", "headers", "geometry", "plain_values"),
     ("part10",),
-    ("file_walk",),
+    ("file_walk", "header_reader"),
     ("attributes",),
     ("config", "data_sets", "multiframe", "slices"),
     ("ledger", "store", "scu", "coerce"),

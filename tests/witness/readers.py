@@ -38,6 +38,26 @@ def masks_read_by_dcmqi(
     return described, masks
 
 
+def values_read_by_dcmqi(
+    seg: Path, folder: Path, sources: Sequence[Dataset]
+) -> list[NDArray[np.uint8]]:
+    """Return what dcmqi reads of a SEG on the grid of the sources, a volume for each of its files.
+
+    A label map has one file of segment numbers, fractions have one a segment.
+    """
+    folder.mkdir(parents=True)
+    said_by("segimage2itkimage", "--inputDICOM", seg, "--outputDirectory", folder, "-t", "nrrd")
+    volumes = []
+    for path in sorted(folder.glob("*.nrrd")):
+        voxels, directions, origin = _nrrd(path)
+        volume = np.zeros((len(sources), sources[0].Rows, sources[0].Columns), np.uint8)
+        for value in np.unique(voxels[voxels > 0]):
+            set_at = np.argwhere(voxels == value)[:, ::-1]
+            volume[_on_grid(origin + set_at @ directions, sources)] = value
+        volumes.append(volume)
+    return volumes
+
+
 def report_read_by_dcmqi(report: Path, folder: Path) -> dict[str, Any]:
     """Return what dcmqi's tid1500reader makes of a report."""
     folder.mkdir(parents=True, exist_ok=True)
