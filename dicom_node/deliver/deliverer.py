@@ -121,8 +121,9 @@ class Deliverer:
 
     def _postpone(self, parcels: list[Parcel], error: DeliveryError) -> None:
         """Try again later; what has been tried for days is given up."""
+        now = self._clock()
         for parcel in parcels:
-            delivery, now = parcel.delivery, self._clock()
+            delivery = parcel.delivery
             waiting_s = wait_s(delivery, self._settings, now)
             if waiting_s is None:
                 self._give_up(parcel, error)

@@ -53,6 +53,7 @@ class Outlets:
         self._clock = clock
         self._local_time = local_time
         self._failures: dict[str, int] = {}
+        self._open: set[str] | None = None
         self._locks = {name: threading.Lock() for name in archives}
         self._limiters = {
             name: Limiter(peer.instances_per_minute, peer.megabytes_per_minute)
@@ -61,9 +62,13 @@ class Outlets:
 
     def is_closed(self, destination: str) -> bool:
         """Return whether nothing may go out; an open breaker is probed first, if that is due."""
+        if self._open is None:  # the ledger is made after this is
+            self._open = {breaker.destination for breaker in self._ledger.breakers.all_open()}
         archive = self._archives.get(destination)
-        breaker = self._ledger.breakers.get(destination)
-        if archive is None or breaker is None or breaker.state is BreakerState.CLOSED:
+        if archive is None or destination not in self._open:
+            return False
+        breaker = self._ledger.breakers.get(destination)  # the operator may hurry its probe
+        if breaker is None or breaker.state is BreakerState.CLOSED:
             return False
         lock = self._locks[destination]
         if not is_over(breaker.not_before, self._clock()) or not lock.acquire(blocking=False):
@@ -105,7 +110,13 @@ class Outlets:
         now = self._clock()
         in_vain = failures - self._settings.breaker_failures
         not_before = now + probe_wait_s(destination, in_vain, self._settings)
-        if self._ledger.breakers.opened(destination, failures, error.in_words, not_before, now):
+        opened = self._ledger.breakers.opened(
+            destination, failures, error.in_words, not_before, now
+        )
+        if self._open is not None:
+            self._open.add(destination)
+        self._hurry(destination, now)  # from here on the probe says when they go
+        if opened:
             log.error("destination_down", destination=destination, reason=error.in_words)
 
     def _probe(self, breaker: Breaker, archive: Archive) -> bool:
@@ -121,10 +132,15 @@ class Outlets:
         now = self._clock()
         self._failures[name] = breaker.failures  # one more, and it opens again, for longer
         self._ledger.breakers.answered(name, "it answers the C-ECHO", now)
-        self._ledger.deliveries.hurry(now, name)
-        self._ledger.forwards.hurry(now, name)
+        if self._open is not None:
+            self._open.discard(name)
+        self._hurry(name, now)
         log.info("destination_back", destination=name)
         return True
+
+    def _hurry(self, destination: str, now: float) -> None:
+        self._ledger.deliveries.hurry(now, destination)
+        self._ledger.forwards.hurry(now, destination)
 
     def _give_up_late(self, breaker: Breaker, error: DeliveryError, now: float) -> None:
         """Give up what has waited for days: nobody starts it while the breaker is open."""

@@ -20,8 +20,8 @@ def wait_s(
     is_old = now - tried.tried_since > settings.give_up_after_h * 3600
     if is_old and tried.failures >= FAILURES_MIN:
         return None
-    seed = f"{type(tried).__name__} {tried.created_at} {_key(tried)}"
-    return next_wait_s(tried.failures, settings, seed)
+    peer = tried.calling_ae_title if isinstance(tried, Commitment) else tried.destination
+    return next_wait_s(tried.failures, settings, f"{peer} {now}")
 
 
 def next_wait_s(failures: int, settings: DeliverSettings, seed: str) -> float:
@@ -30,7 +30,8 @@ def next_wait_s(failures: int, settings: DeliverSettings, seed: str) -> float:
     Parameters
     ----------
     seed : str
-        Whose wait it is: its chance depends on nothing else.
+        On which its chance depends. What failed together, at one peer at one time, has the same: so
+        it is tried together again, over one association.
     """
     delay = delay_s(failures + 1, settings.retry_first_s, settings.retry_longest_s)
     return jittered_s(delay, settings.jitter, f"{seed} {failures}")
@@ -38,10 +39,6 @@ def next_wait_s(failures: int, settings: DeliverSettings, seed: str) -> float:
 
 def probe_wait_s(destination: str, failures: int, settings: DeliverSettings) -> float:
     """Return how long to wait until a destination that does not answer is probed again."""
-    return min(next_wait_s(failures, settings, destination), PROBE_LONGEST_S)
-
-
-def _key(tried: Delivery | ForwardTask | Commitment) -> int:
-    if isinstance(tried, Delivery):
-        return tried.delivery_id
-    return tried.forward_id if isinstance(tried, ForwardTask) else tried.commitment_id
+    longest_s = min(PROBE_LONGEST_S, settings.retry_longest_s)
+    delay = delay_s(failures + 1, settings.retry_first_s, longest_s)
+    return jittered_s(delay, settings.jitter, f"{destination} {failures}")

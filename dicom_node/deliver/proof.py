@@ -22,6 +22,9 @@ CLASS_INSTANCE_CONFLICT = 0x0119
 """(0008,1197) Failure Reason (PS3.3 C.14.1.1)."""
 
 _WAIT_LONGEST_S = 6 * 3600.0
+_NOT_OFFERED_S = 4 * 3600.0
+"""Until an archive is asked again for what it does not offer and has to: somebody may have mended
+it."""
 
 _SEE_ITS_LOG = "look into its log and its disk"
 _HAVE_IT_ANSWER = (
@@ -54,9 +57,10 @@ class Conclude:
 
 @dataclass(frozen=True)
 class Later:
-    """Ask again after a while."""
+    """Ask again after a while, which grows; or after so long."""
 
     reason: str
+    wait_s: float | None = None
 
 
 Step = Ask | Conclude | Later
@@ -87,7 +91,11 @@ def next_step(
         return Conclude(DeliveryEvent.UNPROVEN, _why_late(delivery, settings))
     if peer.proof != "auto":
         method = Method(peer.proof)
-        return Later(f"it offers no {method}") if method in refused else Ask(method)
+        if method in refused:
+            return Later(
+                f"it offers no {method}; its last words: {delivery.reason}", _NOT_OFFERED_S
+            )
+        return Ask(method)
     waited_in_vain = bool(delivery.transaction_uid)
     order = [Method.COMMITMENT, Method.READ_BACK]
     for method in reversed(order) if waited_in_vain else order:
@@ -171,4 +179,4 @@ def _why_late(delivery: Delivery, settings: DeliverSettings) -> str:
     hours = f"it answered Success, and no proof came within {settings.prove_within_h:g} h"
     if delivery.transaction_uid:
         return f"{hours}, no result of its storage commitment; {_HAVE_IT_ANSWER}"
-    return f"{hours}; its last words: {delivery.reason}"
+    return f"{hours}; {delivery.reason}"

@@ -90,12 +90,14 @@ class Prover:
         peer = self._peers.get(destination, _NO_PEER)
         refused, now = self._refused_by(destination), self._clock()
         to_ask: dict[Method, list[Parcel]] = {method: [] for method in Method}
-        for parcel in due:
-            step = next_step(parcel.delivery, peer, refused, self._settings, now)
+        steps = [
+            (parcel, next_step(parcel.delivery, peer, refused, self._settings, now))
+            for parcel in due
+        ]
+        for parcel, step in steps:
             if isinstance(step, Ask):
                 to_ask[step.method].append(parcel)
-            else:
-                self._take(parcel.delivery, step)
+        self._take([(parcel.delivery, step) for parcel, step in steps])
         if not any(to_ask.values()):
             return True
         archive = self._archives.get(destination)
@@ -129,7 +131,9 @@ class Prover:
         except PeerRefused as error:
             if not error.retryable:
                 self._refused[destination][method] = self._clock() + _ASK_AGAIN_S
-            self._postpone(deliveries, error.in_words, forget=True, at_once=not error.retryable)
+                self._postpone(deliveries, error.in_words, forget=True, wait_s=0.0)  # or otherwise
+            else:
+                self._postpone(deliveries, error.in_words, forget=True)
         except DeliveryError as error:
             self._postpone(deliveries, error.in_words)
         self._outlets.worked(destination)
@@ -160,32 +164,38 @@ class Prover:
         self._checkpoint("prove.asking")
         found = archive.find([parcel.result for parcel in parcels])
         self._checkpoint("prove.answered")
+        steps: list[tuple[Delivery, Step]] = []
         for delivery, result in ((parcel.delivery, parcel.result) for parcel in parcels):
             is_there, is_same = delivery.sop_instance_uid in found, None
             try:
                 if is_there and wants_content(delivery, peer):
                     is_same = archive.own_content(result) == archive.content(result)
             except ResultLost as lost:
-                self._take(delivery, Conclude(DeliveryEvent.UNPROVEN, lost.in_words))
+                steps.append((delivery, Conclude(DeliveryEvent.UNPROVEN, lost.in_words)))
                 continue
-            step = after_look(delivery, is_there, is_same, self._settings, self._clock())
-            self._take(delivery, step)
+            now = self._clock()
+            steps.append((delivery, after_look(delivery, is_there, is_same, self._settings, now)))
+        self._take(steps)
 
-    def _take(self, delivery: Delivery, step: Step) -> None:
-        """Write down what was concluded."""
+    def _take(self, steps: Sequence[tuple[Delivery, Step]]) -> None:
+        """Write down what was concluded of each."""
+        later: dict[Later, list[Delivery]] = {}
+        for delivery, step in steps:
+            if isinstance(step, Later):
+                later.setdefault(step, []).append(delivery)
+            elif isinstance(step, Conclude):
+                self._conclude(delivery, step)
+        for step, deliveries in later.items():
+            self._postpone(deliveries, step.reason, wait_s=step.wait_s)
+
+    def _conclude(self, delivery: Delivery, step: Conclude) -> None:
         proofs, now = self._ledger.proofs, self._clock()
-        if isinstance(step, Later):
-            self._postpone([delivery], step.reason)
-            return
-        if not isinstance(step, Conclude):
-            return
         match step.event:
             case DeliveryEvent.PROVEN:
                 proofs.proven(delivery, step.reason, now)
             case DeliveryEvent.MISSED:
-                seed = f"resend {delivery.created_at} {delivery.delivery_id}"
-                wait_s = next_wait_s(delivery.resends, self._settings, seed)
-                proofs.missed(delivery, step.reason, now + wait_s, now)
+                not_before = now + self._wait_s(delivery, delivery.resends, now)
+                proofs.missed(delivery, step.reason, not_before, now)
             case DeliveryEvent.UNPROVEN:
                 proofs.unproven(delivery, step.reason, now)
             case _:
@@ -205,18 +215,18 @@ class Prover:
         reason: str,
         *,
         forget: bool = False,
-        at_once: bool = False,
+        wait_s: float | None = None,
     ) -> None:
-        """Ask again later, or by another method at once."""
+        """Ask again after so long, or after a while that grows."""
         now = self._clock()
         waits = [
-            (delivery, now if at_once else now + self._wait_s(delivery)) for delivery in deliveries
+            (one, now + (self._wait_s(one, one.failures, now) if wait_s is None else wait_s))
+            for one in deliveries
         ]
         self._ledger.proofs.postpone(waits, reason, now, forget=forget)
 
-    def _wait_s(self, delivery: Delivery) -> float:
-        seed = f"proof {delivery.created_at} {delivery.delivery_id}"
-        return next_wait_s(delivery.failures, self._settings, seed)
+    def _wait_s(self, delivery: Delivery, failures: int, now: float) -> float:
+        return next_wait_s(failures, self._settings, f"{delivery.destination} {now}")
 
     def _refused_by(self, destination: str) -> frozenset[Method]:
         """Return what a destination does not offer, as far as it said so lately."""

@@ -14,8 +14,8 @@ from dicom_node.config.settings import Config, DeliverSettings, NodeSettings, Pe
 from dicom_node.deliver.copies import Copies
 from dicom_node.deliver.dicom_archive import dicom_archives
 from dicom_node.deliver.forwarder import Forwarder
-from dicom_node.deliver.outlets import Outlets
 from dicom_node.deliver.originals import read_original
+from dicom_node.deliver.outlets import Outlets
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState
 from dicom_node.model import Forward, ForwardTask, Instance, Priority
