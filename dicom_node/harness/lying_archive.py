@@ -91,7 +91,7 @@ class LyingArchive(QueryArchive):
         super().__init__(folder, **options)
         self._script = script
         self.reports = reports
-        self._report_to = report_to
+        self.report_to = report_to
         self._answers_query = answers_query
         self._lock = threading.Lock()
         self._came = 0
@@ -196,10 +196,10 @@ class LyingArchive(QueryArchive):
         self.acknowledged.append(answer.Status if isinstance(answer, N_EVENT_REPORT) else None)
 
     def _report_there(self, transaction_uid: str, outcome: CommitmentOutcome) -> None:
-        if self._report_to is None:
+        if self.report_to is None:
             return
         context = (STORAGE_COMMITMENT_PUSH_MODEL, _IMPLICIT_VR_LITTLE_ENDIAN)
-        host, port = self._report_to
+        host, port = self.report_to
         try:
             with Requestor(
                 host,

@@ -63,6 +63,8 @@ class Character:
     full: tuple[float, float] | None = None
     """When it answers 0xA700."""
     warns: bool = False
+    duplicates: bool = False
+    """Whether it answers 0x0111 to what it has, and has everything."""
 
 
 class World:
@@ -183,6 +185,8 @@ class SimulatedArchive:
             self._unwritten[uid] = "damaged" if damaged else result.digest
         if aborts:
             raise PeerUnreachable(f"{self.name} aborted")
+        if character.duplicates:
+            return PeerRefused(f"{self.name} answered 0x0111", status=0x0111)
         return "stored with warning 0xB000" if character.warns else "stored"
 
     def _write(self) -> None:
@@ -266,6 +270,7 @@ class Node:
         self.database = site.database
         self.world = world
         self.archives = archives
+        self.peers = peers
         self._kills = kills
         self._uids = count(1)
         self._build()
