@@ -125,7 +125,7 @@ def after_look(
     if found and is_same:
         return Conclude(DeliveryEvent.PROVEN, "it gave it back unchanged")
     if found:
-        return _missing(delivery, "it gave it back changed, or not at all", settings)
+        return _missing(delivery, "it gave it back changed", settings)
     if now - (delivery.sent_at or 0.0) < settings.proof_wait_s:
         return Later("it does not answer a C-FIND with it yet")
     return _missing(delivery, "it does not answer a C-FIND with it", settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from alembic import command
@@ -19,7 +20,7 @@ from tests.unit.ledger.rows import a_job, a_result, delivery_of, finished, moves
 TRANSACTION = "2.25.77"
 
 
-def sent(ledger: Ledger, number: int = 1, **job: object) -> list[Delivery]:
+def sent(ledger: Ledger, number: int = 1, **job: Any) -> list[Delivery]:
     """Have so many results sent to the archive at 420."""
     finished(ledger, *(a_result(n) for n in range(1, number + 1)), job=a_job(**job))
     for parcel in rows.sending(ledger):

@@ -22,7 +22,7 @@ from dicom_node.deliver.archive import Archive, TakeAnswers
 from dicom_node.deliver.deliverer import Deliverer
 from dicom_node.deliver.outlets import Outlets
 from dicom_node.deliver.prover import Prover
-from dicom_node.errors import DeliveryError, PeerRefused, PeerUnreachable
+from dicom_node.errors import DeliveryError, PeerRefused, PeerUnreachable, ResultLost
 from dicom_node.ledger import schema
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import Parcel, plan_delivery
@@ -63,6 +63,8 @@ class Character:
     full: tuple[float, float] | None = None
     """When it answers 0xA700."""
     warns: bool = False
+    withholds: bool = False
+    """Whether it gives nothing back."""
     duplicates: bool = False
     """Whether it answers 0x0111 to what it has, and has everything."""
 
@@ -108,6 +110,8 @@ class SimulatedArchive:
     stores: dict[str, int] = field(default_factory=dict)
     """How often each came."""
     probes: int = 0
+    lost_files: frozenset[str] = frozenset()
+    """Of ours, by their digests."""
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
@@ -155,9 +159,13 @@ class SimulatedArchive:
 
     def content(self, result: Result) -> str | None:
         self._answer()
+        if self.character.withholds:
+            return None
         return self.kept.get(result.sop_instance_uid)
 
     def own_content(self, result: Result) -> str:
+        if result.digest in self.lost_files:
+            raise ResultLost(f"our file {result.path} cannot be read")
         return result.digest
 
     # ------------------------------------------------------------ what it does

@@ -243,6 +243,32 @@ def test_what_comes_back_changed_is_not_proven(site: Site) -> None:
     assert all("changed" in parcel.delivery.reason for parcel in node.of("archive1"))
 
 
+def test_what_is_not_given_back_is_unproven_and_not_sent_again(site: Site) -> None:
+    world = World()
+    character = Character(answers_find=True, withholds=True)
+    archive = SimulatedArchive("archive1", world, site.ledger, character)
+    peer = a_peer(proof="read-back", read_back="content")
+    node = Node(site, world, {"archive1": archive}, {"archive1": peer})
+    site.results("archive1", 2, world.now)
+    node.run()
+    assert states(node) == {"UNPROVEN": 2}
+    assert set(archive.stores.values()) == {1}
+    assert all("does not give it back" in p.delivery.reason for p in node.of("archive1"))
+
+
+def test_a_file_of_ours_that_is_lost_holds_up_no_other(site: Site) -> None:
+    world = World()
+    archive = SimulatedArchive("archive1", world, site.ledger, Character(answers_find=True))
+    peer = a_peer(proof="read-back", read_back="content")
+    node = Node(site, world, {"archive1": archive}, {"archive1": peer})
+    lost, *_ = site.results("archive1", 3, world.now)
+    archive.lost_files = frozenset({lost.digest})
+    node.turn("archive1")
+    assert states(node) == {"PROVEN": 2, "UNPROVEN": 1}
+    reasons = {p.delivery.reason for p in node.of("archive1") if p.delivery.state == "UNPROVEN"}
+    assert reasons == {f"our file {lost.path} cannot be read"}
+
+
 def test_an_archive_that_is_full_gets_everything_when_it_has_room(site: Site) -> None:
     archive, node, world = alone(site, number=10, full=(0.0, 5 * HOUR_S))
     node.run()
