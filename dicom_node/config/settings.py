@@ -66,6 +66,19 @@ def _keyword(text: str) -> str:
     return text
 
 
+_HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])")
+
+
+def _hours(text: str) -> str:
+    if not _HOURS.fullmatch(text) or text[:5] == text[6:]:
+        raise ValueError('must be two different times of the day in quotes, such as "22:00-06:00"')
+    return text
+
+
+def _one_or_several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
 def _as_written(value: object) -> object:
     return str(value) if isinstance(value, float) else value  # YAML reads 1.2 as a number
 
@@ -109,6 +122,8 @@ Runtime = Annotated[
     BeforeValidator(_in_quotes),
 ]
 ServerUrl = Annotated[str, AfterValidator(_server_url)]
+Hours = Annotated[str, AfterValidator(_hours)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Uid = Annotated[str, AfterValidator(_uid)]
 Keyword = Annotated[str, AfterValidator(_keyword)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -208,7 +223,12 @@ class DeliverSettings(Section):
     timeout_s: Positive = 30
     retry_first_s: Positive = 5
     retry_longest_s: Positive = 3600
+    jitter: Share = 0.2
     give_up_after_h: Positive = 72
+    breaker_failures: Annotated[int, Field(ge=1)] = 3
+    proof_wait_s: Annotated[float, Field(gt=0, le=80_000, allow_inf_nan=False)] = 600
+    prove_within_h: Positive = 24
+    resends_max: Annotated[int, Field(ge=0)] = 3
 
 
 class Peer(Section):
@@ -224,6 +244,12 @@ class Peer(Section):
     stow_token_file: Path | None = None
     stow_password_file: Path | None = None
     stow_authorities: Path | None = None
+    proof: Literal["auto", "commitment", "read-back", "status"] = "auto"
+    read_back: Literal["find", "content"] = "find"
+    read_back_share: Share = 1
+    hours: Annotated[tuple[Hours, ...], BeforeValidator(_one_or_several)] = ()
+    instances_per_minute: Positive | None = None
+    megabytes_per_minute: Positive | None = None
     certificate_sha256: Fingerprint | None = None
     certificate_name: CertificateName | None = None
     assemble: AssembleSettings | None = None
@@ -241,6 +267,12 @@ class Peer(Section):
     def is_bound(self) -> bool:
         """Whether it may come in only over TLS, with a certificate that is named here."""
         return self.certificate_sha256 is not None or self.certificate_name is not None
+
+
+_OF_DESTINATIONS = frozenset(
+    {"proof", "read_back", "read_back_share", "hours", "rejection_note"}
+    | {"instances_per_minute", "megabytes_per_minute"}
+)
 
 
 class Config(Section):
@@ -341,8 +373,10 @@ def validate_config(loaded: YamlFile) -> Config | None:
             loaded.mistake(("peers", name), "needs both host and port, or neither")
         if peer.answers_find and not peer.has_address:
             loaded.mistake(("peers", name, "answers_find"), "needs host and port to ask it at")
-        if peer.rejection_note and not peer.can_receive:
-            loaded.mistake(("peers", name, "rejection_note"), "needs an address to send it to")
+        for key in sorted(_OF_DESTINATIONS & peer.model_fields_set if not peer.can_receive else ()):
+            loaded.mistake(
+                ("peers", name, key), "means nothing without host and port, or a stow_url"
+            )
         if not peer.may_send and not peer.can_receive:
             loaded.mistake(("peers", name), "neither may send nor has an address to send to")
     if not config.receive.admit_unknown_calling_ae_titles and not any(

@@ -1,4 +1,4 @@
-"""How a destination gets what it is sent: by STOW-RS where it has a stow_url, else by C-STORE."""
+"""How a destination gets originals: by STOW-RS where it has a stow_url, else by C-STORE."""
 
 from __future__ import annotations
 
@@ -8,20 +8,11 @@ from functools import partial
 from dicom_node.config.settings import Config, Peer
 from dicom_node.deliver import store_scu, stow
 from dicom_node.deliver.originals import Original
-from dicom_node.deliver.store_scu import Item
 from dicom_node.errors import PeerRefused, ResultLost
 from dicom_node.scu import qido
 from dicom_node.scu.peers import address_of, web_address_of
 
-Send = Callable[[Sequence[Item]], Iterator[PeerRefused | ResultLost | str]]
 SendOriginals = Callable[[Sequence[Original]], Iterator[PeerRefused | ResultLost | str]]
-
-
-def sender_of(peer: Peer, config: Config) -> Send:
-    """Return what sends files to a destination; see `store_scu.send`."""
-    if peer.stow_url is None:
-        return partial(store_scu.send, address=address_of(peer, config))
-    return partial(stow.send, address=web_address_of(peer, config))
 
 
 def originals_sender_of(peer: Peer, config: Config) -> SendOriginals:
