@@ -15,7 +15,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from pynetdicom import AllStoragePresentationContexts
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from dicom_node.receive.pdu import (
+from dicom_node.protocol.pdu import (
     APPLICATION_CONTEXT,
     AssociateRequest,
     ContextAnswer,
