@@ -28,7 +28,6 @@ from dicom_node.scu.peers import address_of
 log = structlog.get_logger()
 
 _BATCH = 64
-_BATCH_BYTES = 64_000_000
 
 
 class Forwarder:
@@ -131,16 +130,12 @@ class Forwarder:
         """Return what goes out next, and what must not go out with the reason."""
         batch: list[tuple[InstanceKey, Original]] = []
         refused: list[tuple[InstanceKey, str]] = []
-        size = 0
         for key in self._ledger.forwards.unsent(forward.forward_id, _BATCH):
-            if size > _BATCH_BYTES:
-                break
             try:
                 original = self._original(forward, key)
             except (StudyUnusable, StorageError) as error:
                 refused.append((key, error.in_words))
                 continue
-            size += len(original.data_set)
             batch.append((key, original))
         return batch, refused
 

@@ -9,21 +9,24 @@ from dataclasses import dataclass
 
 from dicom_node.errors import StorageError
 from dicom_node.model import Instance
+from dicom_node.scu.content import Content, FilePart
 from dicom_node.store.local import LocalStore
+from dicom_node.store.reading import StoredFile
 
 _PREFIX_AT = 128
 _META_AT = 132
 _GROUP_LENGTH = struct.Struct("<HH2sHL")
+_HEAD_BYTES = _META_AT + _GROUP_LENGTH.size
 
 
 @dataclass(frozen=True)
 class Original:
-    """A data set ready to be sent."""
+    """An instance ready to be sent; its data set mostly lies where it was filed."""
 
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-    data_set: bytes
+    content: Content
 
     @property
     def context(self) -> tuple[str, str]:
@@ -43,7 +46,7 @@ def from_the_store(name: str) -> Iterator[None]:
 
 
 def read_original(store: LocalStore, instance: Instance) -> Original:
-    """Return an instance of the store as it came.
+    """Return an instance of the store as it came; only the length of its File Meta is read.
 
     Raises
     ------
@@ -52,22 +55,28 @@ def read_original(store: LocalStore, instance: Instance) -> Original:
     """
     file = store.file(instance.path)
     with from_the_store(file.name):
-        content = file.read_bytes()
-    return Original(
-        instance.sop_class_uid,
-        instance.sop_instance_uid,
-        instance.transfer_syntax_uid,
-        content[_data_set_at(content, file.name) :],
-    )
+        return Original(
+            instance.sop_class_uid,
+            instance.sop_instance_uid,
+            instance.transfer_syntax_uid,
+            Content.of(_data_set_of(file)),
+        )
 
 
-def _data_set_at(content: bytes, name: str) -> int:
-    """Return where the data set begins: behind preamble and File Meta (PS3.10 7.1)."""
-    if content[_PREFIX_AT:_META_AT] == b"DICM" and len(content) >= _META_AT + 12:
-        group, element, vr, length, value = _GROUP_LENGTH.unpack_from(content, _META_AT)
-        if (group, element, vr, length) == (2, 0, b"UL", 4):
-            return int(_META_AT + 12 + value)
+def _data_set_of(file: StoredFile) -> FilePart:
+    """Return where the data set lies: behind preamble and File Meta (PS3.10 7.1)."""
+    with file.path.open("rb", buffering=0) as opened:
+        size = file.size_bytes
+        if size is None:
+            size = opened.seek(0, 2)
+        opened.seek(file.offset)
+        head = opened.read(_HEAD_BYTES)
+    if head[_PREFIX_AT:_META_AT] == b"DICM" and len(head) == _HEAD_BYTES <= size:
+        group, element, vr, length, value = _GROUP_LENGTH.unpack_from(head, _META_AT)
+        if (group, element, vr, length) == (2, 0, b"UL", 4) and _HEAD_BYTES + value <= size:
+            begin = int(_HEAD_BYTES + value)
+            return FilePart(file.path, file.offset + begin, size - begin)
     raise StorageError(
-        f"our file {name} has a broken head",
+        f"our file {file.name} has a broken head",
         hint="restore it from a backup of data_dir, then retry the forward",
     )

@@ -224,6 +224,10 @@ class Association:
         if self._is_open:
             self._abort(user_abort(), "was aborted by us")
 
+    def interrupt(self) -> None:
+        """End what is under way, for another thread: the connection is closed."""
+        self._connection.interrupt()
+
     def fail(self, what: str) -> None:
         """Abort, since the peer did something that ends the association."""
         if self._is_open:

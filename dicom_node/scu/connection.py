@@ -16,6 +16,7 @@ import struct
 import termios
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from dicom_node.scu.fragments import Buffer
 from dicom_node.scu.tls import ClientTls
@@ -150,7 +151,12 @@ class Connection:
 
     def end_sending(self) -> None:
         """Tell the peer that nothing more comes; what it sends can still be read."""
-        self._socket.shutdown(socket.SHUT_WR)
+        socket.socket.shutdown(self._socket, socket.SHUT_WR)  # that of TLS would end reading, too
+
+    def interrupt(self) -> None:
+        """Let everything that uses the connection fail; for any thread."""
+        with suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._socket.close()

@@ -272,6 +272,10 @@ class Requestor:
         """Send A-ABORT and close the connection."""
         self._association.abort()
 
+    def interrupt(self) -> None:
+        """End what is under way; the one call that another thread may make."""
+        self._association.interrupt()
+
     def release(self) -> None:
         """Release the association and close the connection."""
         self._association.release()

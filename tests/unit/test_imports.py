@@ -23,7 +23,7 @@ LAYERS = (
     ("part10",),
     ("file_walk",),
     ("attributes",),
-    ("config", "data_sets", "slices"),
+    ("config", "data_sets", "decoders", "slices"),
     ("certificates",),
     ("ledger", "store", "scu", "coerce"),
     ("executor", "history"),
