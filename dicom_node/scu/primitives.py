@@ -28,13 +28,10 @@ def to_bytes(primitive: DimsePrimitiveType) -> tuple[bytes, bytes]:
 def from_message(message: Message) -> DimseServiceType:
     """Return what the peer sent; ProtocolBroken if it is no DIMSE message."""
     fragments = P_DATA()
-    fragments.presentation_data_value_list = [
-        (message.context_id, bytes([COMMAND | LAST]) + message.encoded_command)
-    ]
+    values = fragments.presentation_data_value_list
+    values.append((message.context_id, bytes([COMMAND | LAST]) + message.encoded_command))
     if message.data_set is not None:
-        fragments.presentation_data_value_list.append(
-            (message.context_id, bytes([LAST]) + message.data_set)
-        )
+        values.append((message.context_id, bytes([LAST]) + message.data_set))
     decoded = dimse_messages.DIMSEMessage()
     try:
         decoded.decode_msg(fragments)
