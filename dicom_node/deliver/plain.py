@@ -77,7 +77,10 @@ class PlainWriter:
             elif isinstance(element, RawDataElement):
                 if element.length == _UNDEFINED:
                     raise StudyUnusable(f"{tag} is encapsulated")
-                yield from self._element(tag, vr, self._value(vr, element.value or b""))
+                value = element.value or b""
+                if len(value) != element.length:
+                    raise StudyUnusable(f"{tag} is cut off")
+                yield from self._element(tag, vr, self._value(vr, value))
             else:
                 yield self._decoded(element)
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import generate_frames
-from pydicom.filereader import read_dataset
+from pydicom.filereader import data_element_generator
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     JPEG2000,
@@ -41,6 +41,7 @@ from dicom_node.scu.content import Content
 _MADE = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
 _NATIVE = frozenset(map(str, (*_MADE, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)))
 _PIXEL_DATA = 0x7FE00010
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _INFLATED_BYTES_MAX = 1 << 31
 _JPEG_SPECTRAL_SELECTION = "1.2.840.10008.1.2.4.53"
 _JPEG_FULL_PROGRESSION = "1.2.840.10008.1.2.4.55"
@@ -80,10 +81,12 @@ def transcode(content: Content, transfer_syntax_uid: str, target: str) -> Conten
         syntax = UID(transfer_syntax_uid)
         if syntax.is_deflated:
             encoded = _inflated(encoded)
-        dataset = read_dataset(BytesIO(encoded), syntax.is_implicit_VR, syntax.is_little_endian)
+        dataset = _parsed(encoded, syntax)
         values = {}
         if syntax.is_encapsulated and "PixelData" in dataset:
             values[_PIXEL_DATA] = _decompress(dataset, transfer_syntax_uid)
+        elif "Rows" in dataset and not any(keyword in dataset for keyword in _PIXELS):
+            raise StudyUnusable("it has no pixels")
         writer = PlainWriter(
             is_implicit=UID(target).is_implicit_VR,
             turns_words=not syntax.is_little_endian,
@@ -100,6 +103,18 @@ def _is_known(transfer_syntax_uid: str) -> bool:
         return bool(get_decoder(UID(transfer_syntax_uid)).is_available)
     except NotImplementedError:
         return False
+
+
+def _parsed(encoded: bytes, syntax: UID) -> Dataset:
+    """Return a data set; its end must be there, over which pydicom's `read_dataset` is patient."""
+    implicit, little_endian = syntax.is_implicit_VR, syntax.is_little_endian
+    elements = {
+        element.tag: element
+        for element in data_element_generator(BytesIO(encoded), implicit, little_endian)
+    }
+    dataset = Dataset(elements)
+    dataset.set_original_encoding(implicit, little_endian)
+    return dataset
 
 
 def _inflated(encoded: bytes) -> bytes:

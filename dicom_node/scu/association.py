@@ -32,7 +32,6 @@ from dicom_node.protocol.pdu import (
 from dicom_node.scu.connection import Closed, Connection, Silent
 from dicom_node.scu.fragments import Fragments
 from dicom_node.scu.messages import Assembly, Message
-from dicom_node.scu.tls import TlsFailed
 
 MAXIMUM_LENGTH = 131072
 """Of a P-DATA-TF that we take, and the longest that we send; DCMTK takes no more."""
@@ -66,6 +65,7 @@ class Association:
         self._messages: deque[Message] = deque()
         self._assembly = Assembly()
         self._is_open = True
+        self._is_made = False
         self._is_whole = True
         self._room = MAXIMUM_LENGTH - _PDV_HEAD_BYTES
         self._is_releasing = False
@@ -84,25 +84,13 @@ class Association:
         TlsFailed
             If that is because the peer refuses our certificate, which TLS 1.3 tells no sooner.
         """
-        deadline = time.monotonic() + self._timeout_s  # what ARTIM is for an acceptor
         try:
-            self._connection.send([request], lambda: None)
-            while True:
-                pdu = self._next_pdu()
-                if pdu is not None:
-                    break
-                data = self._connection.receive(max(0.0, deadline - time.monotonic()))
-                if data is None:
-                    self._end(
-                        f"did not answer the association request within {self._timeout_s:g} s"
-                    )
-                    raise Ended
-                self._unread += data
-            kind, body = pdu
+            kind, body = self._answer_to(request)
             if kind == PduType.ASSOCIATE_AC:
                 acceptance = Acceptance.parse(body)
                 if acceptance.maximum_length:
                     self._room = max(1, min(acceptance.maximum_length, MAXIMUM_LENGTH) - 6)
+                self._is_made = True
                 return acceptance
             if kind == PduType.ASSOCIATE_RJ:
                 rejection = rejection_of(body)
@@ -112,13 +100,24 @@ class Association:
                 self._end("aborted the association instead of an answer")
                 raise Ended
             raise ProtocolBroken("another PDU than an answer", AbortReason.UNEXPECTED_PDU)
-        except TlsFailed:
-            self._end("ended the TLS connection")
-            raise
         except ProtocolBroken as error:
             raise self._broken(error) from error
         except (Closed, Silent, OSError) as error:
             raise self._lost(error) from error
+        finally:
+            if self._is_open and not self._is_made:
+                self._end("did not become an association")
+
+    def _answer_to(self, request: bytes) -> tuple[int, bytes]:
+        deadline = time.monotonic() + self._timeout_s  # what ARTIM is for an acceptor
+        self._connection.send([request], lambda: None)
+        while (pdu := self._next_pdu()) is None:
+            data = self._connection.receive(max(0.0, deadline - time.monotonic()))
+            if data is None:
+                self._end(f"did not answer the association request within {self._timeout_s:g} s")
+                raise Ended
+            self._unread += data
+        return pdu
 
     # ------------------------------------------------------------ its messages
 

@@ -65,15 +65,24 @@ class ClientTls:
         self, context: ssl.SSLContext, connected: socket.socket, host: str
     ) -> ssl.SSLSocket:
         """Return the connection after its TLS handshake; TlsFailed if that comes to nothing."""
+        encrypted = connected
         try:
-            return context.wrap_socket(connected, server_hostname=self.name or host)
+            # else a connection that is reset already would stay open until the garbage is collected
+            connected.getpeername()
+            encrypted = context.wrap_socket(
+                connected, server_hostname=self.name or host, do_handshake_on_connect=False
+            )
+            encrypted.do_handshake()
+            return encrypted
         except TimeoutError as error:
+            encrypted.close()
             raise TlsFailed(
                 "did not end the TLS handshake in time",
                 f"if it speaks no TLS on this port, set `{self.section}: false`, or give the port "
                 "on which it does",
             ) from error
         except (OSError, ValueError) as error:  # ValueError: a name that cannot be one
+            encrypted.close()
             raise self.failed(error, host) from error
 
     def failed(self, error: Exception, host: str) -> TlsFailed:

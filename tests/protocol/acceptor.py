@@ -97,21 +97,26 @@ class Caller:
 
     def answer(
         self, request: dict[int, bytes], status: int = 0, *, message_id: int | None = None
-    ) -> bytes:
-        """Send the response to a request, and return its bytes."""
+    ) -> None:
+        """Send the response to a request."""
+        self.send_command(self.response(request, status, message_id=message_id))
+
+    @staticmethod
+    def response(
+        request: dict[int, bytes], status: int = 0, *, message_id: int | None = None
+    ) -> list[tuple[int, bytes]]:
+        """Return the elements of a response; the status is the last."""
         field = struct.unpack("<H", request[0x0100])[0] | 0x8000
-        response = command_set(
-            [
-                (0x0002, request[0x0002]),
-                (0x0100, us(field)),
-                (0x0120, request[0x0110] if message_id is None else us(message_id)),
-                (0x0800, us(NO_DATA_SET)),
-                (0x0900, us(status)),
-            ]
-        )
-        encoded = p_data(pdv(3, _LAST_OF_COMMAND, response))
-        self.send(encoded)
-        return encoded
+        return [
+            (0x0002, request[0x0002]),
+            (0x0100, us(field)),
+            (0x0120, request[0x0110] if message_id is None else us(message_id)),
+            (0x0800, us(NO_DATA_SET)),
+            (0x0900, us(status)),
+        ]
+
+    def send_command(self, elements: list[tuple[int, bytes]]) -> None:
+        self.send(p_data(pdv(3, _LAST_OF_COMMAND, command_set(elements))))
 
     def serve(self) -> None:
         """Answer Success to whatever comes, until the requestor releases."""

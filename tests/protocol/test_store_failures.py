@@ -10,7 +10,7 @@ import pytest
 from dicom_node.deliver.originals import Original
 from dicom_node.deliver.store_scu import Item, echo, send, send_originals
 from dicom_node.errors import PeerRefused, PeerUnreachable, ResultLost
-from dicom_node.harness.pdu import PduType, abort, p_data, pdu, pdv
+from dicom_node.harness.pdu import PduType, PdvHeader, abort, c_echo_rq, p_data, pdu, pdv, us
 from dicom_node.scu.address import Address
 from dicom_node.scu.content import Content, FilePart
 from tests.factories import make_instance, write
@@ -222,14 +222,7 @@ def test_an_answer_to_what_was_never_sent_ends_the_association() -> None:
 
 
 def without_status(caller: Caller) -> None:
-    request = caller.read_message()
-    sent: list[bytes] = []
-    caller_send, caller.send = caller.send, sent.append  # type: ignore[method-assign]
-    caller.answer(request)
-    [whole] = sent
-    # the status is the last element: 10 bytes, which group length, PDV and PDU count too
-    command = whole[12:-10]
-    caller_send(p_data(pdv(3, 3, command)))
+    caller.send_command(caller.response(caller.read_message())[:-1])
     caller.wait_until_closed()
 
 
@@ -285,10 +278,12 @@ def test_a_peer_that_never_answers_costs_the_timeout() -> None:
 def test_a_request_of_the_peer_does_not_disturb_the_answer() -> None:
     def curious(caller: Caller) -> None:
         request = caller.read_message()
-        caller.answer({**request, 0x0100: b"\x30\x80"}, message_id=1)  # 0x8030 | 0x8000: a response
-        caller.wait_until_closed()
+        caller.send(p_data(pdv(1, 3, c_echo_rq(message_id=1))))
+        caller.answer(request)
+        caller.serve()
 
-    ends_with("no answer to the request", outcomes(accepting(curious)))
+    both = [original(1), original(2)]
+    assert outcomes(accepting(curious), originals=both) == (["stored", "stored"], None)
 
 
 # ------------------------------------------------------------ in the middle of a data set
@@ -297,6 +292,16 @@ def test_a_request_of_the_peer_does_not_disturb_the_answer() -> None:
 def read_some(caller: Caller) -> None:
     for _ in range(20):
         caller.read_pdu()
+
+
+def read_the_rest(caller: Caller) -> None:
+    last = False
+    while not last:
+        _, body = caller.read_pdu()
+        last = bool(body[5] & PdvHeader.LAST)
+
+
+FIRST_REQUEST = {0x0002: CT.encode() + b"\0", 0x0100: us(0x0001), 0x0110: us(1)}
 
 
 def aborts(caller: Caller) -> None:
@@ -375,6 +380,8 @@ def test_a_slow_line_is_no_silence(tmp_path: Path) -> None:
             pause.wait(0.4)
             for _ in range(60):
                 caller.read_pdu()
+        read_the_rest(caller)
+        caller.answer(FIRST_REQUEST)
         caller.serve()
 
     yielded, error = outcomes(
@@ -389,13 +396,9 @@ def test_an_answer_before_the_end_of_the_data_set_counts(tmp_path: Path) -> None
     """Some peers refuse before they have read it all; the message still has to end."""
 
     def early(caller: Caller) -> None:
-        request = {0x0002: CT.encode() + b"\0", 0x0100: b"\x01\x00", 0x0110: b"\x01\x00"}
         read_some(caller)
-        caller.answer(request, 0xA700)
-        while True:
-            kind, body = caller.read_pdu()
-            if kind != PduType.P_DATA_TF or body[5] & 2:
-                break
+        caller.answer(FIRST_REQUEST, 0xA700)
+        read_the_rest(caller)
         caller.serve()
 
     both = [original(1, large(tmp_path)), original(2)]
