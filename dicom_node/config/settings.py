@@ -436,6 +436,10 @@ def _check_tls_of_peers(loaded: YamlFile, config: Config) -> None:
             )
         if (peer.tls.certificate is None) != (peer.tls.key is None):
             loaded.mistake(place, "needs both certificate and key, or neither")
+        elif peer.tls.certificate is None and (config.tls.certificate is None) != (
+            config.tls.key is None
+        ):
+            loaded.mistake(place, "needs both tls.certificate and tls.key, or neither")
 
 
 def _check_runtimes(loaded: YamlFile, infer: InferSettings) -> None:
