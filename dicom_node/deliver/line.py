@@ -42,6 +42,8 @@ def proposals(contexts: Sequence[Context]) -> list[frozenset[Context]]:
     together: set[Context] = set()
     begin = 0
     for at, context in enumerate(contexts):
+        if context in together:
+            continue
         wanted = set(contexts_for(context))
         if len(together | wanted) > CONTEXTS_MAX:
             found += [frozenset(together)] * (at - begin)

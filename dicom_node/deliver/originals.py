@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,15 @@ class Original:
     @property
     def context(self) -> tuple[str, str]:
         return self.sop_class_uid, self.transfer_syntax_uid
+
+    @property
+    def size_bytes(self) -> int:
+        return self.content.size_bytes
+
+    @property
+    def data_set(self) -> bytes:
+        """All of it, read into memory; StorageError if it cannot be."""
+        return self.content.read()
 
 
 @contextmanager
@@ -65,12 +75,12 @@ def read_original(store: LocalStore, instance: Instance) -> Original:
 
 def _data_set_of(file: StoredFile) -> FilePart:
     """Return where the data set lies: behind preamble and File Meta (PS3.10 7.1)."""
-    with file.path.open("rb", buffering=0) as opened:
-        size = file.size_bytes
-        if size is None:
-            size = opened.seek(0, 2)
-        opened.seek(file.offset)
-        head = opened.read(_HEAD_BYTES)
+    fd = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(fd).st_size if file.size_bytes is None else file.size_bytes
+        head = os.pread(fd, _HEAD_BYTES, file.offset)
+    finally:
+        os.close(fd)
     if head[_PREFIX_AT:_META_AT] == b"DICM" and len(head) == _HEAD_BYTES <= size:
         group, element, vr, length, value = _GROUP_LENGTH.unpack_from(head, _META_AT)
         if (group, element, vr, length) == (2, 0, b"UL", 4) and _HEAD_BYTES + value <= size:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -21,6 +21,8 @@ from dicom_node.errors import StorageError
 _WINDOW_BYTES = 4 << 20
 """Mapping costs some system calls; a CT slice is one window, and 4 MB more is no memory."""
 _READ_BYTES = 1 << 18
+_SMALL_BYTES = 1 << 16
+"""Up to here, copying is cheaper than mapping."""
 _RESTORE = "restore it from a backup of data_dir, then retry"
 
 
@@ -58,35 +60,42 @@ class Content:
         StorageError
             If a file cannot be read, or is shorter than it must be.
         """
-        with ExitStack() as stack:
-            fds = {
-                piece: _open(piece, stack) for piece in self.pieces if isinstance(piece, FilePart)
-            }
+        fds: list[int] = []
+        try:
+            for piece in self.pieces:
+                fds.append(_open(piece) if isinstance(piece, FilePart) else -1)
             yield self._views(fds, mapped)
+        finally:
+            for fd in fds:
+                if fd >= 0:
+                    os.close(fd)
 
     def read(self) -> bytes:
         """Return all of it; errors as for `opened`."""
         with self.opened(mapped=False) as views:
             return b"".join(views)
 
-    def _views(self, fds: dict[FilePart, int], mapped: bool) -> Iterator[memoryview]:
-        for piece in self.pieces:
+    def _views(self, fds: list[int], mapped: bool) -> Iterator[memoryview]:
+        for piece, fd in zip(self.pieces, fds, strict=True):
             if not isinstance(piece, FilePart):
                 yield memoryview(piece)
-            elif mapped:
-                yield from _mapped(fds[piece], piece)
+            elif mapped and piece.size_bytes > _SMALL_BYTES:
+                yield from _mapped(fd, piece)
             else:
-                yield from _read(fds[piece], piece)
+                yield from _read(fd, piece)
 
 
-def _open(part: FilePart, stack: ExitStack) -> int:
+def _open(part: FilePart) -> int:
+    fd = -1
     try:
         fd = os.open(part.path, os.O_RDONLY | os.O_CLOEXEC)
-        stack.callback(os.close, fd)
         size = os.fstat(fd).st_size
     except OSError as error:
+        if fd >= 0:
+            os.close(fd)
         raise unreadable(part.path, str(error.strerror)) from error
     if part.offset + part.size_bytes > size:
+        os.close(fd)
         raise unreadable(part.path, "it is cut off")
     return fd
 

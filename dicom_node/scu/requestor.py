@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from io import BytesIO
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -303,12 +302,10 @@ class Requestor:
         message_id = self._next_message_id()
         command = encode({**elements, Element.MESSAGE_ID: us(message_id)})
         try:
-            with ExitStack() as stack:
-                if content is None:
-                    self._association.send(context_id, command)
-                else:
-                    opened = content.opened(mapped=self._association.can_map)
-                    views = stack.enter_context(opened)
+            if content is None:
+                self._association.send(context_id, command)
+            else:
+                with content.opened(mapped=self._association.can_map) as views:
                     self._association.send(context_id, command, views, content.size_bytes)
         except Ended:
             return None
@@ -322,7 +319,7 @@ class Requestor:
         The peer's time begins when it has everything: what is still on its way out, over a slow
         line, is no silence of its own.
         """
-        unsent = self._association.unsent_bytes()
+        unsent: int | None = None
         deadline = time.monotonic() + self._timeout_s
         while (left_s := deadline - time.monotonic()) > 0:
             message = self._association.receive(min(left_s, LOOK_EVERY_S))
@@ -330,8 +327,9 @@ class Requestor:
                 if not self.is_alive():
                     return None
                 left = self._association.unsent_bytes()
-                if left < unsent:
-                    unsent, deadline = left, time.monotonic() + self._timeout_s
+                if unsent is not None and left < unsent:
+                    deadline = time.monotonic() + self._timeout_s
+                unsent = left
                 continue
             if not message.command.field & RESPONSE:
                 self._arrived.append(message)  # a request of the peer, for `receive`

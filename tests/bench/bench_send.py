@@ -50,7 +50,7 @@ class Load:
 LOADS = (
     Load("ct", "ct", 1000, rate_min=2.0, cpu_max=0.5, growth_mb_max=16),
     Load("ct-4", "ct", 1000, associations=4),
-    Load("mr", "mr", 2000, rate_min=2.0, cpu_max=0.5),
+    Load("mr", "mr", 2000, rate_min=1.5),
     Load("large", "enhanced-ct", 1, rate_min=1.0, growth_mb_max=16),
 )
 
