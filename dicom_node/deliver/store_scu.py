@@ -53,7 +53,9 @@ class Item:
             raise self._lost(error.message) from error
         if file.context != self.context:
             raise self._lost("its head is broken")
-        return Original(*self.context[:1], file.sop_instance_uid, self.context[1], Content.of(part))
+        return Original(
+            self.sop_class_uid, file.sop_instance_uid, self.transfer_syntax_uid, Content.of(part)
+        )
 
     def _lost(self, why: str) -> ResultLost:
         return ResultLost(
@@ -79,32 +81,32 @@ def send(items: Sequence[Item], address: Address) -> Iterator[Outcome]:
         If there is no association, or none is left; of the files whose outcome was not yielded,
         nothing is known of those that were under way, and the rest was not sent.
     """
-    return _send([item.context for item in items], [item.original for item in items], address)
+    return _send([item.context for item in items], lambda number: items[number].original(), address)
 
 
 def send_originals(originals: Sequence[Original], address: Address) -> Iterator[Outcome]:
     """Send instances that are ready; as `send`."""
-    opened = [lambda original=original: original for original in originals]
-    return _send([original.context for original in originals], opened, address)
+    return _send([original.context for original in originals], originals.__getitem__, address)
 
 
 def _send(
-    contexts: Sequence[Context], opened: Sequence[Callable[[], Original]], address: Address
+    contexts: Sequence[Context], ready: Callable[[int], Original], address: Address
 ) -> Iterator[Outcome]:
     proposed = proposals(contexts)
 
     def store(line: Line, number: int) -> Outcome:
         line.open(proposed[number])
         try:
-            original = opened[number]()
+            original = ready(number)
         except ResultLost as lost:
             return lost
         return line.store(original)
 
-    if address.associations > 1 and len(opened) > 1:
-        with Lines(address, proposed[0], min(address.associations, len(opened))) as lines:
-            yield from lines.outcomes(store, len(opened))
+    count = len(contexts)
+    if address.associations > 1 and count > 1:
+        with Lines(address, proposed[0], min(address.associations, count)) as lines:
+            yield from lines.outcomes(store, count)
         return
     with Line(address) as line:
-        for number in range(len(opened)):
+        for number in range(count):
             yield store(line, number)

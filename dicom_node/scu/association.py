@@ -91,6 +91,7 @@ class Association:
                 if acceptance.maximum_length:
                     self._room = max(1, min(acceptance.maximum_length, MAXIMUM_LENGTH) - 6)
                 self._is_made = True
+                self._take(b"")  # more may have come with it
                 return acceptance
             if kind == PduType.ASSOCIATE_RJ:
                 rejection = rejection_of(body)
@@ -129,6 +130,11 @@ class Association:
     def can_map(self) -> bool:
         """Whether data sets can be sent from mapped files."""
         return self._connection.is_plain
+
+    @property
+    def heard_at(self) -> float:
+        """When the peer last sent anything (monotonic clock)."""
+        return self._connection.heard_at
 
     def unsent_bytes(self) -> int:
         """Return how much of what was sent has not reached the peer's system yet."""

@@ -68,6 +68,8 @@ class Connection:
         except BaseException:
             connected.close()
             raise
+        self.heard_at = time.monotonic()
+        """When the peer last sent anything."""
         self._socket = connected
         self._host = host
         self._tls = tls  # None from the first byte on: what fails later is no handshake
@@ -147,6 +149,7 @@ class Connection:
             if not data:
                 raise Closed
             self._tls = None
+            self.heard_at = time.monotonic()
             return data
 
     def end_sending(self) -> None:

@@ -137,6 +137,11 @@ class Requestor:
         return self._context_ids
 
     @property
+    def heard_at(self) -> float:
+        """When the peer last sent anything, be it a part of a message (monotonic clock)."""
+        return self._association.heard_at
+
+    @property
     def ending(self) -> str:
         """What ended the association, to follow the name of the peer; empty while it is there."""
         return self._association.ending

@@ -31,6 +31,7 @@ class Forwarding:
     folder: Path
     port: int = 0
     profiles: Mapping[str, Profile] = field(default_factory=dict)
+    associations: int = 1
 
     def __post_init__(self) -> None:
         self.ledger: Ledger = rows.new_ledger(self.folder)
@@ -39,7 +40,12 @@ class Forwarding:
         self.instances: list[Instance] = []
         peers = {}
         if self.port:
-            peers["archive"] = Peer(ae_title="ARCHIVE", host="127.0.0.1", port=self.port)
+            peers["archive"] = Peer(
+                ae_title="ARCHIVE",
+                host="127.0.0.1",
+                port=self.port,
+                associations=self.associations,
+            )
         config = Config(
             node=NodeSettings(ae_title="DICOM_NODE"),
             deliver=DeliverSettings(timeout_s=2, retry_first_s=10, give_up_after_h=1),
