@@ -19,6 +19,7 @@ from dicom_node.ledger.ledger import Ledger
 from dicom_node.plan import words_of
 from dicom_node.receive.tls import expired
 from dicom_node.route.rules_file import EngineWords, Names, validate_rules
+from dicom_node.scu.peers import client_tls_of
 
 
 def check(config_file: Path, with_echo: bool) -> bool:
@@ -47,6 +48,7 @@ def find_mistakes(config_file: Path) -> tuple[list[Mistake], Config | None]:
     if config is not None:
         _check_ledger(loaded, config)
         _check_tls(loaded, config)
+        _check_tls_of_peers(loaded, config)
     places = _Places.of(loaded, config)
     mistakes: list[Mistake] = []
     engines: dict[str, EngineWords] = {}
@@ -113,6 +115,27 @@ def _check_tls(loaded: YamlFile, config: Config) -> None:
     except ConfigError as error:
         for mistake in error.mistakes:
             loaded.mistake(tuple(mistake.key.split(".")), f"{mistake.file} {mistake.message}")
+
+
+def _check_tls_of_peers(loaded: YamlFile, config: Config) -> None:
+    """Note what is wrong with the files by which peers are spoken to, and what has ended."""
+    now = time.time()
+    for name, peer in config.destinations.items():
+        tls = client_tls_of(peer, config)
+        if tls is None:
+            continue
+        place = ("peers", name, "tls")
+        try:
+            for validity in tls.load().validities:
+                if validity.key == "certificate" and validity.ends_at <= now:
+                    loaded.mistake(
+                        place,
+                        f"the certificate {validity.name} in {validity.file} "
+                        f"({tls.key_name('certificate')}) has ended; put a new one into the file",
+                    )
+        except ConfigError as error:
+            for mistake in error.mistakes:
+                loaded.mistake(place, f"{mistake.key}: {mistake.file} {mistake.message}")
 
 
 def _echo(console: Console, name: str, config: Config) -> bool:

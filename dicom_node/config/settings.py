@@ -83,6 +83,16 @@ def _as_written(value: object) -> object:
     return str(value) if isinstance(value, float) else value  # YAML reads 1.2 as a number
 
 
+def _tls_of_a_peer(written: object) -> object:
+    if written is True:
+        return {}
+    if written is False or written is None:
+        return None
+    if not isinstance(written, dict | PeerTls):
+        raise ValueError("must be true, false, or a section with authorities, certificate, key")
+    return written
+
+
 def _server_url(text: str) -> str:
     try:
         parts = urlsplit(text)
@@ -231,6 +241,15 @@ class DeliverSettings(Section):
     resends_max: Annotated[int, Field(ge=0)] = 3
 
 
+class PeerTls(Section):
+    """How a peer is spoken to by TLS; a file that is not named is that of the section `tls`."""
+
+    authorities: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    name: CertificateName | None = None
+
+
 class Peer(Section):
     ae_title: AeTitle
     may_send: bool = False
@@ -250,6 +269,8 @@ class Peer(Section):
     hours: Annotated[tuple[Hours, ...], BeforeValidator(_one_or_several)] = ()
     instances_per_minute: Positive | None = None
     megabytes_per_minute: Positive | None = None
+    associations: Annotated[int, Field(ge=1, le=32)] = 1
+    tls: Annotated[PeerTls | None, BeforeValidator(_tls_of_a_peer)] = None
     certificate_sha256: Fingerprint | None = None
     certificate_name: CertificateName | None = None
     assemble: AssembleSettings | None = None
@@ -389,24 +410,35 @@ def validate_config(loaded: YamlFile) -> Config | None:
         )
     _check_tls(loaded, config)
     _check_stow(loaded, config)
+    _check_tls_of_peers(loaded, config)
     _check_runtimes(loaded, config.infer)
     base = loaded.file.parent
     paths = {
         key: (base / getattr(config.node, key)).resolve()
         for key in ("data_dir", "engines_dir", "rules_file")
     }
-    pem_files = {  # links stay links: a renewed certificate often arrives by moving one
-        key: base.absolute() / path
-        for key in ("certificate", "key", "authorities", "revocation_list")
-        if (path := getattr(config.tls, key)) is not None
+    peers = {
+        name: peer
+        if peer.tls is None
+        else peer.model_copy(update={"tls": peer.tls.model_copy(update=_pem_files(base, peer.tls))})
+        for name, peer in config.peers.items()
     }
     return config.model_copy(
         update={
             "node": config.node.model_copy(update=paths),
-            "tls": config.tls.model_copy(update=pem_files),
-            "peers": {name: _with_whole_paths(peer, base) for name, peer in config.peers.items()},
+            "tls": config.tls.model_copy(update=_pem_files(base, config.tls)),
+            "peers": {name: _with_whole_paths(peer, base) for name, peer in peers.items()},
         }
     )
+
+
+def _pem_files(base: Path, section: TlsSettings | PeerTls) -> dict[str, Path]:
+    """Return whole paths; links stay links, a renewed certificate often arrives by moving one."""
+    return {
+        key: base.absolute() / path
+        for key in ("certificate", "key", "authorities", "revocation_list")
+        if (path := getattr(section, key, None)) is not None
+    }
 
 
 def _check_tls(loaded: YamlFile, config: Config) -> None:
@@ -445,6 +477,27 @@ def _check_tls(loaded: YamlFile, config: Config) -> None:
                 "is bound to a certificate and could never come in: tls.authorities is missing, so "
                 "no peer is asked for one",
             )
+
+
+def _check_tls_of_peers(loaded: YamlFile, config: Config) -> None:
+    for name, peer in config.peers.items():
+        if peer.tls is None:
+            continue
+        place = ("peers", name, "tls")
+        if not peer.has_address:
+            loaded.mistake(place, "needs host and port to speak TLS to")
+        if peer.tls.authorities is None and config.tls.authorities is None:
+            loaded.mistake(
+                place,
+                "needs the PEM file of the authority that issued the peer's certificate: "
+                f"peers.{name}.tls.authorities or tls.authorities",
+            )
+        if (peer.tls.certificate is None) != (peer.tls.key is None):
+            loaded.mistake(place, "needs both certificate and key, or neither")
+        elif peer.tls.certificate is None and (config.tls.certificate is None) != (
+            config.tls.key is None
+        ):
+            loaded.mistake(place, "needs both tls.certificate and tls.key, or neither")
 
 
 def _with_whole_paths(peer: Peer, base: Path) -> Peer:

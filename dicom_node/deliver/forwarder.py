@@ -23,12 +23,11 @@ from dicom_node.errors import (
 )
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState
-from dicom_node.model import ForwardTask, InstanceKey
+from dicom_node.model import ForwardTask, Instance, InstanceKey
 
 log = structlog.get_logger()
 
 _BATCH = 64
-_BATCH_BYTES = 64_000_000
 
 
 class Forwarder:
@@ -143,24 +142,25 @@ class Forwarder:
         """Return what goes out next, and what must not go out with the reason."""
         batch: list[tuple[InstanceKey, Original]] = []
         refused: list[tuple[InstanceKey, str]] = []
-        size = 0
-        for key in self._ledger.forwards.unsent(forward.forward_id, _BATCH):
-            if size > _BATCH_BYTES:
-                break
+        keys = self._ledger.forwards.unsent(forward.forward_id, _BATCH)
+        here = {
+            InstanceKey(one.series_instance_uid, one.sop_instance_uid, one.digest): one
+            for one in self._ledger.studies.instances(
+                forward.study_instance_uid,
+                sop_instance_uids=[key.sop_instance_uid for key in keys],
+            )
+        }
+        for key in keys:
             try:
-                original = self._original(forward, key)
+                original = self._original(forward, here.get(key))
             except (StudyUnusable, StorageError) as error:
                 refused.append((key, error.in_words))
                 continue
-            size += len(original.data_set)
             batch.append((key, original))
         return batch, refused
 
-    def _original(self, forward: ForwardTask, key: InstanceKey) -> Original:
-        instance = self._ledger.studies.instance(
-            forward.study_instance_uid, key.series_instance_uid, key.sop_instance_uid
-        )
-        if instance is None or instance.digest != key.digest:
+    def _original(self, forward: ForwardTask, instance: Instance | None) -> Original:
+        if instance is None:
             raise StudyUnusable("it came again with other bytes since; the rules choose anew")
         return self._copies.copy(instance, forward.profile)
 

@@ -8,11 +8,11 @@ from functools import partial
 from dicom_node.config.settings import Config, Peer
 from dicom_node.deliver import store_scu, stow
 from dicom_node.deliver.originals import Original
-from dicom_node.errors import PeerRefused, ResultLost
+from dicom_node.errors import DeliveryError
 from dicom_node.scu import qido
 from dicom_node.scu.peers import address_of, web_address_of
 
-SendOriginals = Callable[[Sequence[Original]], Iterator[PeerRefused | ResultLost | str]]
+SendOriginals = Callable[[Sequence[Original]], Iterator[DeliveryError | str]]
 
 
 def originals_sender_of(peer: Peer, config: Config) -> SendOriginals:

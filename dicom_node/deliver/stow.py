@@ -14,7 +14,7 @@ from typing import Any
 
 from dicom_node.deliver.originals import Original
 from dicom_node.deliver.store_scu import SUCCESS, Item
-from dicom_node.errors import PeerRefused, ResultLost
+from dicom_node.errors import PeerRefused, ResultLost, StorageError
 from dicom_node.scu.part10 import Part10File
 from dicom_node.scu.web import (
     OUT_OF_RESOURCES,
@@ -43,7 +43,7 @@ class Part:
     name: str
     sop_instance_uid: str
     size_bytes: int
-    pieces: Callable[[], Iterator[bytes]]
+    pieces: Callable[[], Iterator[bytes | memoryview]]
     """Opens it; of `size_bytes` in all."""
 
 
@@ -106,7 +106,7 @@ def _stored_together(parts: Sequence[Part], address: WebAddress) -> list[Outcome
     head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
     end = f"--{boundary}--\r\n".encode()
 
-    def body() -> Iterator[bytes]:
+    def body() -> Iterator[bytes | memoryview]:
         for part in parts:
             yield head
             yield from part.pieces()
@@ -192,6 +192,8 @@ def _part_of(item: Item) -> Part | ResultLost:
         size_bytes = item.path.stat().st_size
     except OSError as error:
         return _lost(item.path.name, str(error.strerror))
+    except StorageError as error:
+        return _lost(item.path.name, error.message)
     if file.context != (item.sop_class_uid, item.transfer_syntax_uid):
         return _lost(item.path.name, "its head is broken")
 
@@ -212,13 +214,17 @@ def _part_of(item: Item) -> Part | ResultLost:
 
 def _part_of_original(original: Original) -> Part:
     meta = file_meta_of(*original.context[:1], original.sop_instance_uid, original.context[1], "")
-    size_bytes = len(meta) + len(original.data_set)
-    return Part(
-        original.sop_instance_uid,
-        original.sop_instance_uid,
-        size_bytes,
-        lambda: iter((meta, original.data_set)),
-    )
+    uid, content = original.sop_instance_uid, original.content
+
+    def pieces() -> Iterator[bytes | memoryview]:
+        yield meta
+        try:
+            with content.opened(mapped=False) as views:
+                yield from views
+        except StorageError as error:
+            raise ResultLost(error.message, hint=error.hint) from error
+
+    return Part(uid, uid, len(meta) + content.size_bytes, pieces)
 
 
 def _lost(name: str, why: str) -> ResultLost:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Row,
     Table,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -224,10 +225,16 @@ class Forwards:
     ) -> None:
         """Mark what a destination has taken, and what it or a policy will never let pass."""
         table = schema.forwarded_instances
+        marked = update(table).where(
+            table.c.forward_id == forward.forward_id,
+            table.c.series_instance_uid == bindparam("series"),
+            table.c.sop_instance_uid == bindparam("sop"),
+            table.c.digest == bindparam("of"),
+        )
         with self._database.writing() as connection:
-            for one in taken:
-                here = (*_is(table, forward.forward_id, one), table.c.digest == one.digest)
-                connection.execute(update(table).where(*here).values(sent_at=now))
+            if taken:
+                rows = [dict(zip(("series", "sop", "of"), one, strict=True)) for one in taken]
+                connection.execute(marked.values(sent_at=now), rows)
             for one, reason in refused:
                 here = (*_is(table, forward.forward_id, one), table.c.digest == one.digest)
                 connection.execute(update(table).where(*here).values(refused=reason))

@@ -18,7 +18,7 @@ from dicom_node.data_sets import decode, items_of, text_of
 from dicom_node.errors import DicomNodeError
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.model import Commitment, CommitmentOutcome, Instance, ReferencedInstance
-from dicom_node.receive.command import CommandField, Element
+from dicom_node.protocol.command import CommandField, Element
 from dicom_node.receive.refusal import (
     INVALID_ARGUMENT_VALUE,
     RequestRefused,

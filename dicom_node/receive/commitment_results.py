@@ -14,7 +14,7 @@ import structlog
 from dicom_node.clock import Clock
 from dicom_node.errors import StudyUnusable
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.receive.command import CommandField, Element
+from dicom_node.protocol.command import CommandField, Element
 from dicom_node.receive.refusal import (
     INVALID_ARGUMENT_VALUE,
     RequestRefused,

@@ -15,7 +15,11 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from pynetdicom import AllStoragePresentationContexts
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from dicom_node.receive.pdu import (
+from dicom_node.protocol.implementation import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+)
+from dicom_node.protocol.pdu import (
     APPLICATION_CONTEXT,
     AssociateRequest,
     ContextAnswer,
@@ -23,7 +27,6 @@ from dicom_node.receive.pdu import (
     ProposedContext,
     associate_accept_items,
 )
-from dicom_node.store.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 TRANSFER_SYNTAXES = frozenset(
     uid for uid, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from dicom_node.receive.command import Command
+from dicom_node.protocol.command import Command
 
 
 class DimseStatus(IntEnum):

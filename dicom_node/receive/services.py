@@ -9,11 +9,11 @@ from dicom_node.clock import Clock
 from dicom_node.config.settings import Config
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.model import Instance
+from dicom_node.protocol.command import CommandField
 from dicom_node.receive.availability import (
     INSTANCE_AVAILABILITY_NOTIFICATION,
     AvailabilityService,
 )
-from dicom_node.receive.command import CommandField
 from dicom_node.receive.commitment import CommitmentService
 from dicom_node.receive.commitment_results import CommitmentResults
 from dicom_node.receive.mpps import MODALITY_PERFORMED_PROCEDURE_STEP, ProcedureStepService

@@ -109,7 +109,7 @@ def exchange(
     *,
     accept: str = JSON,
     content_type: str = "",
-    body: Iterable[bytes] | None = None,
+    body: Iterable[bytes | memoryview] | None = None,
     body_bytes: int = 0,
     answer_bytes_max: int = 64_000_000,
 ) -> Answer:

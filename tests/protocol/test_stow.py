@@ -17,6 +17,7 @@ from dicom_node.deliver.store_scu import Item
 from dicom_node.deliver.stow import Outcome, send, send_originals
 from dicom_node.errors import PeerRefused, PeerUnreachable, ResultLost
 from dicom_node.scu import qido
+from dicom_node.scu.content import Content
 from dicom_node.scu.web import WebAddress
 from tests.certificates import Certificates
 from tests.factories import CT_SERIES, STUDY, make_ct_series, write_series
@@ -79,7 +80,7 @@ def test_nothing_to_send_asks_nothing() -> None:
 
 def test_originals_go_out_as_files_of_ours(items: list[Item]) -> None:
     _, data_set = sent_bytes(items[0].path)
-    original = Original(CT, UIDS[0], EXPLICIT, data_set)
+    original = Original(CT, UIDS[0], EXPLICIT, Content.of(data_set))
     with WebServer(keeps_everything) as server:
         assert list(send_originals([original], address_of(server))) == ["stored"]
         [[part]] = [request.parts for request in server.requests]

@@ -17,13 +17,14 @@ import dicom_node
 
 LAYERS = (
     ("dicom_node", "errors", "uid", "clock", "backoff"),
-    ("lifecycle", "logs"),
+    ("lifecycle", "logs", "protocol"),
     ("model", "finding", "verdict", "priors", "trials"),
     ("conditions", "elements", "headers", "geometry", "plain_values"),
     ("part10",),
     ("file_walk", "header_reader"),
     ("attributes",),
-    ("config", "data_sets", "multiframe", "slices"),
+    ("config", "data_sets", "decoders", "multiframe", "slices"),
+    ("certificates",),
     ("ledger", "store", "scu", "coerce"),
     ("executor", "history"),
     ("receive", "assemble", "route", "infer", "encode", "deliver", "prior"),

@@ -39,6 +39,7 @@ class Forwarding:
     peer: Mapping[str, Any] = field(default_factory=dict)
     """Of the archive, where it differs."""
     breaker_failures: int = 1000
+    associations: int = 1
 
     def __post_init__(self) -> None:
         self.ledger: Ledger = rows.new_ledger(self.folder)
@@ -48,7 +49,11 @@ class Forwarding:
         peers = {}
         if self.port:
             peers["archive"] = Peer(
-                ae_title="ARCHIVE", host="127.0.0.1", port=self.port, **self.peer
+                ae_title="ARCHIVE",
+                host="127.0.0.1",
+                port=self.port,
+                associations=self.associations,
+                **self.peer,
             )
         if self.stow_url:
             peers["archive"] = Peer(ae_title="ARCHIVE", stow_url=self.stow_url)

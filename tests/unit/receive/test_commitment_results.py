@@ -12,7 +12,7 @@ from dicom_node.ledger.database import Database
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState
 from dicom_node.model import CommitmentOutcome, ReferencedInstance
-from dicom_node.receive.command import CommandField, us
+from dicom_node.protocol.command import CommandField, us
 from dicom_node.receive.commitment_results import CommitmentResults
 from dicom_node.scu.commitment import (
     STORAGE_COMMITMENT_INSTANCE,

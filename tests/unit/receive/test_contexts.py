@@ -16,8 +16,8 @@ from pynetdicom.presentation import build_context, negotiate_as_acceptor
 
 from dicom_node.errors import ProtocolBroken
 from dicom_node.harness.pdu import Context, associate_rq
+from dicom_node.protocol.pdu import AssociateRequest, associate_accept
 from dicom_node.receive.contexts import AcceptedContext, Negotiated, Negotiator
-from dicom_node.receive.pdu import AssociateRequest, associate_accept
 from tests.unit.receive import witness
 from tests.unit.receive.witness import Contexts
 
