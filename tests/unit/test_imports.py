@@ -19,7 +19,7 @@ LAYERS = (
     ("dicom_node", "errors", "uid", "clock", "backoff"),
     ("lifecycle", "logs"),
     ("model", "finding", "verdict", "priors", "trials"),
-    ("conditions", "elements", "headers", "geometry", "plain_values"),
+    ("conditions", "elements", "headers", "geometry", "plain_values", "pictures"),
     ("part10",),
     ("file_walk",),
     ("attributes",),
@@ -49,6 +49,8 @@ DOORS = {
     "openvino": ("infer.runtimes.openvino",),
     "onnx": ("infer.plans", "infer.authoring.layout"),
     "keras": ("infer.authoring.keras_file",),
+    "PIL": ("pictures", "encode", "harness.pictures"),
+    "fpdf": ("encode.pages",),
     "typer": ("cli", "harness.demo"),
     "rich": ("cli", "harness.demo"),
 }
