@@ -71,10 +71,10 @@ def finish(dataset: Dataset, patient_name: Any, reference: Dataset, stamp: Stamp
     if zone is not None:
         moment = moment.astimezone(zone)
         dataset.TimezoneOffsetFromUTC = f"{moment:%z}"
-    for keyword in ("InstanceCreationDate", "ContentDate"):
-        setattr(dataset, keyword, f"{moment:%Y%m%d}")
-    for keyword in ("InstanceCreationTime", "ContentTime"):
-        setattr(dataset, keyword, f"{moment:%H%M%S.%f}")
+    content = "PresentationCreation" if dataset.Modality == "PR" else "Content"
+    for what in ("InstanceCreation", content):
+        setattr(dataset, f"{what}Date", f"{moment:%Y%m%d}")
+        setattr(dataset, f"{what}Time", f"{moment:%H%M%S.%f}")
     if stamp.predecessors and dataset.Modality == "SR":
         dataset.PredecessorDocumentsSequence = [_reference(stamp.predecessors[-1])]
     # highdicom names itself last, as the library that made the object.

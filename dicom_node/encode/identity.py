@@ -16,7 +16,15 @@ import numpy as np
 from dicom_node.finding import EngineIdentity, Finding
 from dicom_node.uid import derived_uid
 
-SERIES_NUMBERS = {"SEG": 9000, "SR": 9500}
+SERIES_NUMBERS = {
+    "PDF": 6500,
+    "KO": 7000,
+    "SC": 7500,
+    "PR": 8000,
+    "PM": 8500,
+    "SEG": 9000,
+    "SR": 9500,
+}
 """Where our own range of Series Numbers begins, by kind; each has 500."""
 
 
