@@ -66,10 +66,8 @@ def finish(dataset: Dataset, patient_name: Any, reference: Dataset, stamp: Stamp
     """
     dataset.PatientName = deepcopy(patient_name)
     dataset.StationName = stamp.node_name
-    moment = datetime.fromtimestamp(stamp.created_at, UTC)
-    zone = _zone(str(reference.get("TimezoneOffsetFromUTC", "")))
-    if zone is not None:
-        moment = moment.astimezone(zone)
+    moment = moment_of(stamp, reference)
+    if moment.tzinfo is not UTC:
         dataset.TimezoneOffsetFromUTC = f"{moment:%z}"
     content = "PresentationCreation" if dataset.Modality == "PR" else "Content"
     for what in ("InstanceCreation", content):
@@ -80,6 +78,13 @@ def finish(dataset: Dataset, patient_name: Any, reference: Dataset, stamp: Stamp
     # highdicom names itself last, as the library that made the object.
     equipment = dataset.ContributingEquipmentSequence[-1]
     equipment.ContributionDateTime = f"{moment:%Y%m%d%H%M%S.%f%z}"
+
+
+def moment_of(stamp: Stamp, reference: Dataset) -> datetime:
+    """Return when a result was made, in the zone of its source; in `UTC` if it tells none."""
+    moment = datetime.fromtimestamp(stamp.created_at, UTC)
+    zone = _zone(str(reference.get("TimezoneOffsetFromUTC", "")))
+    return moment if zone is None else moment.astimezone(zone)
 
 
 def part10(dataset: Dataset) -> bytes:

@@ -31,12 +31,18 @@ SERIES_NUMBERS = {
 def content_digest(finding: Finding) -> str:
     """Return the SHA-256 (hexadecimal) of everything that the finding says."""
     digest = hashlib.sha256()
-    said = asdict(replace(finding, mask=None, engine=replace(finding.engine, runtime="")))
-    del said["sop_instance_uids"]
+    engine = replace(finding.engine, runtime="")
+    said = asdict(replace(finding, mask=None, maps=(), engine=engine))
+    del said["sop_instance_uids"], said["maps"]
     digest.update(json.dumps(said, sort_keys=True).encode())
     if finding.mask is not None:
         digest.update(repr(finding.mask.shape).encode())
         digest.update(np.ascontiguousarray(finding.mask).data)
+    for one in finding.maps:
+        words = (one.label, one.quantity, one.unit, one.slope, one.intercept)
+        digest.update(repr(words).encode())
+        digest.update(repr((one.values.dtype.str, one.values.shape)).encode())
+        digest.update(np.ascontiguousarray(one.values).data)
     return digest.hexdigest()
 
 

@@ -13,6 +13,9 @@ from dicom_node.encode.header import common_arguments
 from dicom_node.encode.identity import instance_uid
 from dicom_node.encode.material import Material
 
+_WITHOUT_BODY_PART = {"PDF", "KO"}
+"""Their series have no General Series Module, so no Laterality either (PS3.3 A.45.1, A.35.4)."""
+
 
 class Shell(SOPClass):  # type: ignore[misc]
     """An object with Patient, Study, Series, Equipment and SOP Common, and nothing yet in it."""
@@ -64,7 +67,8 @@ class Shell(SOPClass):  # type: ignore[misc]
             **arguments,
         )
         self.copy_patient_and_study_information(reference)
-        _set_body_part(self, reference)
+        if kind not in _WITHOUT_BODY_PART:
+            _set_body_part(self, reference)
         self._add_contributing_equipment(None, reference)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,7 +18,7 @@ def filled(outlines: list[NDArray[np.float32]], shape: tuple[int, ...]) -> NDArr
     """Return what lies inside of polygons by the even-odd rule, from their vertical edges."""
     inside = np.zeros(shape, np.bool_)
     for outline in outlines:
-        for (column, row), (other, end) in zip(outline[:-1], outline[1:], strict=True):
+        for (column, row), (other, end) in pairwise(outline):
             if column == other:
                 rows = slice(int(min(row, end)), int(max(row, end)))
                 inside[rows, int(column) :] ^= True
