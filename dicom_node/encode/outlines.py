@@ -31,8 +31,8 @@ def outlines_of(mask: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
     if not mask.any():
         return []
     top, left = (int(np.argmax(mask.any(axis=axis))) for axis in (1, 0))
-    bottom = mask.shape[0] - int(np.argmax(mask.any(axis=1)[::-1]))
-    right = mask.shape[1] - int(np.argmax(mask.any(axis=0)[::-1]))
+    bottom = mask.shape[0] - int(np.argmax(mask[::-1].any(axis=1)))
+    right = mask.shape[1] - int(np.argmax(mask[:, ::-1].any(axis=0)))
     cut = mask[top:bottom, left:right]
     stride = cut.shape[1] + 1
     outlines = []

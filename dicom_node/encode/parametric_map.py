@@ -93,6 +93,7 @@ def _settle(made: Dataset, material: Material, given: ValueMap) -> None:
     reference = material.reference
     if reference.get("BodyPartExamined"):
         made.BodyPartExamined = reference.BodyPartExamined
+    _order_along_the_normal(made)
     shared = made.SharedFunctionalGroupsSequence[0]
     region = get_anatomic_region_map().get(str(reference.get("BodyPartExamined", "")))
     anatomy = Dataset()  # required of what is in a patient (PS3.3 C.7.6.16.2.8); dcmqi needs it
@@ -102,3 +103,19 @@ def _settle(made: Dataset, material: Material, given: ValueMap) -> None:
     uid = derived_uid("dimensions", made.SOPInstanceUID)
     for item in [*made.DimensionOrganizationSequence, *made.DimensionIndexSequence]:
         item.DimensionOrganizationUID = uid
+
+
+def _order_along_the_normal(made: Dataset) -> None:
+    """Order the frames by their positions; highdicom has them from the far end.
+
+    dcmqi, so 3D Slicer, puts the first frame at the lowest position, whatever position it tells.
+    """
+    shared, items = made.SharedFunctionalGroupsSequence[0], made.PerFrameFunctionalGroupsSequence
+    cosines = [float(one) for one in shared.PlaneOrientationSequence[0].ImageOrientationPatient]
+    normal = np.cross(cosines[:3], cosines[3:])
+    positions = [item.PlanePositionSequence[0].ImagePositionPatient for item in items]
+    along = [float(np.dot([float(mm) for mm in position], normal)) for position in positions]
+    order = np.argsort(along, kind="stable")
+    frames = np.frombuffer(made.FloatPixelData, np.float32).reshape(len(items), -1)
+    made.FloatPixelData = frames[order].tobytes()
+    made.PerFrameFunctionalGroupsSequence = [items[index] for index in order]

@@ -17,7 +17,7 @@ _WITHOUT_BODY_PART = {"PDF", "KO"}
 """Their series have no General Series Module, so no Laterality either (PS3.3 A.45.1, A.35.4)."""
 
 
-class Shell(SOPClass):  # type: ignore[misc]
+class Shell(SOPClass):
     """An object with Patient, Study, Series, Equipment and SOP Common, and nothing yet in it."""
 
     def __init__(

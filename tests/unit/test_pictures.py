@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -57,7 +59,7 @@ def test_monochrome1_is_turned_over() -> None:
         ({"PixelSpacing": None}, 1.0),
     ],
 )
-def test_pixels_keep_their_shape(changes: dict[str, object], aspect: float) -> None:
+def test_pixels_keep_their_shape(changes: dict[str, Any], aspect: float) -> None:
     image = make_instance(RAMP, **changes)
     assert pixel_aspect(image) == aspect
     picture = picture_of(grey_of(image), [], pixel_aspect(image), 100)

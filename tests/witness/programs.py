@@ -10,7 +10,6 @@ import pytest
 
 from tests.conftest import PACKAGES, find_program
 
-
 _IODS = {
     "Segmentation",
     "Comprehensive3DSR",

@@ -45,17 +45,17 @@ def masks_read_by_dcmqi(
 
 def values_read_by_dcmqi(
     file: Path, folder: Path, sources: Sequence[Dataset]
-) -> NDArray[np.float32]:
-    """Return the numbers of a Parametric Map as dcmqi reads them, on the grid of the sources."""
+) -> tuple[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]], NDArray[np.float32]]:
+    """Return numbers of a Parametric Map as dcmqi reads them, and where in the sources they lie.
+
+    Every 61st is enough: of each slice there are some of all rows and columns.
+    """
     folder.mkdir(parents=True)
     said_by("paramap2itkimage", "--inputDICOM", file, "--outputDirectory", folder, "-t", "nrrd")
     voxels, directions, origin = _nrrd(folder / "pmap.nrrd")
-    indices = np.indices(voxels.shape).reshape(3, -1).T[:, ::-1]  # column, row, slice
-    slices, rows, columns = _places(origin + indices @ directions, sources)
-    shape = (len(sources), sources[0].Rows, sources[0].Columns)
-    values = np.full(shape, np.nan, np.float32)
-    values[slices, rows, columns] = voxels.ravel()
-    return values
+    numbers = np.arange(0, voxels.size, 61)
+    indices = np.stack(np.unravel_index(numbers, voxels.shape)[::-1], axis=1)
+    return _places(origin + indices @ directions, sources), voxels.ravel()[numbers]
 
 
 def report_read_by_dcmqi(report: Path, folder: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dicom_node.encode.key_slices import KeySlices, areas_of, key_slices, segments_on
 from dicom_node.finding import QualityGrade
@@ -23,7 +24,7 @@ CT = headers_of(make_ct_series(9))
 XRAYS = headers_of([make_xray(number=number) for number in range(1, 7)])
 
 
-def mask_of(**areas: dict[int, int]) -> np.ndarray:  # type: ignore[type-arg]
+def mask_of(**areas: dict[int, int]) -> NDArray[np.uint8]:
     """Return a mask with so many pixels of a segment (`one`, `two`) in a slice."""
     mask = np.zeros((9, 64, 64), np.uint8)
     for number, slices in enumerate(areas.values(), start=1):
