@@ -160,6 +160,9 @@ class Finding:
     """On the source's own grid: (slices, rows, columns) of uint8, 0 background, else a segment
     number; or, where segments overlap, one map each: (segments, slices, rows, columns) of bool, in
     the order of their numbers."""
+    probabilities: NDArray[np.uint8] | None = None
+    """What an engine knows beyond its mask, on the same grid: (segments, slices, rows, columns), in
+    the order of their numbers, 0 impossible to 255 certain."""
     segments: tuple[Segment, ...] = ()
     classifications: tuple[Classification, ...] = ()
     qualities: tuple[Quality, ...] = ()

@@ -17,6 +17,7 @@ from dicom_node.backoff import delay_s
 from dicom_node.clock import Checkpoint, Clock
 from dicom_node.comparer import Comparer
 from dicom_node.config.settings import Config
+from dicom_node.encode.drafts import Piece
 from dicom_node.encode.results import Encoded, Stamp
 from dicom_node.errors import DeviceLost, DicomNodeError, StorageError, StudyUnusable
 from dicom_node.executor.child import ChildLink
@@ -273,7 +274,14 @@ class Worker:
     def _save(self, job: Job, encoded: Encoded) -> Result:
         folder = study_folder("results", job.study_instance_uid)
         relative = f"{folder}/{job.job_id}/{encoded.sop_instance_uid}.dcm"
-        size_bytes = self._store.save(relative, [encoded.content])
+        digest = hashlib.sha256()
+
+        def digested() -> Iterator[Piece]:  # a large SEG is made only once
+            for piece in encoded.pieces:
+                digest.update(piece)
+                yield piece
+
+        size_bytes = self._store.save(relative, digested())
         return Result(
             sop_instance_uid=encoded.sop_instance_uid,
             sop_class_uid=encoded.sop_class_uid,
@@ -284,7 +292,7 @@ class Worker:
             kind=encoded.kind,
             path=relative,
             size_bytes=size_bytes,
-            digest=hashlib.sha256(encoded.content).hexdigest(),
+            digest=digest.hexdigest(),
         )
 
     def _failed(self, job: Job, error: Exception) -> None:

@@ -8,14 +8,26 @@ from datetime import UTC, datetime, timedelta, timezone
 from io import BytesIO
 from typing import Any
 
+from highdicom import ContributingEquipment
 from pydicom.dataset import Dataset
 
-from dicom_node.encode import identity
+from dicom_node.encode import codes, identity
 from dicom_node.encode.codes import long_string
 from dicom_node.finding import Finding
 from dicom_node.model import Result
 
 MANUFACTURER = "dicom_node"
+
+_EQUIPMENT = {
+    "manufacturer_model_name": "ManufacturerModelName",
+    "software_versions": "SoftwareVersions",
+    "device_serial_number": "DeviceSerialNumber",
+    "institution_name": "InstitutionName",
+    "institutional_department_name": "InstitutionalDepartmentName",
+    "institution_address": "InstitutionAddress",
+    "station_name": "StationName",
+}
+"""What is said of a scanner, by highdicom's arguments."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,45 @@ def common_arguments(
         ],
         "content_qualification": "RESEARCH",
     }
+
+
+def patient_arguments(reference: Dataset) -> dict[str, Any]:
+    """Return the arguments of highdicom's base class that say whose an object is."""
+    return {
+        "study_instance_uid": reference.StudyInstanceUID,
+        "patient_id": reference.PatientID,
+        "patient_name": reference.PatientName,
+        "patient_birth_date": reference.PatientBirthDate,
+        "patient_sex": reference.PatientSex,
+        "accession_number": reference.AccessionNumber,
+        "study_id": reference.StudyID,
+        "study_date": reference.StudyDate,
+        "study_time": reference.StudyTime,
+        "referring_physician_name": reference.ReferringPhysicianName,
+        "specific_character_set": reference.SpecificCharacterSet,
+    }
+
+
+def contributing_equipment(reference: Dataset) -> list[ContributingEquipment]:
+    """Return the scanner and the library that highdicom names in its objects (PS3.3 C.12.1.1.5).
+
+    As `ContributingEquipment.for_image_acquisition` does, which takes 2 ms to find out in its
+    tables that the source is an image.
+    """
+    library = ContributingEquipment.for_highdicom()
+    if not reference.get("Manufacturer"):
+        return [library]
+    try:
+        scanner = ContributingEquipment(
+            manufacturer=reference.Manufacturer,
+            purpose_of_reference=codes.concept(codes.ACQUISITION_EQUIPMENT),
+            contribution_datetime=reference.get("AcquisitionDateTime"),
+            contribution_description="Acquisition equipment of the source image(s)",
+            **{argument: reference.get(keyword) for argument, keyword in _EQUIPMENT.items()},
+        )
+    except (TypeError, ValueError):  # what the source says breaks its VR
+        return [library]
+    return [scanner, library]
 
 
 def finish(dataset: Dataset, patient_name: Any, reference: Dataset, stamp: Stamp) -> None:

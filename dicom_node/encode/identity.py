@@ -25,23 +25,27 @@ SERIES_NUMBERS = {
     "SEG": 9000,
     "SR": 9500,
 }
-"""Where our own range of Series Numbers begins, by kind; each has 500."""
+"""Where our own range of Series Numbers begins, by the first word of a kind; each has 500.
+
+What follows in a kind names the encoding of a Segmentation, and sets apart what would differ: `SEG
+LABELMAP`, and `SR LABELMAP` that refers to it. `SEG` and `SR` alone are those of BINARY.
+"""
 
 
 def content_digest(finding: Finding) -> str:
     """Return the SHA-256 (hexadecimal) of everything that the finding says."""
     digest = hashlib.sha256()
     engine = replace(finding.engine, runtime="")
-    said = asdict(replace(finding, mask=None, maps=(), engine=engine))
-    del said["sop_instance_uids"], said["maps"]
+    said = asdict(replace(finding, mask=None, probabilities=None, maps=(), engine=engine))
+    del said["sop_instance_uids"], said["probabilities"], said["maps"]
     digest.update(json.dumps(said, sort_keys=True).encode())
-    if finding.mask is not None:
-        digest.update(repr(finding.mask.shape).encode())
-        digest.update(np.ascontiguousarray(finding.mask).data)
+    for voxels in (finding.mask, finding.probabilities):
+        if voxels is not None:
+            digest.update(repr(voxels.shape).encode())
+            digest.update(np.ascontiguousarray(voxels).data)
     for one in finding.maps:
         words = (one.label, one.quantity, one.unit, one.slope, one.intercept)
-        digest.update(repr(words).encode())
-        digest.update(repr((one.values.dtype.str, one.values.shape)).encode())
+        digest.update(repr((words, one.values.dtype.str, one.values.shape)).encode())
         digest.update(np.ascontiguousarray(one.values).data)
     return digest.hexdigest()
 
@@ -54,7 +58,7 @@ def series_uid(engine: EngineIdentity, source_series_uid: str, kind: str) -> str
 def series_number(engine: EngineIdentity, source_series_uid: str, kind: str) -> int:
     """Return a Series Number of our own range, the same for the same series."""
     uid = series_uid(engine, source_series_uid, kind)
-    return SERIES_NUMBERS[kind] + int(uid.removeprefix("2.25.")) % 500
+    return SERIES_NUMBERS[kind.partition(" ")[0]] + int(uid.removeprefix("2.25.")) % 500
 
 
 def instance_uid(finding: Finding, kind: str, job_key: str) -> str:

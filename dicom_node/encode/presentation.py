@@ -22,7 +22,7 @@ from dicom_node.encode.header import MANUFACTURER
 from dicom_node.encode.key_slices import segments_on
 from dicom_node.encode.material import Material, statements_on
 from dicom_node.encode.outlines import outlines_of
-from dicom_node.encode.seg import segment_tracking_uid, tracking_id
+from dicom_node.encode.segments import segment_tracking_uid, tracking_id
 from dicom_node.encode.shell import Shell, reference_to, series_of
 from dicom_node.finding import FindingKind
 

@@ -1,7 +1,8 @@
 """Finding to Part 10 files: the stage's one entry.
 
 A Finding and its source headers go in, whole SEG and SR objects come out; the same input gives the
-same bytes. highdicom builds them, what it leaves open is settled in the modules beside this one.
+same bytes. highdicom makes their headers; what grows with slices and segments is written beside it,
+and what it leaves open is settled in the modules beside this one.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from dicom_node.encode.header import Stamp, finish, part10
-from dicom_node.encode.seg import drawn_segments, make_seg
+from dicom_node.encode.drafts import Draft, Pieces, pieces_of
+from dicom_node.encode.drawing import drawing_of
+from dicom_node.encode.header import Stamp, finish
+from dicom_node.encode.seg import SegEncoding, encoding_for, make_seg
 from dicom_node.encode.sources import copies_of
 from dicom_node.encode.sr import make_sr
 from dicom_node.errors import DicomNodeError, InvariantBroken
-from dicom_node.finding import Finding, FindingKind
+from dicom_node.finding import Finding, FindingKind, Segment
 
-__all__ = ["Encoded", "Stamp", "encode"]
+__all__ = ["Encoded", "SegEncoding", "Stamp", "encode"]
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,21 @@ class Encoded:
     series_instance_uid: str
     study_instance_uid: str
     transfer_syntax_uid: str
-    content: bytes
-    """The whole Part 10 file."""
+    pieces: Pieces
+    """The whole Part 10 file, piece by piece, as often as it is gone through. A large SEG is never
+    in memory as a whole; its pieces are made from the finding's mask, which must not change."""
 
 
-def encode(finding: Finding, sources: Sequence[Dataset], stamp: Stamp) -> tuple[Encoded, ...]:
+def encode(
+    finding: Finding,
+    sources: Sequence[Dataset],
+    stamp: Stamp,
+    seg_encoding: SegEncoding = SegEncoding.BINARY,
+) -> tuple[Encoded, ...]:
     """Return the results of a finding, the SEG (if any segment has a voxel) before the SR.
+
+    Each encoding of the SEG has its own SEG and its own SR that refers to it, with other UIDs: one
+    archive can have both. Without a SEG the SR is the same for all.
 
     Parameters
     ----------
@@ -49,6 +61,9 @@ def encode(finding: Finding, sources: Sequence[Dataset], stamp: Stamp) -> tuple[
         not changed.
     stamp : Stamp
         The job's time and the node.
+    seg_encoding : SegEncoding
+        Which SEG is wanted. A label map of segments that overlap is not to be had: it is BINARY
+        then. Without probabilities, FRACTIONAL has the mask at its full value.
 
     Raises
     ------
@@ -61,20 +76,25 @@ def encode(finding: Finding, sources: Sequence[Dataset], stamp: Stamp) -> tuple[
     """
     with _building(f"the results of {finding.engine.name}"):
         _check(finding, sources)
-        segmented = finding.kind is FindingKind.SEGMENTATION
-        drawn = drawn_segments(finding, sources) if segmented else ()
         copies = copies_of(sources)
         reference = copies[0]
         patient_name = reference.PatientName
         reference.PatientName = ""
-        seg = make_seg(finding, drawn, copies, stamp) if drawn else None
-        report = make_sr(finding, drawn, copies, seg, stamp)
-        encoded = []
-        for kind, dataset in (("SEG", seg), ("SR", report)):
-            if dataset is not None:
-                finish(dataset, patient_name, reference, stamp)
-                encoded.append(_encoded(kind, dataset))
-        return tuple(encoded)
+        segmented = finding.kind is FindingKind.SEGMENTATION
+        drawing = drawing_of(finding, sources) if segmented else None
+        drafts: dict[str, Draft] = {}
+        seg: Dataset | None = None
+        drawn: Sequence[Segment] = ()
+        variant = ""
+        if drawing is not None and drawing.segments:
+            encoding = encoding_for(drawing, seg_encoding)
+            variant = "" if encoding is SegEncoding.BINARY else f" {encoding}"
+            drafts["SEG"] = make_seg(finding, drawing, copies, stamp, encoding, f"SEG{variant}")
+            seg, drawn = drafts["SEG"].dataset, drawing.segments
+        drafts["SR"] = make_sr(finding, drawn, copies, seg, stamp, f"SR{variant}")
+        for draft in drafts.values():
+            finish(draft.dataset, patient_name, reference, stamp)
+        return tuple(_encoded(kind, draft) for kind, draft in drafts.items())
 
 
 def _check(finding: Finding, sources: Sequence[Dataset]) -> None:
@@ -91,7 +111,8 @@ def _check(finding: Finding, sources: Sequence[Dataset]) -> None:
         raise InvariantBroken("a finding says nothing")
 
 
-def _encoded(kind: str, dataset: Dataset) -> Encoded:
+def _encoded(kind: str, draft: Draft) -> Encoded:
+    dataset = draft.dataset
     return Encoded(
         kind=kind,
         sop_instance_uid=str(dataset.SOPInstanceUID),
@@ -99,7 +120,7 @@ def _encoded(kind: str, dataset: Dataset) -> Encoded:
         series_instance_uid=str(dataset.SeriesInstanceUID),
         study_instance_uid=str(dataset.StudyInstanceUID),
         transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
-        content=part10(dataset),
+        pieces=pieces_of(draft),
     )
 
 

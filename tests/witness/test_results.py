@@ -29,6 +29,7 @@ from tests.unit.encode.findings import (
     STAMP,
     blobs,
     classification,
+    content_of,
     headers_of,
     of_series,
     overlapping,
@@ -57,7 +58,7 @@ def results_of(
     paths = {}
     for result in encode(finding, sources, stamp):
         paths[result.kind] = folder / f"{result.kind}.dcm"
-        paths[result.kind].write_bytes(result.content)
+        paths[result.kind].write_bytes(content_of(result))
     for path in paths.values():
         assert faults_found_by_dciodvfy(path) == []
     return paths

@@ -8,9 +8,9 @@ from io import BytesIO
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
 
+from dicom_node.encode.drawing import drawing_of
 from dicom_node.encode.header import Stamp, finish, part10
 from dicom_node.encode.material import DISCLAIMER, Material
-from dicom_node.encode.seg import drawn_segments
 from dicom_node.finding import Finding, FindingKind
 from tests.unit.encode.findings import STAMP, headers_of
 
@@ -29,7 +29,7 @@ def material_of(
     return Material(
         finding,
         sources,
-        drawn_segments(finding, sources) if segmented else (),
+        drawing_of(finding, sources).segments if segmented else (),
         stamp,
         by_uid.__getitem__,
         disclaimer,

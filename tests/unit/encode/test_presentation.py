@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node.encode.presentation import make_states
-from dicom_node.encode.seg import segment_tracking_uid
+from dicom_node.encode.segments import segment_tracking_uid
 from tests.factories import make_ct_series, make_xray
 from tests.unit.encode.findings import (
     classification,
