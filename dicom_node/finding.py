@@ -49,10 +49,19 @@ class Segment:
     category: Code
     type: Code
     modifier: Code | None
-    volume_ml: float
-    """Measured on the mask itself: voxel count times voxel volume."""
+    volume_ml: float | None
+    """Measured on the mask itself: voxel count times voxel volume. None on a single image."""
     measurements: tuple[Measurement, ...] = ()
     """Those that the engine's manifest names, in its order."""
+    image_share: float | None = None
+    """Of a single image: the share of its pixels, 0 to 1."""
+    area_cm2: float | None = None
+    """On a single image; None where the size of its pixels is not known."""
+
+    @property
+    def is_found(self) -> bool:
+        """Whether it has any voxel."""
+        return bool(self.volume_ml or self.image_share)
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,11 @@ class Grid:
         return float(np.prod(self.spacing_mm)) / 1000.0
 
     @property
+    def pixel_cm2(self) -> float:
+        """The area of a pixel within its slice."""
+        return float(np.prod(self.spacing_mm[1:])) / 100.0
+
+    @property
     def units(self) -> NDArray[np.float64]:
         """3 x 3: the directions of the axes (slice, row, column) in its columns."""
         units: NDArray[np.float64] = self.affine[:3, :3] / np.array(self.spacing_mm)

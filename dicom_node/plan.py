@@ -41,9 +41,11 @@ class Plan:
 
     @property
     def image_engines(self) -> frozenset[str]:
-        """Those that look at single images, so that several jobs can be done together."""
+        """Those that say something of single images, so that several jobs can be done together."""
         return frozenset(
-            name for name, manifest in self.engines.items() if manifest.image is not None
+            name
+            for name, manifest in self.engines.items()
+            if manifest.image is not None and not manifest.segments
         )
 
     @property

@@ -93,7 +93,7 @@ def make_instance(
     _set_pixels(dataset, pixels)
     for keyword, value in changes.items():
         if value is None:
-            delattr(dataset, keyword)
+            dataset.pop(keyword, None)
         else:
             setattr(dataset, keyword, value)
     meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID", "")

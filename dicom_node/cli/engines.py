@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +21,10 @@ from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.networks import choose
 from dicom_node.infer.runtimes.choice import wishes_of
 from dicom_node.infer.runtimes.registry import NULL, RUNTIMES, version
+from dicom_node.ledger.engines import PARITY_REFUSED
+from dicom_node.ledger.ledger import Ledger
 from dicom_node.logs import configure_logs
+from dicom_node.model import Event
 
 _DIGEST_SHOWN = 12
 _UNMEASURED = "the fastest: measured at its first job, or by `engines build`"
@@ -50,6 +54,10 @@ def show(config_file: Path) -> bool:
     for standing in standings:
         for name, reason in standing.choice.refused.items() if standing.choice else ():
             console.print(f"{standing.manifest.name} not on {name}: {reason}", style="yellow")
+    for event in _in_service(config, found.manifests):
+        day = datetime.fromtimestamp(event.at, UTC).date()
+        style = "yellow" if event.event == PARITY_REFUSED else None
+        console.print(f"{event.subject} in service ({day}): {event.reason}", style=style)
     for mistake in found.mistakes:
         console.print(str(mistake), style="red")
     table = make_table("runtime", "version", "on this machine")
@@ -155,6 +163,18 @@ def _manifest(config: Config, name: str) -> Manifest:
         have = ", ".join(sorted(engines))
         raise ConfigError(f"there is no engine called {name}", hint=f"have: {have}")
     return engines[name]
+
+
+def _in_service(config: Config, names: Iterable[str]) -> list[Event]:
+    """Return how the networks stood when the node last loaded them; a node that never ran: none."""
+    ledger = Ledger(config.ledger_url)
+    try:
+        ledger.require_current()
+        return [event for name in names for event in ledger.engines.latest(name)]
+    except ConfigError:
+        return []
+    finally:
+        ledger.close()
 
 
 def _parity(standing: Standing) -> str:

@@ -99,7 +99,7 @@ _HARMLESS = frozenset(
     }
 )
 
-_FINDING = re.compile(r"([a-z][a-z0-9_]*)\.([a-z_]+)(?:\.([a-z0-9_]+))?")
+_FINDING = re.compile(r"([a-z][a-z0-9_]*)\.([a-z][a-z0-9_]*)(?:\.([a-z0-9_]+))?")
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,12 @@ FINDING_FACTS: Mapping[str, OwnKeyword] = {
     "present": OwnKeyword(Kind.TEXT, "the labels of what was found present"),
     "probability": OwnKeyword(Kind.NUMBER, "the highest of all; with a label, of that alone"),
     "volume_ml": OwnKeyword(Kind.NUMBER, "of all segments; with a label, of that alone"),
+    "area_cm2": OwnKeyword(
+        Kind.NUMBER, "on a single image, of all segments; with a label, of that alone"
+    ),
+    "image_share": OwnKeyword(
+        Kind.NUMBER, "of a single image, 0 to 1, of all segments; with a label, of that alone"
+    ),
     "count": OwnKeyword(
         Kind.NUMBER, "connected parts of all segments; with a label, of that alone"
     ),

@@ -32,12 +32,19 @@ LABELMAP`, and `SR LABELMAP` that refers to it. `SEG` and `SR` alone are those o
 """
 
 
+_OF_SINGLE_IMAGES = ("image_share", "area_cm2")
+
+
 def content_digest(finding: Finding) -> str:
     """Return the SHA-256 (hexadecimal) of everything that the finding says."""
     digest = hashlib.sha256()
     engine = replace(finding.engine, runtime="")
     said = asdict(replace(finding, mask=None, probabilities=None, maps=(), engine=engine))
     del said["sop_instance_uids"], said["probabilities"], said["maps"]
+    for segment in said["segments"]:
+        for name in _OF_SINGLE_IMAGES:  # words that came later: volumes keep their UIDs
+            if segment[name] is None:
+                del segment[name]
     digest.update(json.dumps(said, sort_keys=True).encode())
     for voxels in (finding.mask, finding.probabilities):
         if voxels is not None:

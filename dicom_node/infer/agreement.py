@@ -30,6 +30,8 @@ class Agreement:
     dice: Mapping[str, float] = field(default_factory=dict)
     """By segment label; 0 where only one has found it. What neither found is left out."""
     volume_ml: Mapping[str, Pair] = field(default_factory=dict)
+    image_share: Mapping[str, Pair] = field(default_factory=dict)
+    """Of a single image, in place of volumes."""
     probability: Mapping[str, Pair] = field(default_factory=dict)
     """The highest of the images."""
     present: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
@@ -56,6 +58,11 @@ class Agreement:
             if mine or theirs
         ]
         said += [
+            f"{name} {mine:.1%} -> {theirs:.1%} of the image"
+            for name, (mine, theirs) in self.image_share.items()
+            if mine or theirs
+        ]
+        said += [
             f"{name} {mine:.2f} -> {theirs:.2f}"
             for name, (mine, theirs) in self.probability.items()
         ]
@@ -72,6 +79,9 @@ class Agreement:
         return cls(
             dice=dict(kept["dice"]),
             volume_ml={name: (pair[0], pair[1]) for name, pair in kept["volume_ml"].items()},
+            image_share={
+                name: (pair[0], pair[1]) for name, pair in kept.get("image_share", {}).items()
+            },
             probability={name: (pair[0], pair[1]) for name, pair in kept["probability"].items()},
             present={name: (pair[0], pair[1]) for name, pair in kept["present"].items()},
             grade=(kept["grade"][0], kept["grade"][1]) if kept["grade"] else None,
@@ -91,14 +101,18 @@ def agreement_of(
         What their SEG hold; without a SEG a version has found nothing.
     """
     volumes = _both(current, candidate, "volume_ml.")
+    shares = _both(current, candidate, "image_share.")
     probabilities = _both(current, candidate, "probability.")
     mine, theirs = _found(current), _found(candidate)
     grades = (*current.get("grade", ()), *candidate.get("grade", ()))
     return Agreement(
         dice=dice_of(*masks) if masks is not None else {},
         volume_ml=volumes,
+        image_share=shares,
         probability=probabilities,
-        present={name: (name in mine, name in theirs) for name in {**probabilities, **volumes}},
+        present={
+            name: (name in mine, name in theirs) for name in {**probabilities, **volumes, **shares}
+        },
         grade=(grades[0], grades[1]) if len(grades) == 2 else None,
     )
 
@@ -144,7 +158,7 @@ class Summary:
     volume_ml_by_segment: Mapping[str, float] = field(default_factory=dict)
     """Mean of the absolute differences."""
     volume_share: float | None = None
-    """Mean share by which a volume differs; of the worst segment."""
+    """Mean share by which a volume, or the area on an image, differs; of the worst segment."""
     kappa_by_class: Mapping[str, float] = field(default_factory=dict)
     """`grade` for that of the quality grades."""
     kappa: float | None = None
@@ -180,9 +194,10 @@ def summary_of(
     """
     worst = [one.worst_dice for one in agreements if one.worst_dice is not None]
     volumes = _gathered(one.volume_ml for one in agreements)
+    sizes = volumes | _gathered(one.image_share for one in agreements)
     shares = {
         name: fmean(abs(_share(*pair)) for pair in pairs if any(pair))
-        for name, pairs in volumes.items()
+        for name, pairs in sizes.items()
         if any(map(any, pairs))
     }
     kappas = {

@@ -139,7 +139,9 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Keep = Annotated[int | str, BeforeValidator(_keep), WithJsonSchema(_KEEP_SCHEMA)]
 Connectivity = Literal[6, 26]
-Measure = Literal["volume", "count", "diameters", "longest_diameter", "mean_value", "voxels"]
+Measure = Literal[
+    "volume", "area", "count", "diameters", "longest_diameter", "mean_value", "voxels"
+]
 FillHoles = Literal["none", "slices", "volume"]
 Range = Annotated[tuple[float, float], AfterValidator(_rising)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -309,6 +311,9 @@ class Components:
     """A smaller connected part goes."""
     volume_min_ml: NotNegative = 0.0
     """A segment of which less is left is taken for noise and emptied."""
+    component_min_share: Probability = 0.0
+    share_min: Probability = 0.0
+    """The same two for single images, in shares of the image."""
     fill_holes: FillHoles = "none"
     """What has no way out, within its slice or within the volume."""
     smooth_mm: NotNegative = 0.0
@@ -321,7 +326,8 @@ class Components:
 
     @property
     def removes_components(self) -> bool:
-        return self.keep_count is not None or self.component_min_ml > 0
+        smallest = self.component_min_ml or self.component_min_share
+        return self.keep_count is not None or smallest > 0
 
     def of(self, own: SegmentComponents | None) -> Components:
         """Return the rules of a segment that has some of its own."""
@@ -339,6 +345,8 @@ class SegmentComponents:
     connectivity: Connectivity | None = None
     component_min_ml: NotNegative | None = None
     volume_min_ml: NotNegative | None = None
+    component_min_share: Probability | None = None
+    share_min: Probability | None = None
     fill_holes: FillHoles | None = None
     smooth_mm: NotNegative | None = None
 

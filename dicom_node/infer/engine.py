@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from dicom_node.errors import EngineError, StudyUnusable
 from dicom_node.finding import Classification, EngineIdentity, Finding, FindingKind, Quality, Value
 from dicom_node.headers import Part10
-from dicom_node.infer import images, segmentation
+from dicom_node.infer import image_masks, images, segmentation
 from dicom_node.infer.accepting import refusals
 from dicom_node.infer.answers import (
     classification_summary,
@@ -31,6 +31,7 @@ from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.parameters import told, with_parameters
 from dicom_node.infer.path import CpuPath, VolumePath
 from dicom_node.infer.probes import probes_of, require_parity
+from dicom_node.infer.segmentation import Ground
 from dicom_node.infer.series import (
     LeftOut,
     SourceImage,
@@ -43,6 +44,8 @@ from dicom_node.infer.series import (
 from dicom_node.infer.values import regressed, value_summary
 from dicom_node.infer.volume import Placement, place
 from dicom_node.infer.voxels import Voxels, read_voxels
+
+_ONE_MASK = "one image of a series is drawn on, the first that fits"
 
 
 class Engine:
@@ -118,7 +121,8 @@ class Engine:
         """
         source = load_source(files)
         if self.manifest.image is not None:
-            return self._ask_each(source, self.manifest.image)
+            ask = self._segment_image if self.manifest.segments else self._ask_each
+            return ask(source, self.manifest.image)
         volume = self._volume(source)
         placement = place(volume.grid, self._path.volume)
         seen = beside(
@@ -168,17 +172,44 @@ class Engine:
     ) -> tuple[Finding, tuple[Dataset, ...]]:
         thresholds = self.manifest.given_thresholds
         answer = self._path.classes(voxels, placement, seen.tensors, thresholds)
-        found = segmentation.segments_of(answer.classes, self.manifest, volume, voxels)
+        found = segmentation.segments_of(
+            answer.classes, self.manifest, Ground.of_volume(volume, voxels)
+        )
+        told = seen.told + _told(volume.left_out)
+        return self._drawn(found, volume.images, told, answer.runtime)
+
+    def _segment_image(
+        self, source: SourceSeries, wanted: ImageInput
+    ) -> tuple[Finding, tuple[Dataset, ...]]:
+        """Draw on the first image that fits: the pixels of a projection are those of one image."""
+        prepared = self._prepare_each(source, wanted)
+        image, *others = prepared.images
+        shape = (int(image.header.Rows), int(image.header.Columns))
+        main = self._networks.main
+        classes = image_masks.classes_on(prepared.tensors[0], shape, self.manifest, main)
+        ground = image_masks.ground_of(image, self.manifest)
+        found = segmentation.segments_of(classes, self.manifest, ground)
+        left_out = [(one.sop_instance_uid, _ONE_MASK) for one in others]
+        told = _told(prepared.left_out + tuple(left_out))
+        return self._drawn(found, [image], told, main[0].description)
+
+    def _drawn(
+        self,
+        found: segmentation.Segmentation,
+        images_used: Sequence[SourceImage],
+        told_besides: tuple[str, ...],
+        runtime: str,
+    ) -> tuple[Finding, tuple[Dataset, ...]]:
         finding = Finding(
             kind=self.manifest.kind,
-            engine=replace(self.identity, runtime=answer.runtime),
-            sop_instance_uids=tuple(image.sop_instance_uid for image in volume.images),
+            engine=replace(self.identity, runtime=runtime),
+            sop_instance_uids=tuple(image.sop_instance_uid for image in images_used),
             summary=found.summary,
-            warnings=found.warnings + seen.told + _told(volume.left_out) + self._told,
+            warnings=found.warnings + told_besides + self._told,
             mask=found.mask,
             segments=found.segments,
         )
-        return finding, tuple(image.header for image in volume.images)
+        return finding, tuple(image.header for image in images_used)
 
     def _ask_series(
         self, volume: SourceVolume, voxels: Voxels, placement: Placement, seen: Beside
@@ -201,10 +232,10 @@ class Engine:
         StudyUnusable
             If none of them is what the engine was made for; the message has every reason.
         EngineError
-            If the engine looks at volumes.
+            If the engine looks at volumes, or draws.
         """
-        if self.manifest.image is None:
-            raise EngineError(f"{self.manifest.name} does not look at single images")
+        if self.manifest.image is None or self.manifest.segments:
+            raise EngineError(f"{self.manifest.name} says nothing of single images")
         return self._prepare_each(load_source(files), self.manifest.image)
 
     def conclude(

@@ -7,7 +7,13 @@ from typing import Any
 
 from dicom_node.finding import FindingKind
 from dicom_node.infer.blocks import Model, VolumeInput
+from dicom_node.infer.image_masks import AS_A_SLICE
 from dicom_node.infer.manifest import Manifest
+from dicom_node.infer.measure import ON_IMAGES
+
+_OF_VOLUMES = ("component_min_ml", "volume_min_ml", "smooth_mm")
+_OF_IMAGES = ("component_min_share", "share_min")
+"""The words of `components` whose unit only one of them has."""
 
 Misfit = tuple[tuple[str | int, ...], str]
 """The path of a key, and what is wrong there."""
@@ -46,6 +52,14 @@ def misfits(manifest: Manifest, written: Mapping[str, Any]) -> Iterator[Misfit]:
     if manifest.volume:
         yield from _volume(manifest.volume)
         yield from _averaged(manifest.model, manifest.volume)
+    if manifest.segments:
+        yield from _measured(manifest)
+        yield from _sizes(written.get("components") or {}, ("components",), manifest)
+        for index, segment in enumerate(written.get("segments") or ()):
+            own = ("segments", index, "components")
+            yield from _sizes(segment.get("components") or {}, own, manifest)
+        if manifest.image:
+            yield from _averaged(manifest.model, AS_A_SLICE)
     yield from _inputs(manifest)
     yield from _files(manifest)
 
@@ -82,15 +96,35 @@ def _blocks(manifest: Manifest, written: Mapping[str, Any]) -> Iterator[Misfit]:
     for name in sorted(every - {*needed, *optional}):
         if written.get(name):
             yield (name,), f"a {kind} engine has no {name}"
-    if kind is FindingKind.SEGMENTATION:
-        if not manifest.volume:
-            yield (), f"volume is missing: a {kind} engine needs it"
-        if manifest.image:
-            yield ("image",), f"a {kind} engine has no image"
-    elif manifest.volume and manifest.image:
+    if manifest.image and manifest.locate:
+        yield ("locate",), "is for an engine that sees volumes"
+    if manifest.volume and manifest.image:
         yield ("volume",), "an engine sees single images (image) or a series (volume), not both"
     elif not manifest.volume and not manifest.image:
         yield (), f"image or volume is missing: a {kind} engine needs one of them"
+
+
+def _measured(manifest: Manifest) -> Iterator[Misfit]:
+    for index, word in enumerate(manifest.measurements or ()):
+        if manifest.image and word not in ON_IMAGES:
+            yield ("measurements", index), f"{word} is for volumes; on an image: {_words()}"
+        if manifest.volume and word == "area":
+            yield ("measurements", index), "area is for single images; of a volume: volume"
+
+
+def _words() -> str:
+    return ", ".join(sorted(ON_IMAGES))
+
+
+def _sizes(
+    written: Mapping[str, Any], place: tuple[str | int, ...], manifest: Manifest
+) -> Iterator[Misfit]:
+    """Yield sizes in a unit that what the engine sees does not have."""
+    for name in written:
+        if manifest.image and name in _OF_VOLUMES:
+            yield (*place, name), f"is for volumes; on an image: {', '.join(_OF_IMAGES)}"
+        if manifest.volume and name in _OF_IMAGES:
+            yield (*place, name), f"is for single images; of a volume: {', '.join(_OF_VOLUMES[:2])}"
 
 
 def _doubles(manifest: Manifest) -> Iterator[Misfit]:

@@ -1,4 +1,4 @@
-"""Single images, each by itself, through a network to classes or faults."""
+"""Single images, each by itself, as their network sees them."""
 
 from __future__ import annotations
 
@@ -40,13 +40,19 @@ def to_network(
             f"{values.shape[0]} x {values.shape[1]} pixels, fewer than {wanted.pixels_min}"
         )
     values = scaled(clipped(values, intensity.clip), intensity.scale)
-    if wanted.field == "central square":
-        side = min(values.shape)
-        top, left = ((size - side) // 2 for size in values.shape)
-        values = values[top : top + side, left : left + side]
+    values = values[field_of((values.shape[0], values.shape[1]), wanted)]
     for axis, (size, wanted_size) in enumerate(zip(values.shape, wanted.size, strict=True)):
         values = resample(values, axis_weights(size, 1.0, wanted_size, size / wanted_size), axis)
     return values
+
+
+def field_of(shape: tuple[int, int], wanted: ImageInput) -> tuple[slice, slice]:
+    """Return which rows and columns of an image its network sees."""
+    if wanted.field == "whole":
+        return slice(0, shape[0]), slice(0, shape[1])
+    side = min(shape)
+    top, left = ((size - side) // 2 for size in shape)
+    return slice(top, top + side), slice(left, left + side)
 
 
 def prepared(image: SourceImage, wanted: ImageInput, intensity: Intensity) -> NDArray[np.float32]:

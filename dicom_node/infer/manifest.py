@@ -56,7 +56,8 @@ class Manifest:
     image: ImageInput | None = None
     locate: Locate | None = None
     components: Components = Components()
-    measurements: tuple[Measure, ...] = ("volume",)
+    measurements: tuple[Measure, ...] | None = None
+    """None: the volume; on single images the area."""
     segments: tuple[SegmentLabel, ...] = ()
     classes: tuple[ClassLabel, ...] = ()
     faults: tuple[FaultLabel, ...] = ()
@@ -92,6 +93,13 @@ class Manifest:
     def reads_priors(self) -> bool:
         """Whether prior studies take part in its answer."""
         return any(extra.source == "prior" for extra in self.inputs)
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """What is measured in each segment."""
+        if self.measurements is None:
+            return ("volume",) if self.image is None else ("area",)
+        return self.measurements
 
     @property
     def given_thresholds(self) -> tuple[float, ...]:

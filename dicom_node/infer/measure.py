@@ -28,6 +28,7 @@ SliceValues = Callable[[int], NDArray[np.float32]]
 
 NAMES: Mapping[Measure, tuple[str, ...]] = {
     "volume": ("volume_ml",),
+    "area": ("area_cm2",),
     "count": ("count",),
     "diameters": ("long_axis_mm", "short_axis_mm"),
     "longest_diameter": ("longest_diameter_mm",),
@@ -36,11 +37,18 @@ NAMES: Mapping[Measure, tuple[str, ...]] = {
 }
 """What each word of `measurements` brings, by the names under which rules ask for it."""
 
+ON_IMAGES: frozenset[Measure] = frozenset({"area", "count", "diameters", "mean_value", "voxels"})
+"""What can be measured on a single image; `area` only there."""
+IN_MILLIMETRES: frozenset[Measure] = frozenset({"area", "diameters"})
+"""Of them, what needs to know how large its pixels are."""
+
 _MILLILITRE = Code("ml", "UCUM", "milliliter")
+_SQUARE_CENTIMETRE = Code("cm2", "UCUM", "square centimeter")
 _MILLIMETRE = Code("mm", "UCUM", "millimeter")
 _NO_UNITS = Code("1", "UCUM", "no units")
 _CONCEPTS = {
     "volume_ml": (Code("118565006", "SCT", "Volume"), _MILLILITRE),
+    "area_cm2": (Code("42798000", "SCT", "Area"), _SQUARE_CENTIMETRE),
     "count": (Code("246206008", "SCT", "Number of lesions"), _NO_UNITS),
     "long_axis_mm": (Code("103339001", "SCT", "Long axis"), _MILLIMETRE),
     "short_axis_mm": (Code("103340004", "SCT", "Short axis"), _MILLIMETRE),
@@ -141,6 +149,8 @@ def _told(
 ) -> tuple[float, ...]:
     if word == "volume":
         return (np.count_nonzero(found) * grid.voxel_ml,)
+    if word == "area":
+        return (np.count_nonzero(found) * grid.pixel_cm2,)
     if word == "voxels":
         return int(np.count_nonzero(found)), int(np.count_nonzero(found.any(axis=(1, 2))))
     if word == "diameters":

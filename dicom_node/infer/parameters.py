@@ -19,6 +19,8 @@ Limits = tuple[float, float]
 
 _PROBABILITY: Limits = (0.0, 1.0)
 _VOLUME_ML: Limits = (0.0, 100_000.0)
+_SIZES = ("volume_ml", "area_cm2", "image_share")
+"""What a segment is large; which of them are known depends on what the engine sees."""
 
 _OF_ALL: Mapping[str, Callable[[Iterable[float]], float]] = {
     "count": sum,
@@ -39,8 +41,10 @@ def parameters_of(manifest: Manifest) -> Mapping[str, Limits]:
     for fault in manifest.faults:
         names[f"limited_{label_word(fault.name)}"] = _PROBABILITY
         names[f"non_diagnostic_{label_word(fault.name)}"] = _PROBABILITY
-    if manifest.segments:
+    if manifest.segments and manifest.image is None:
         names["volume_min_ml"] = _VOLUME_ML
+    elif manifest.segments:
+        names["share_min"] = _PROBABILITY
     return names
 
 
@@ -69,13 +73,16 @@ def with_parameters(manifest: Manifest, values: Mapping[str, float]) -> Manifest
         if thresholds
         else manifest.segments
     )
-    least = values.get("volume_min_ml", manifest.components.volume_min_ml)
+    least_ml = values.get("volume_min_ml", manifest.components.volume_min_ml)
+    least_share = values.get("share_min", manifest.components.share_min)
     return dataclasses.replace(
         manifest,
         classes=tuple(classes),
         faults=tuple(faults),
         segments=tuple(segments),
-        components=dataclasses.replace(manifest.components, volume_min_ml=least),
+        components=dataclasses.replace(
+            manifest.components, volume_min_ml=least_ml, share_min=least_share
+        ),
     )
 
 
@@ -97,12 +104,12 @@ def facts_known(manifest: Manifest) -> frozenset[str]:
         known |= {"present", "probability"}
         known |= {f"probability.{label_word(one.name)}" for one in manifest.classes}
     if manifest.kind is FindingKind.SEGMENTATION:
-        known |= {"present", "volume_ml"}
-        names = [name for word in manifest.measurements for name in NAMES[word]]
-        known |= set(names) & set(_OF_ALL)
+        sizes = ["volume_ml"] if manifest.image is None else ["area_cm2", "image_share"]
+        names = [name for word in manifest.measures for name in NAMES[word]]
+        known |= {"present", *sizes} | (set(names) & set(_OF_ALL))
         known |= {
             f"{name}.{label_word(segment.name)}"
-            for name in ("volume_ml", *names)
+            for name in (*sizes, *names)
             for segment in manifest.segments
         }
     if manifest.kind is FindingKind.REGRESSION:
@@ -129,14 +136,24 @@ def facts_of(finding: Finding) -> Attributes:
         found = [fault.name for one in finding.qualities for fault in one.faults if fault.found]
         facts["fault"] = list(dict.fromkeys(found))
     if finding.kind is FindingKind.SEGMENTATION:
-        facts["volume_ml"] = [f"{sum(one.volume_ml for one in finding.segments):.6g}"]
-        for segment in finding.segments:
-            facts[f"volume_ml.{label_word(segment.label)}"] = [f"{segment.volume_ml:.6g}"]
-        facts |= _measured(finding)
-        facts["present"] = [one.label for one in finding.segments if one.volume_ml > 0]
+        facts |= _sizes(finding) | _measured(finding)
+        facts["present"] = [one.label for one in finding.segments if one.is_found]
     if finding.kind is FindingKind.REGRESSION:
         facts |= _values(finding)
     return {fact: tuple(values) for fact, values in facts.items()}
+
+
+def _sizes(finding: Finding) -> dict[str, list[str]]:
+    """Return how large each segment is, and all of them together."""
+    facts: dict[str, list[str]] = {}
+    for name in _SIZES:
+        sizes = {one.label: getattr(one, name) for one in finding.segments}
+        known = {label: size for label, size in sizes.items() if size is not None}
+        if known:
+            facts[name] = [f"{sum(known.values()):.6g}"]
+        for label, size in known.items():
+            facts[f"{name}.{label_word(label)}"] = [f"{size:.6g}"]
+    return facts
 
 
 def _measured(finding: Finding) -> dict[str, list[str]]:
@@ -145,7 +162,7 @@ def _measured(finding: Finding) -> dict[str, list[str]]:
     together: dict[str, list[float]] = {}
     for segment in finding.segments:
         for one in segment.measurements:
-            if one.name != "volume_ml":
+            if one.name not in _SIZES:
                 facts[f"{one.name}.{label_word(segment.label)}"] = [f"{one.value:.6g}"]
                 together.setdefault(one.name, []).append(one.value)
     return facts | {

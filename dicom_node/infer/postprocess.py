@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import cc3d
 import numpy as np
@@ -44,18 +44,43 @@ class Cleaned:
 
     mask: NDArray[Any]
     """A new array, of the kind that was given."""
-    noise_ml: Mapping[int, float]
-    """By segment number: what was left of a segment that was too small, and emptied for that."""
+    noise: Mapping[int, float]
+    """By segment number: what was left of a segment that was too small, and emptied for that; in
+    millilitres, or in shares of a single image."""
+
+
+class Scale(NamedTuple):
+    """What a voxel is, for rules about sizes."""
+
+    spacing_mm: Spacing
+    """Between slices, rows and columns."""
+    image_share: float | None = None
+    """Of a single image, a pixel's share of it: sizes are in shares there."""
+
+    @property
+    def voxel(self) -> float:
+        """A voxel's size, in millilitres or as a share."""
+        if self.image_share is not None:
+            return self.image_share
+        return float(np.prod(self.spacing_mm)) / 1000.0
+
+    def component_min(self, rule: Components) -> float:
+        """Return the size below which a connected part goes."""
+        return rule.component_min_ml if self.image_share is None else rule.component_min_share
+
+    def segment_min(self, rule: Components) -> float:
+        """Return the size below which a segment is noise."""
+        return rule.volume_min_ml if self.image_share is None else rule.share_min
 
 
 def largest(found: Bits) -> Bits:
     """Return the largest connected part of what was found."""
     labels = found.astype(np.uint8)
-    _drop_components(labels, 1, Components(keep="largest"), voxel_ml=1.0)
+    _drop_components(labels, 1, Components(keep="largest"), Scale((1.0, 1.0, 1.0)))
     return labels.view(np.bool_)
 
 
-def cleaned(mask: Mask, rules: Sequence[Components], spacing_mm: Spacing) -> Cleaned:
+def cleaned(mask: Mask, rules: Sequence[Components], scale: Scale) -> Cleaned:
     """Return a mask as the manifest wants it.
 
     Parameters
@@ -65,19 +90,18 @@ def cleaned(mask: Mask, rules: Sequence[Components], spacing_mm: Spacing) -> Cle
         slices, rows, columns), bool. It is not changed.
     rules : sequence of Components
         For each segment, from number 1.
-    spacing_mm : tuple of float
-        Between slices, rows and columns.
+    scale : Scale
     """
     if mask.ndim == 3:
-        return _label_map(mask.view(np.uint8), rules, spacing_mm)
+        return _label_map(mask.view(np.uint8), rules, scale)
     result = np.empty_like(mask)
-    noise_ml = {}
+    noise = {}
     for number, (one, rule) in enumerate(zip(mask, rules, strict=True), 1):
-        alone = _label_map(one.view(np.uint8), [rule], spacing_mm)
+        alone = _label_map(one.view(np.uint8), [rule], scale)
         result[number - 1] = alone.mask
-        if alone.noise_ml:
-            noise_ml[number] = alone.noise_ml[1]
-    return Cleaned(result, noise_ml)
+        if alone.noise:
+            noise[number] = alone.noise[1]
+    return Cleaned(result, noise)
 
 
 def boxes_of(labels: NDArray[np.uint8]) -> dict[int, Box]:
@@ -86,22 +110,19 @@ def boxes_of(labels: NDArray[np.uint8]) -> dict[int, Box]:
     return {number: cast(Box, box) for number, box in enumerate(found, 1) if box is not None}
 
 
-def _label_map(
-    labels: NDArray[np.uint8], rules: Sequence[Components], spacing_mm: Spacing
-) -> Cleaned:
+def _label_map(labels: NDArray[np.uint8], rules: Sequence[Components], scale: Scale) -> Cleaned:
     by_number = dict(enumerate(rules, 1))
     sigmas_mm = {number: rule.smooth_mm for number, rule in by_number.items()}
-    result = smoothed(labels, boxes_of(labels), sigmas_mm, spacing_mm)
-    voxel_ml = float(np.prod(spacing_mm)) / 1000.0
-    noise_ml = {}
+    result = smoothed(labels, boxes_of(labels), sigmas_mm, scale.spacing_mm)
+    noise = {}
     for number, box in boxes_of(result).items():
         rule, part = by_number.get(number, _AS_IT_IS), result[box]
         if rule.removes_components:
-            _drop_components(part, number, rule, voxel_ml)
-        if rule.volume_min_ml:
-            left_ml = np.count_nonzero(part == number) * voxel_ml
-            if 0 < left_ml < rule.volume_min_ml:
-                noise_ml[number] = left_ml
+            _drop_components(part, number, rule, scale)
+        if least := scale.segment_min(rule):
+            left = np.count_nonzero(part == number) * scale.voxel
+            if 0 < left < least:
+                noise[number] = left
                 part[part == number] = 0
     for number, box in sorted(boxes_of(result).items(), key=lambda one: _voxels(one[1])):
         fill = by_number.get(number, _AS_IT_IS).fill_holes
@@ -110,11 +131,11 @@ def _label_map(
         elif fill == "slices":
             for plane in result[box]:
                 _fill_holes(plane[np.newaxis], number, 4)
-    return Cleaned(result, noise_ml)
+    return Cleaned(result, noise)
 
 
 def _drop_components(
-    labels: NDArray[np.uint8], number: int, rule: Components, voxel_ml: float
+    labels: NDArray[np.uint8], number: int, rule: Components, scale: Scale
 ) -> None:
     """Take out the components of a segment that are too small, or not among the largest."""
     parts = _parts(labels == number, rule.connectivity)
@@ -123,7 +144,7 @@ def _drop_components(
     for plane in parts:  # whole, the copies that bincount makes would take gigabytes
         sizes += np.bincount(plane.ravel(), minlength=count)
     sizes[0] = 0
-    drop = sizes * voxel_ml < rule.component_min_ml
+    drop = sizes * scale.voxel < scale.component_min(rule)
     if rule.keep_count is not None:
         # Of equal ones the first in the order of slices, rows and columns.
         drop[np.argsort(-sizes, kind="stable")[rule.keep_count :]] = True

@@ -1,7 +1,7 @@
 """A new engine folder that runs at once, for its author to change piece by piece.
 
 Its network is real and does something that anybody can check by eye: a segmentation draws what is
-denser than a threshold, the other kinds say how bright an image is.
+denser (or brighter) than a threshold, the other kinds say how bright an image is.
 """
 
 from __future__ import annotations
@@ -69,11 +69,6 @@ def new_engine(root: Path, name: str, wanted: Wanted) -> Path:
             f"{name} is no name of an engine",
             hint="small letters, digits and _, at most 32, a letter first: my_engine",
         )
-    if wanted.is_segmentation and wanted.sees is Sees.IMAGE:
-        raise ConfigError(
-            "there are no masks on single images yet",
-            hint="segmentations see a slice, a slab, a window or the whole volume",
-        )
     folder = root / name
     network = network_of(wanted)
     try:
@@ -118,9 +113,9 @@ def network_of(wanted: Wanted) -> bytes:
 
 def _step(wanted: Wanted) -> tuple[float, float]:
     """Return at which value the probability is 0.5, and how steeply it rises there."""
-    if wanted.is_segmentation:
-        return -300.0, 0.02
-    return (0.5, 10.0) if wanted.sees is Sees.IMAGE else (-500.0, 0.01)
+    if wanted.sees is Sees.IMAGE:
+        return 0.5, 10.0
+    return (-300.0, 0.02) if wanted.is_segmentation else (-500.0, 0.01)
 
 
 def _rank(wanted: Wanted) -> int:

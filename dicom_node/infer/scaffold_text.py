@@ -22,12 +22,12 @@ def manifest_text(name: str, kind: FindingKind, sees: Sees, digest: str, schema:
     article = "a regression" if kind is FindingKind.REGRESSION else f"a {kind}"
     parts = [
         f"# yaml-language-server: $schema={schema}\n" if schema else "",
-        _HEAD.format(name=name, kind=kind, article=article, does=_DOES[kind]),
+        _HEAD.format(name=name, kind=kind, article=article, does=_does(kind, sees)),
         _ACCEPTS_IMAGES if sees is Sees.IMAGE else _ACCEPTS_SLICES,
         _MODEL.format(digest=digest, channels=_CHANNELS[kind]),
         _INTENSITY_IMAGES if sees is Sees.IMAGE else _INTENSITY_SLICES,
         _IMAGE if sees is Sees.IMAGE else _volume(kind, sees),
-        _OUTPUTS[kind],
+        _segments(sees) if kind is FindingKind.SEGMENTATION else _OUTPUTS[kind],
         _TEST_VECTOR,
     ]
     return "\n".join(part for part in parts if part)
@@ -42,8 +42,19 @@ def _volume(kind: FindingKind, sees: Sees) -> str:
     return _VOLUME.format(sees=sees) + own + series
 
 
+def _does(kind: FindingKind, sees: Sees) -> str:
+    if kind is FindingKind.SEGMENTATION:
+        is_image = sees is Sees.IMAGE
+        return "Draws what is bright." if is_image else "Draws what is denser than -300 HU."
+    return _DOES[kind]
+
+
+def _segments(sees: Sees) -> str:
+    is_image = sees is Sees.IMAGE
+    return _SEGMENTS + (_CLEANED_IMAGES if is_image else _CLEANED_VOLUMES)
+
+
 _DOES = {
-    FindingKind.SEGMENTATION: "Draws what is denser than -300 HU.",
     FindingKind.CLASSIFICATION: "Says whether an image is bright.",
     FindingKind.QUALITY: "Says whether an image is too dark or too bright.",
     FindingKind.REGRESSION: "Says how bright an image is.",
@@ -160,7 +171,9 @@ segments:  # the first gets Segment Number 1
     # modifier: [24028007, SCT, Right]  # laterality
     # threshold: 0.5  # from which probability, where classes are independent
     # components: {keep: 2}  # where it differs from the other segments
+"""
 
+_CLEANED_VOLUMES = """
 components:  # what is left of the mask, in this order
   # smooth_mm: 1.0  # neighbours vote, weighted by a Gaussian
   # component_min_ml: 0.1  # a smaller connected part goes
@@ -171,6 +184,19 @@ components:  # what is left of the mask, in this order
 
 # volume, count, diameters, longest_diameter, mean_value, voxels
 measurements: [volume, mean_value]  # what the report says of each segment, and rules can ask for
+"""
+
+_CLEANED_IMAGES = """\
+
+components:  # what is left of the mask, in this order
+  # component_min_share: 0.001  # of the image; a smaller connected part goes
+  keep: largest  # the largest connected part; all; or how many of the largest
+  # connectivity: 26  # corners join; 6: only edges do
+  share_min: 0.001  # of the image; a segment of which less is left is taken for noise
+  # fill_holes: slices  # what a segment encloses becomes part of it; or none
+
+# area, count, diameters, mean_value, voxels
+measurements: [area, mean_value]  # what the report says of each segment, and rules can ask for
 """
 
 _CLASSES = """\
@@ -204,7 +230,6 @@ values:
 """
 
 _OUTPUTS = {
-    FindingKind.SEGMENTATION: _SEGMENTS,
     FindingKind.CLASSIFICATION: _CLASSES,
     FindingKind.QUALITY: _FAULTS,
     FindingKind.REGRESSION: _VALUES,

@@ -88,11 +88,7 @@ def _of_kind(kind: FindingKind, schema: Mapping[str, Any]) -> dict[str, Any]:
             **{name: {"minItems": 1} for name in lists},
         },
     }
-    if kind is FindingKind.SEGMENTATION:
-        then["required"].append("volume")
-        then["properties"]["image"] = False
-    else:
-        then["oneOf"] = [{"required": ["image"]}, {"required": ["volume"]}]
+    then["oneOf"] = [{"required": ["image"]}, {"required": ["volume"]}]
     return {
         "if": {"properties": {"kind": {"const": kind.value}}, "required": ["kind"]},
         "then": then,

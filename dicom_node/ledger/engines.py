@@ -37,11 +37,18 @@ class Engines:
         accepted : bool
             Whether it serves this way.
         reason : str
-            Which network, on what, and how far its answers are off: a sentence for people.
+            Which network, on what, and how far its answers are off: `Parity.in_words`.
         """
         event = PARITY_ACCEPTED if accepted else PARITY_REFUSED
         with self._database.writing() as connection:
             write_event(connection, at, (_KIND, engine), event, reason)
+
+    def latest(self, engine: str) -> list[Event]:
+        """Return what became of each way to run a network of an engine when it last was tried."""
+        latest: dict[str, Event] = {}
+        for event in self.parities(engine):
+            latest.setdefault(event.reason.partition(": ")[0].rpartition(" ")[0], event)
+        return list(latest.values())
 
     def parities(self, engine: str, limit: int = 100) -> list[Event]:
         """Return the outcomes of one engine, the latest first."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
+import mmap
 import os
 import subprocess
 import sys
@@ -189,6 +191,59 @@ def test_a_kernel_that_reads_beyond_its_buffer_breaks_the_device(
     with pytest.raises(work.driver.LogicError, match="illegal memory access"):
         work.driver.mem_get_info()
     cuda.set()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_fault_is_caught_though_somebody_else_listens_for_faults_by_now(
+    cuda: FakeCuda, work: Work, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stream = work.driver.Stream(1)
+    work.launch(stream)
+    stream.synchronize()
+    faulthandler.disable()
+    faulthandler.enable(2)  # as pytest does, at a time of its own
+    work.launch(stream, count=100 * N)
+    with pytest.raises(work.driver.LogicError, match="illegal memory access"):
+        stream.synchronize()
+    cuda.set()
+
+
+class _SignalStack(ctypes.Structure):
+    _fields_ = (
+        ("address", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("size_bytes", ctypes.c_size_t),
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_fault_is_caught_though_the_signal_stack_is_gone(
+    cuda: FakeCuda, work: Work, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """OpenVINO gives the thread that loads a network one, and frees it with the network."""
+    gone = mmap.mmap(-1, 1 << 16)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(gone))
+    libc, before = ctypes.CDLL(None), _SignalStack()
+    stack = _SignalStack(address, 0, 1 << 16)
+    assert libc.sigaltstack(ctypes.byref(stack), ctypes.byref(before)) == 0
+    try:
+        assert libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(1 << 16), 0) == 0
+        stream = work.driver.Stream(1)
+        work.launch(stream, count=100 * N)
+        with pytest.raises(work.driver.LogicError, match="illegal memory access"):
+            stream.synchronize()
+    finally:
+        libc.sigaltstack(ctypes.byref(before), None)
+    cuda.set()
+
+
+def test_an_address_is_given_out_once(cuda: FakeCuda, work: Work) -> None:
+    first = work.driver.mem_alloc(4 * N)
+    freed = int(first)
+    first.free()
+    second = work.driver.mem_alloc(4 * N)
+    assert int(second) != freed
+    second.free()
 
 
 def test_what_is_written_just_behind_a_block_is_noticed(cuda: FakeCuda, work: Work) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dicom_node.infer.blocks import Components
-from dicom_node.infer.postprocess import cleaned
+from dicom_node.infer.postprocess import Scale, cleaned
 from tests.unit.infer.masks import bits, components
 
 VOXEL_ML = 0.002
@@ -55,7 +55,7 @@ def test_one_segment_is_what_brute_force_makes_of_it(
     mask: NDArray[np.uint8], rule: Components
 ) -> None:
     one = (mask == 1).astype(np.uint8)
-    result = cleaned(one, [rule], SPACING_MM).mask
+    result = cleaned(one, [rule], Scale(SPACING_MM)).mask
     assert np.array_equal(result == 1, expected_alone(one == 1, rule))
 
 
@@ -65,7 +65,7 @@ def test_overlapping_maps_are_what_brute_force_makes_of_each(
     mask: NDArray[np.uint8], rules: list[Components]
 ) -> None:
     maps = np.stack([mask >= number for number in range(1, SEGMENTS + 1)])
-    result = cleaned(maps, rules, SPACING_MM).mask
+    result = cleaned(maps, rules, Scale(SPACING_MM)).mask
     for one, before, rule in zip(result, maps, rules, strict=True):
         assert np.array_equal(one, expected_alone(before, rule))
 
@@ -75,10 +75,10 @@ def test_overlapping_maps_are_what_brute_force_makes_of_each(
 def test_twice_is_once_and_only_background_is_filled(
     mask: NDArray[np.uint8], rules: list[Components]
 ) -> None:
-    once = cleaned(mask, rules, SPACING_MM)
-    twice = cleaned(once.mask, rules, SPACING_MM)
+    once = cleaned(mask, rules, Scale(SPACING_MM))
+    twice = cleaned(once.mask, rules, Scale(SPACING_MM))
     assert np.array_equal(once.mask, twice.mask)
-    assert not twice.noise_ml
+    assert not twice.noise
     for number, rule in enumerate(rules, 1):
         grown = (once.mask == number) & (mask != number)
         assert not grown.any() or rule.fill_holes != "none"
@@ -96,7 +96,7 @@ def test_smoothing_is_the_vote_and_lets_nobody_vanish(
     mask: NDArray[np.uint8], sigmas_mm: list[float]
 ) -> None:
     rules = [Components(smooth_mm=sigma) for sigma in sigmas_mm]
-    result = cleaned(mask, rules, SPACING_MM).mask
+    result = cleaned(mask, rules, Scale(SPACING_MM)).mask
     assert set(np.unique(result)) | {0} == set(np.unique(mask)) | {0}
     shares = np.stack([_share(mask == n, s) for n, s in enumerate(sigmas_mm, 1)])
     votes = np.concatenate([1 - shares.sum(axis=0, keepdims=True), shares])

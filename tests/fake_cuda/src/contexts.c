@@ -30,9 +30,11 @@ void fake_cuda_mend(void) {
         broken[device] = SUCCESS;
 }
 
-/* What a new process finds: nobody holds a context, and nothing is allocated or waiting. */
+/* What a new process finds: nobody holds a context, and nothing is allocated or waiting. A primary
+ * context that was released stays on the stack of its thread until then, as the driver has it. */
 void fake_cuda_restart(void) {
     fake_cuda_mend();
+    depth = 0;
     for (int device = 0; device < DEVICES_MAX; device++) {
         retained[device] = 0;
         fake_forget_work(device);

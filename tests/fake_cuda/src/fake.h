@@ -57,6 +57,9 @@ Status fake_drain_default(int device); /* the stream that has no name */
 void fake_forget_work(int device); /* what goes with a context that goes */
 int fake_is_capturing(int device); /* also spoils the capture: what asks is not allowed in one */
 
+/* faults.c */
+Status fake_guarded(void (*act)(void *what), void *what); /* 700 if it touches what is not there */
+
 /* modules.c */
 typedef void (*FakeLaunch)(const unsigned grid[3], const unsigned block[3], const void *packed);
 Status fake_run_kernel(

@@ -11,14 +11,15 @@
 
 #define PAGE ((size_t)4096)
 #define ALIGNMENT ((size_t)256)
+#define ADDRESSES ((size_t)1 << 42)
 #define POISON 0xFF
 #define CANARY 0xC5
 
 typedef struct Block {
     Address at;
     size_t bytes;
-    void *pages;
-    size_t mapped_bytes;
+    void *first; /* of the pages that may be touched */
+    size_t inner_bytes;
     int device;
     int is_pinned; /* of the host; else of the device */
     struct Block *next;
@@ -30,23 +31,36 @@ static size_t used[DEVICES_MAX];
 
 static size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
+/* Addresses are given out once: what was freed and is freed or used again is then noticed, and is
+ * never somebody else's by now. */
+static char *take_addresses(size_t bytes) {
+    static char *next, *end;
+    if (!next || (size_t)(end - next) < bytes) {
+        next = mmap(
+            NULL, ADDRESSES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (next == MAP_FAILED)
+            return next = NULL;
+        end = next + ADDRESSES;
+    }
+    char *taken = next;
+    next += bytes;
+    return taken;
+}
+
 static Block *map(size_t bytes, int device, int is_pinned) {
     size_t aligned = round_up(bytes, ALIGNMENT), inner = round_up(aligned, PAGE);
-    Block *block = malloc(sizeof *block);
-    block->mapped_bytes = inner + 2 * PAGE;
-    block->pages = mmap(
-        NULL, block->mapped_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (block->pages == MAP_FAILED) {
-        free(block);
+    char *pages = inner < ADDRESSES / 2 ? take_addresses(inner + 2 * PAGE) : NULL;
+    char *first = pages + PAGE;
+    if (!pages || mprotect(first, inner, PROT_READ | PROT_WRITE))
         return NULL;
-    }
-    char *first = (char *)block->pages + PAGE;
-    mprotect(first, inner, PROT_READ | PROT_WRITE);
+    Block *block = malloc(sizeof *block);
     char *at = first + inner - aligned;
     memset(at, POISON, bytes);
     memset(at + bytes, CANARY, aligned - bytes);
     block->at = (Address)(uintptr_t)at;
     block->bytes = bytes;
+    block->first = first;
+    block->inner_bytes = inner;
     block->device = device;
     block->is_pinned = is_pinned;
     return block;
@@ -59,7 +73,9 @@ static void unmap(Block *block) {
             fake_note_overrun();
             break;
         }
-    munmap(block->pages, block->mapped_bytes);
+    mmap(
+        block->first, block->inner_bytes, PROT_NONE,
+        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     free(block);
 }
 

@@ -1,11 +1,7 @@
-/* Modules and launches: an image names a shared object that kernels.py compiled from real CUDA C.
- *
- * A kernel that touches memory which is not allocated answers 700, like a real one. */
+/* Modules and launches: an image names a shared object that build.py compiled from real CUDA C. */
 #define _GNU_SOURCE
 #include "fake.h"
 #include <dlfcn.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,34 +21,21 @@ Status fake_put_launch(
     void *stream, FakeLaunch launch, const unsigned grid[3], const unsigned block[3],
     const void *packed, size_t bytes);
 
-static __thread sigjmp_buf way_out;
-static __thread volatile int is_running;
-static struct sigaction previous[2];
+typedef struct Launch {
+    FakeLaunch launch;
+    const unsigned *grid, *block;
+    const void *packed;
+} Launch;
 
-static void on_fault(int number, siginfo_t *info, void *context) {
-    if (is_running) {
-        is_running = 0;
-        siglongjmp(way_out, 1);
-    }
-    sigaction(number, &previous[number == SIGBUS], NULL); /* not ours: let it happen again */
-}
-
-static void catch_faults(void) {
-    struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-    sigaction(SIGSEGV, &action, &previous[0]);
-    sigaction(SIGBUS, &action, &previous[1]);
+static void run(void *what) {
+    const Launch *one = what;
+    one->launch(one->grid, one->block, one->packed);
 }
 
 Status fake_run_kernel(
     FakeLaunch launch, const unsigned grid[3], const unsigned block[3], const void *packed) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, catch_faults);
-    if (sigsetjmp(way_out, 1))
-        return ILLEGAL_ADDRESS;
-    is_running = 1;
-    launch(grid, block, packed);
-    is_running = 0;
-    return SUCCESS;
+    Launch one = {launch, grid, block, packed};
+    return fake_guarded(run, &one);
 }
 
 Status cuModuleLoadDataEx(

@@ -74,14 +74,23 @@ static Stream *stream_of(Stream *stream) {
 
 static Status drain(Stream *stream, long until);
 
-static Status perform(Stream *stream, Work *work) {
-    switch (work->kind) {
-    case COPY: memmove(work->to, work->from, work->bytes); return SUCCESS;
-    case FILL8: memset(work->to, (int)work->value, work->bytes); return SUCCESS;
-    case FILL32:
+/* When it is done late, its memory may be gone. */
+static void move_bytes(void *what) {
+    const Work *work = what;
+    if (work->kind == COPY)
+        memmove(work->to, work->from, work->bytes);
+    else if (work->kind == FILL8)
+        memset(work->to, (int)work->value, work->bytes);
+    else
         for (size_t i = 0; i < work->bytes / 4; i++)
             ((unsigned *)work->to)[i] = work->value;
-        return SUCCESS;
+}
+
+static Status perform(Work *work) {
+    switch (work->kind) {
+    case COPY:
+    case FILL8:
+    case FILL32: return fake_guarded(move_bytes, work);
     case LAUNCH: return fake_run_kernel(work->launch, work->grid, work->block, work->from);
     case CALL: work->call(work->to); return SUCCESS;
     case RECORD: work->event->ms = now_ms(); return SUCCESS;
@@ -105,7 +114,7 @@ static Status drain(Stream *stream, long until) {
         if (!stream->first)
             stream->end = &stream->first;
         if (!fake_broken(stream->device))
-            status = fake_break(stream->device, perform(stream, work));
+            status = fake_break(stream->device, perform(work));
         stream->done = work->ticket;
         discard(work);
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.infer.engine_folders import load_manifest
+from dicom_node.ledger.ledger import Ledger
 from tests.kserve_server import kserve_server
 from tests.unit.cli.sites import ROOT, Site
 
@@ -47,6 +48,27 @@ def test_every_runtime_is_listed_with_what_it_lacks(site: Site) -> None:
     assert "kserve" in output
     assert "infer.server_url names no server" in output
     assert "answers zeros" in output
+
+
+def test_what_became_of_an_engine_in_service_is_listed_by_the_latest_outcome(site: Site) -> None:
+    ledger = Ledger(f"sqlite:///{site.folder}/data/ledger.sqlite")
+    ledger.migrate()
+    way = "model.onnx on tensorrt 10.1 (fp16)"
+    for at, accepted, why in (
+        (1e9, True, f"{way} accepted: numbers differ by up to 0.001"),
+        (1.1e9, False, f"{way} refused: numbers differ by up to 0.1, more than 0.005"),
+        (1.1e9, True, "model.onnx on tensorrt 10.1 (fp32) accepted: numbers are the same"),
+    ):
+        ledger.engines.record_parity(at, "ct_lungs", accepted=accepted, reason=why)
+    ledger.close()
+    output = site.call("engines", "list").output
+    lines = [line for line in output.splitlines() if "in service" in line]
+    assert lines == [
+        "ct_lungs in service (2004-11-09): model.onnx on tensorrt 10.1 (fp32) accepted: "
+        "numbers are the same",
+        f"ct_lungs in service (2004-11-09): {way} refused: numbers differ by up to 0.1, "
+        "more than 0.005",
+    ]
 
 
 def test_an_engine_with_a_mistake_is_listed_with_it(site: Site, engines: Path) -> None:

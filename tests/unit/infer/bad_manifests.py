@@ -6,7 +6,13 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
-from tests.unit.infer.engine_folders import CLASSIFICATION, QUALITY, REGRESSION, SEGMENTATION
+from tests.unit.infer.engine_folders import (
+    CLASSIFICATION,
+    ON_IMAGES,
+    QUALITY,
+    REGRESSION,
+    SEGMENTATION,
+)
 
 Spoil = Callable[[dict[str, Any]], object]
 
@@ -85,8 +91,8 @@ SEEN_BY_THE_SCHEMA = [
     (SEGMENTATION, put("segments", 0, "type", value=["", "SCT", "x"]), "1 to 16 characters"),
     (SEGMENTATION, put("segments", 0, "label", value=0), "greater than 0"),
     (SEGMENTATION, put("segments", value=[]), "segments is missing"),
-    (SEGMENTATION, drop("volume"), "volume is missing: a segmentation engine needs it"),
-    (SEGMENTATION, put("image", value={"size": [8, 8]}), "a segmentation engine has no image"),
+    (SEGMENTATION, drop("volume"), "image or volume is missing: a segmentation engine needs"),
+    (SEGMENTATION, put("image", value={"size": [8, 8]}), "(volume), not both"),
     (SEGMENTATION, put("intensity", "values", value="HU"), "one of hounsfield, brightness"),
     (SEGMENTATION, put("intensity", "scale", value={"low": "1%", "high": 1}), "such as p99.9"),
     (SEGMENTATION, put("components", value={"connectivity": 18}), "must be one of 6, 26"),
@@ -118,6 +124,12 @@ UNSEEN = [
     (WINDOWS, put("volume", "take", value={"part": [0.7, 0.3]}), "[smaller, larger]"),
     (WINDOWS, put("model", "gives", value="labels"), "labels have no mean"),
     (SEGMENTATION, put("model", "mirrors", value=[[1, 1]]), "an axis stands twice"),
+    (SEGMENTATION, put("measurements", value=["area"]), "area is for single images"),
+    (SEGMENTATION, put("components", value={"share_min": 0.1}), "for single images; of a volume"),
+    (ON_IMAGES, put("measurements", value=["volume"]), "volume is for volumes; on an image: area"),
+    (ON_IMAGES, put("components", value={"smooth_mm": 1}), "smooth_mm: is for volumes; on an"),
+    (ON_IMAGES, put("segments", 0, "components", value={"volume_min_ml": 1}), "is for volumes"),
+    (ON_IMAGES, put("model", "mirrors", value=[[0]]), "cannot be flipped along axis 0"),
     (SLICES, put("model", "mirrors", value=[[0]]), "cannot be flipped along axis 0"),
     (SEGMENTATION, put("model", "ensemble", value=[MISSING]), "more.onnx is not in the folder"),
     (SEGMENTATION, put("inputs", value=[FLAIR, FLAIR]), "inputs.1.name: flair stands twice"),

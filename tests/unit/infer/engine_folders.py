@@ -41,6 +41,11 @@ SEGMENTATION: dict[str, Any] = _COMMON | {
         }
     ],
 }
+ON_IMAGES: dict[str, Any] = {k: v for k, v in SEGMENTATION.items() if k != "volume"} | {
+    "accepts": {"Modality": "CR"},
+    "intensity": {"values": "brightness"},
+    "image": {"size": [8, 8]},
+}
 CLASSIFICATION: dict[str, Any] = _COMMON | {
     "kind": "classification",
     "accepts": {"Modality": "CR"},

@@ -131,6 +131,7 @@ def test_every_code_stands_in_the_standard() -> None:
         (code.value, code.scheme_designator): code.meaning
         for code in [
             codes.SCT.Volume,
+            codes.SCT.Area,
             codes.SCT.NumberOfLesions,
             codes.SCT.LongAxis,
             codes.SCT.ShortAxis,
@@ -152,7 +153,8 @@ def test_every_code_stands_in_the_standard() -> None:
     ]
     used = [*used, quantity_of(Values.BRIGHTNESS, "MR").concept]
     # pydicom's table of UCUM has no millilitre, and words some units otherwise
-    assert {code.value for code in used if code.scheme == "UCUM"} == {"ml", "mm", "1", "[hnsf'U]"}
+    units = {code.value for code in used if code.scheme == "UCUM"}
+    assert units == {"ml", "cm2", "mm", "1", "[hnsf'U]"}
     for code in used:
         if code.scheme != "UCUM":
             assert known[code.value, code.scheme].startswith(code.meaning)

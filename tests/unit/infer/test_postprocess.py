@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dicom_node.infer.blocks import Components, SegmentComponents
-from dicom_node.infer.postprocess import cleaned
+from dicom_node.infer.postprocess import Scale, cleaned
 from tests.unit.infer.masks import drawn
 
 CUBES = (1.0, 1.0, 1.0)
@@ -19,7 +19,7 @@ RING = "..... .111. .1.1. .111. ....."
 
 
 def after(mask: NDArray[Any], *rules: Components, spacing_mm: Any = CUBES) -> NDArray[Any]:
-    return cleaned(mask, rules, spacing_mm).mask
+    return cleaned(mask, rules, Scale(spacing_mm)).mask
 
 
 def test_nothing_asked_nothing_changed_in_a_new_array() -> None:
@@ -72,17 +72,17 @@ def test_small_components_go_even_the_largest() -> None:
 def test_a_segment_that_is_too_small_as_a_whole_is_noise_and_that_is_told() -> None:
     mask = drawn("11.2222")
     rule = Components(volume_min_ml=3 * VOXEL_ML)
-    found = cleaned(mask, [rule, rule], CUBES)
+    found = cleaned(mask, [rule, rule], Scale(CUBES))
     assert np.array_equal(found.mask, drawn("...2222"))
-    assert found.noise_ml == {1: pytest.approx(2 * VOXEL_ML)}
+    assert found.noise == {1: pytest.approx(2 * VOXEL_ML)}
 
 
 def test_the_smallest_volume_is_that_of_what_is_kept() -> None:
     mask = drawn("11.11.1")
     rule = Components(keep="largest", volume_min_ml=3 * VOXEL_ML)
-    found = cleaned(mask, [rule], CUBES)
+    found = cleaned(mask, [rule], Scale(CUBES))
     assert not found.mask.any()
-    assert found.noise_ml == {1: pytest.approx(2 * VOXEL_ML)}
+    assert found.noise == {1: pytest.approx(2 * VOXEL_ML)}
 
 
 def test_volumes_are_in_millilitres_of_the_voxels_that_there_are() -> None:
@@ -151,11 +151,11 @@ def test_segments_that_overlap_are_treated_each_by_itself() -> None:
     mask = np.stack([one, two])
     hollow = Components(fill_holes="slices")
     small = Components(volume_min_ml=1.0)
-    found = cleaned(mask, [hollow, small], CUBES)
+    found = cleaned(mask, [hollow, small], Scale(CUBES))
     assert found.mask.dtype == np.bool_
     assert found.mask[0].all()
     assert not found.mask[1].any()
-    assert found.noise_ml == {2: pytest.approx(15 * VOXEL_ML)}
+    assert found.noise == {2: pytest.approx(15 * VOXEL_ML)}
     assert np.array_equal(mask, np.stack([one, two])), "what was given is not changed"
 
 
@@ -165,7 +165,7 @@ def test_a_hundred_segments_take_little_more_memory_than_their_mask() -> None:
     mask[(at % 10 < 2).any(axis=0)] = 0
     rules = [Components(keep=3, fill_holes="volume", volume_min_ml=0.01)] * 128
     tracemalloc.start()
-    cleaned(mask, rules, CUBES)
+    cleaned(mask, rules, Scale(CUBES))
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak_bytes < 1.5 * mask.nbytes

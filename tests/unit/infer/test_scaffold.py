@@ -23,12 +23,7 @@ from tests.factories import make_ct_series, make_xray, write_series
 from tests.unit.infer.test_schema import faults
 
 ROOT = Path(__file__).parents[3]
-EVERY = [
-    Wanted(kind, sees)
-    for kind in FindingKind
-    for sees in Sees
-    if (kind, sees) != (FindingKind.SEGMENTATION, Sees.IMAGE)
-]
+EVERY = [Wanted(kind, sees) for kind in FindingKind for sees in Sees]
 OF_VOLUMES = [wanted for wanted in EVERY if wanted.sees is not Sees.IMAGE]
 
 
@@ -89,6 +84,17 @@ def test_a_new_segmentation_draws_what_is_denser_than_its_threshold(
     told = {one.name: one.value for one in finding.segments[0].measurements}
     assert told["volume_ml"] == pytest.approx(6.0)
     assert told["mean_value"] == 0
+
+
+def test_a_new_segmentation_of_images_draws_what_is_bright(tmp_path: Path) -> None:
+    finding = found(Wanted(FindingKind.SEGMENTATION, Sees.IMAGE), tmp_path, grey=50)
+    expected = np.zeros((1, 128, 128), bool)
+    expected[:, :64] = True
+    assert finding.mask is not None
+    assert np.array_equal(finding.mask == 1, expected)
+    told = {one.name: one.value for one in finding.segments[0].measurements}
+    assert told["area_cm2"] == pytest.approx(64 * 128 * 0.14**2)
+    assert finding.segments[0].image_share == 0.5
 
 
 @pytest.mark.parametrize("sees", list(Sees))
@@ -199,11 +205,6 @@ def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="exists"):
         new_engine(tmp_path, "mine", EVERY[0])
     assert (tmp_path / "mine" / "engine.yaml").read_text() == "precious"
-
-
-def test_masks_on_single_images_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no masks on single images"):
-        new_engine(tmp_path, "mine", Wanted(FindingKind.SEGMENTATION, Sees.IMAGE))
 
 
 def test_the_schema_is_named_where_it_lies(tmp_path: Path) -> None:
