@@ -118,7 +118,7 @@ def finish(dataset: Dataset, patient_name: Any, reference: Dataset, stamp: Stamp
     dataset.PatientName = deepcopy(patient_name)
     dataset.StationName = stamp.node_name
     moment = moment_of(stamp, reference)
-    if moment.tzinfo is not UTC:
+    if _zone_of(reference) is not None:
         dataset.TimezoneOffsetFromUTC = f"{moment:%z}"
     content = "PresentationCreation" if dataset.Modality == "PR" else "Content"
     for what in ("InstanceCreation", content):
@@ -134,7 +134,7 @@ def finish(dataset: Dataset, patient_name: Any, reference: Dataset, stamp: Stamp
 def moment_of(stamp: Stamp, reference: Dataset) -> datetime:
     """Return when a result was made, in the zone of its source; in `UTC` if it tells none."""
     moment = datetime.fromtimestamp(stamp.created_at, UTC)
-    zone = _zone(str(reference.get("TimezoneOffsetFromUTC", "")))
+    zone = _zone_of(reference)
     return moment if zone is None else moment.astimezone(zone)
 
 
@@ -159,8 +159,9 @@ def _reference(report: Result) -> Dataset:
     return study
 
 
-def _zone(offset: str) -> timezone | None:
+def _zone_of(reference: Dataset) -> timezone | None:
     """Return the zone of a Timezone Offset From UTC, &ZZXX; None where there is none."""
+    offset = str(reference.get("TimezoneOffsetFromUTC", ""))
     if len(offset) != 5 or offset[0] not in "+-" or not offset[1:].isdigit():
         return None
     minutes = int(offset[1:3]) * 60 + int(offset[3:])
