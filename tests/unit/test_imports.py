@@ -27,6 +27,7 @@ LAYERS = (
     ("ledger", "store", "scu", "coerce"),
     ("executor", "history"),
     ("receive", "assemble", "route", "infer", "encode", "deliver", "prior"),
+    ("gate",),
     ("inference", "comparer"),
     ("worker",),
     ("receiver", "coordinator", "engine_worker"),
@@ -39,7 +40,7 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 HARNESS_MAY = {part for layer in LAYERS[:4] for part in layer} | {"scu"}
 DOORS = {
     "pynetdicom": ("receive", "scu", "harness"),
-    "highdicom": ("encode",),
+    "highdicom": ("encode", "gate.tables"),
     "sqlalchemy": ("ledger",),
     "alembic": ("ledger",),
     "xxhash": ("store", "receive"),
