@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from pydicom import config
 from pydicom.datadict import dictionary_VR, keyword_for_tag
@@ -21,32 +22,26 @@ _CODE_VALUES = ("CodeValue", "LongCodeValue", "URNCodeValue")
 _COPIED = frozenset({"ContributingEquipmentSequence", "RequestAttributesSequence"})
 """Whatever the scanner said in these is passed on."""
 
-Condition = Callable[[Dataset], bool]
-_CONDITIONS: dict[str, tuple[str, Condition]] = {
-    "LossyImageCompressionMethod": (
-        "LossyImageCompression",
-        lambda item: item.LossyImageCompression == "01",
+
+def _always(value: Any) -> bool:
+    return True
+
+
+_CONDITIONS: dict[str, tuple[tuple[str, Callable[[Any], bool]], ...]] = {
+    "LossyImageCompression": (("LossyImageCompressionMethod", lambda value: value == "01"),),
+    "SamplesPerPixel": (("PlanarConfiguration", lambda value: value > 1),),
+    "SegmentAlgorithmType": (("SegmentAlgorithmName", lambda value: value != "MANUAL"),),
+    "SegmentationType": (
+        ("MaximumFractionalValue", lambda value: value == "FRACTIONAL"),
+        ("SegmentationFractionalType", lambda value: value == "FRACTIONAL"),
     ),
-    "PlanarConfiguration": ("SamplesPerPixel", lambda item: int(item.SamplesPerPixel) > 1),
-    "SegmentAlgorithmName": (
-        "SegmentAlgorithmType",
-        lambda item: item.SegmentAlgorithmType != "MANUAL",
-    ),
-    "MaximumFractionalValue": (
-        "SegmentationType",
-        lambda item: item.SegmentationType == "FRACTIONAL",
-    ),
-    "SegmentationFractionalType": (
-        "SegmentationType",
-        lambda item: item.SegmentationType == "FRACTIONAL",
-    ),
-    "TrackingUID": ("TrackingID", lambda item: True),
-    "TrackingID": ("TrackingUID", lambda item: True),
-    "RescaleSlope": ("RescaleIntercept", lambda item: True),
-    "WindowWidth": ("WindowCenter", lambda item: True),
-    "EncapsulatedDocumentLength": ("EncapsulatedDocument", lambda item: True),
+    "TrackingID": (("TrackingUID", _always),),
+    "TrackingUID": (("TrackingID", _always),),
+    "RescaleIntercept": (("RescaleSlope", _always),),
+    "WindowCenter": (("WindowWidth", _always),),
+    "EncapsulatedDocument": (("EncapsulatedDocumentLength", _always),),
 }
-"""Type 1C: required beside an attribute if a condition on the same item holds."""
+"""By the attribute on whose value it depends: what is required beside it (type 1C)."""
 
 
 def missing(dataset: Dataset, sop_class_uid: str) -> Iterator[str]:
@@ -70,19 +65,21 @@ def missing_in_item(item: Dataset, sop_class_uid: str, sequence: str) -> Iterato
 
 def conditional(dataset: Dataset, where: str = "") -> Iterator[str]:
     """Yield what is missing though its condition holds, in all items."""
-    for keyword, (beside, holds) in _CONDITIONS.items():
-        if beside in dataset and holds(dataset) and _is_empty(dataset, keyword):
-            yield f"{where}{keyword} is required beside {beside} (type 1C)"
-    if "CodeMeaning" in dataset:
-        given = [keyword for keyword in _CODE_VALUES if keyword in dataset]
-        if len(given) != 1 or _is_empty(dataset, given[0]):
+    given = {element.keyword: element for element in dataset}
+    for beside in given.keys() & _CONDITIONS.keys():
+        for keyword, holds in _CONDITIONS[beside]:
+            if holds(given[beside].value) and (keyword not in given or given[keyword].is_empty):
+                yield f"{where}{keyword} is required beside {beside} (type 1C)"
+    if "CodeMeaning" in given:
+        codes = [keyword for keyword in _CODE_VALUES if keyword in given]
+        if len(codes) != 1 or given[codes[0]].is_empty:
             yield f"{where}CodeMeaning has not one code beside it"
-        elif given[0] != "URNCodeValue" and _is_empty(dataset, "CodingSchemeDesignator"):
+        elif codes[0] != "URNCodeValue" and _is_empty(dataset, "CodingSchemeDesignator"):
             yield f"{where}CodingSchemeDesignator is required beside a code (type 1C)"
-    for element in dataset:
-        if element.VR == "SQ" and element.keyword not in _COPIED:
+    for keyword, element in given.items():
+        if element.VR == "SQ" and keyword not in _COPIED:
             for number, item in enumerate(element.value, start=1):
-                yield from conditional(item, f"{where}{element.keyword}[{number}].")
+                yield from conditional(item, f"{where}{keyword}[{number}].")
 
 
 def invalid(dataset: Dataset, sop_class_uid: str) -> Iterator[str]:

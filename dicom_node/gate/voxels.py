@@ -8,7 +8,7 @@ segment must have a frame in each slice where the finding has a voxel of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from dicom_node.encode.segments import segment_tracking_uid
 from dicom_node.finding import Finding, Segment
 from dicom_node.gate.file import ResultFile, fragments, values_in
 
@@ -93,66 +94,80 @@ def _check_masks(file: ResultFile, finding: Finding, sources: Sequence[Dataset])
     mask = finding.mask
     if mask is None:
         raise Misplaced("it has segments, and the finding has no mask")
-    present = _present(mask, finding)
-    drawn = [
-        segment
-        for segment in sorted(finding.segments, key=lambda one: one.segment_number)
-        if present[segment.segment_number].any()
-    ]
-    _check_segments(file.dataset, drawn)
+    drawn = _described(file.dataset, finding, sources)
     frames = _frames(file, sources)
     if str(file.dataset.SOPClassUID) == _LABELMAP:
-        _check_labels(file, frames, drawn, mask, present)
-        return
-    expected = {
-        (index, number)
-        for number, segment in enumerate(drawn, start=1)
-        for index in np.flatnonzero(present[segment.segment_number]).tolist()
-    }
-    found = [(frame.slice_index, frame.segment_number) for frame in frames]
-    if len(set(found)) < len(found):
-        raise Misplaced("two frames of one segment lie in the same slice")
-    for index, number in sorted(expected - set(found)):
+        covered = _check_labels(file, frames, drawn, mask)
+    else:
+        covered = _check_segments(file, frames, drawn, finding, mask)
+    if covered != np.count_nonzero(mask):  # what the frames hold is right: some are missing
+        number, index = _uncovered(frames, drawn, mask)
         raise Misplaced(f"segment {number} has voxels in slice {index + 1} and no frame there")
-    if str(file.dataset.SegmentationType) == "BINARY":
-        decoded = _bits(file, len(frames))
-        for number, (frame, pixels) in enumerate(zip(frames, decoded, strict=True), start=1):
-            segment = _of(drawn, frame.segment_number)
-            plane = _plane(mask, segment, frame.slice_index)
-            if not np.array_equal(pixels, plane):
-                raise Misplaced(_differs(number, frame, segment))
-        return
-    for number, (frame, values) in enumerate(zip(frames, _bytes(file), strict=True), start=1):
-        segment = _of(drawn, frame.segment_number)
-        plane = _fractions(finding, segment, frame.slice_index)
-        if not np.array_equal(values, plane.ravel()):
+
+
+def _check_segments(
+    file: ResultFile,
+    frames: Sequence[_Frame],
+    drawn: Mapping[int, Segment],
+    finding: Finding,
+    mask: NDArray[Any],
+) -> int:
+    """Compare frames of a segment each; return how many voxels they cover."""
+    if len(set(frames)) < len(frames):
+        raise Misplaced("two frames of one segment lie in the same slice")
+    is_binary = str(file.dataset.SegmentationType) == "BINARY"
+    decoded = _bits(file, len(frames)) if is_binary else _bytes(file)
+    covered = 0
+    for number, (frame, pixels) in enumerate(zip(frames, decoded, strict=True), start=1):
+        segment = drawn.get(frame.segment_number)
+        if segment is None:
+            raise Misplaced(f"frame {number} is of a segment that is not described")
+        plane = _plane(mask, segment, frame.slice_index)
+        expected = plane if is_binary else _fractions(finding, segment, frame.slice_index, plane)
+        if not np.array_equal(pixels, expected.ravel()):
             raise Misplaced(_differs(number, frame, segment))
+        covered += np.count_nonzero(plane)
+    return covered
 
 
 def _check_labels(
     file: ResultFile,
     frames: Sequence[_Frame],
-    drawn: Sequence[Segment],
+    drawn: Mapping[int, Segment],
     mask: NDArray[Any],
-    present: NDArray[np.bool_],
-) -> None:
+) -> int:
+    """Compare frames of all segments; return how many voxels they cover."""
+    if len(set(frames)) < len(frames):
+        raise Misplaced("two frames lie in the same slice")
     numbers = np.zeros(256, np.uint8)
-    for number, segment in enumerate(drawn, start=1):
+    for number, segment in drawn.items():
         numbers[segment.segment_number] = number
-    found = {frame.slice_index for frame in frames}
-    for index in np.flatnonzero(present[1:].any(axis=0)).tolist():
-        if index not in found:
-            raise Misplaced(f"slice {index + 1} has voxels and no frame")
+    covered = 0
     for number, (frame, labels) in enumerate(zip(frames, _bytes(file), strict=True), start=1):
         if mask.ndim == 3:
             expected = numbers[mask[frame.slice_index]]
         else:
             expected = np.zeros(mask.shape[2:], np.uint8)
-            for segment in drawn:
-                voxels = mask[segment.segment_number - 1, frame.slice_index]
-                expected[voxels] = numbers[segment.segment_number]
+            for label, segment in drawn.items():
+                expected[mask[segment.segment_number - 1, frame.slice_index]] = label
         if not np.array_equal(labels, expected.ravel()):
             raise Misplaced(_differs(number, frame, None))
+        covered += np.count_nonzero(labels)
+    return covered
+
+
+def _uncovered(
+    frames: Sequence[_Frame], drawn: Mapping[int, Segment], mask: NDArray[Any]
+) -> tuple[int, int]:
+    """Return the number of a segment and the index of a slice that has its voxels, but no frame."""
+    found = {(frame.segment_number, frame.slice_index) for frame in frames}
+    of_all = {frame.slice_index for frame in frames if not frame.segment_number}
+    for number, segment in drawn.items():
+        for index in range(mask.shape[-3]):
+            missing = (number, index) not in found and index not in of_all
+            if missing and _plane(mask, segment, index).any():
+                return number, index
+    raise Misplaced("the finding has voxels of a segment that it does not describe")
 
 
 def _check_maps(file: ResultFile, finding: Finding, sources: Sequence[Dataset]) -> None:
@@ -181,24 +196,23 @@ def _frames(file: ResultFile, sources: Sequence[Dataset]) -> list[_Frame]:
     positions = np.array(
         [_numbers(source.get("ImagePositionPatient") or (np.nan,) * 3) for source in sources]
     )
-    several = len(file.dataset.get("SegmentSequence", ())) > 1
+    of_all = str(file.dataset.SOPClassUID) in (_LABELMAP, _PARAMETRIC_MAP)
     at: dict[bytes, int] = {}
     frames = []
     for number, span in enumerate(file.frame_items(), start=1):
         values = values_in(file.data, *span)
         index = uids.get(_text(values.get(_SOURCE, b"")))
+        if index is None:
+            raise Misplaced(f"frame {number} does not tell its source")
         position = values.get(_POSITION)
         if position is not None:
             if position not in at:
                 at[position] = _nearest(position, positions, number)
             if index != at[position]:
                 raise Misplaced(f"frame {number} lies in another slice than that of its source")
-        elif index is None:
-            raise Misplaced(f"frame {number} has neither a position nor a source")
-        segment = int.from_bytes(values.get(_SEGMENT_NUMBER, b""), "little")
-        frames.append(_Frame(at[position] if position is not None else index, segment or 1))  # type: ignore[arg-type]
-        if several and not segment and str(file.dataset.SOPClassUID) != _LABELMAP:
-            raise Misplaced(f"frame {number} does not tell its segment")
+        # where all frames are of one segment, the shared item tells it
+        segment = int.from_bytes(values.get(_SEGMENT_NUMBER, b"\1"), "little")
+        frames.append(_Frame(index, 0 if of_all else segment))
     if len(frames) != int(file.dataset.NumberOfFrames):
         raise Misplaced(f"{len(frames)} items describe {file.dataset.NumberOfFrames} frames")
     return frames
@@ -216,15 +230,26 @@ def _nearest(position: bytes, positions: NDArray[np.float64], number: int) -> in
     return index
 
 
-def _check_segments(dataset: Dataset, drawn: Sequence[Segment]) -> None:
-    described = [
-        (int(item.SegmentNumber), str(item.SegmentedPropertyTypeCodeSequence[0].CodeValue))
-        for item in dataset.SegmentSequence
-        if int(item.SegmentNumber) > 0  # 0 is the background of a label map
-    ]
-    expected = [(number, segment.type.value) for number, segment in enumerate(drawn, start=1)]
-    if described != expected:
-        raise Misplaced("its segments are not those of the finding that have voxels")
+def _described(
+    dataset: Dataset, finding: Finding, sources: Sequence[Dataset]
+) -> dict[int, Segment]:
+    """Return the segments of the finding by the numbers that they have in the file."""
+    series_uid = str(sources[0].SeriesInstanceUID)
+    by_uid = {
+        segment_tracking_uid(segment, finding.engine, series_uid): segment
+        for segment in finding.segments
+    }
+    drawn = {}
+    for item in dataset.SegmentSequence:
+        number = int(item.SegmentNumber)
+        if number == 0:
+            continue  # the background of a label map
+        segment = by_uid.pop(str(item.get("TrackingUID")), None)
+        code = str(item.SegmentedPropertyTypeCodeSequence[0].get("CodeValue"))
+        if segment is None or segment.type.value != code or number in drawn:
+            raise Misplaced(f"segment {number} is none of the finding's")
+        drawn[number] = segment
+    return drawn
 
 
 def _bits(file: ResultFile, count: int) -> Iterator[NDArray[np.bool_]]:
@@ -232,15 +257,14 @@ def _bits(file: ResultFile, count: int) -> Iterator[NDArray[np.bool_]]:
     if file.pixels is None:
         raise Misplaced("it has no frames")
     start, end = file.pixels
-    rows, columns = int(file.dataset.Rows), int(file.dataset.Columns)
-    size = rows * columns
+    size = int(file.dataset.Rows) * int(file.dataset.Columns)
     if (end - start) != (count * size + 7) // 8 + (count * size + 7) // 8 % 2:
         raise Misplaced("its Pixel Data are shorter or longer than its frames")
     for number in range(count):
         first, last = number * size, (number + 1) * size
         packed = np.frombuffer(file.data, np.uint8, -(-last // 8) - first // 8, start + first // 8)
         bits = np.unpackbits(packed, bitorder="little")[first % 8 :][:size]
-        yield bits.view(np.bool_).reshape(rows, columns)
+        yield bits.view(np.bool_)
 
 
 def _bytes(file: ResultFile) -> Iterator[NDArray[np.uint8]]:
@@ -260,36 +284,18 @@ def _bytes(file: ResultFile) -> Iterator[NDArray[np.uint8]]:
 # ------------------------------------------------------------ what the finding says
 
 
-def _present(mask: NDArray[Any], finding: Finding) -> NDArray[np.bool_]:
-    """Return which segment numbers have voxels in which slices, (256, slices)."""
-    present = np.zeros((256, mask.shape[-3]), np.bool_)
-    if mask.ndim == 4:
-        for segment in finding.segments:
-            number = segment.segment_number
-            present[number] = mask[number - 1].any(axis=(1, 2))
-        return present
-    for index, plane in enumerate(mask):
-        present[:, index] = np.bincount(plane.ravel(), minlength=256) > 0
-    return present
-
-
 def _plane(mask: NDArray[Any], segment: Segment, index: int) -> NDArray[np.bool_]:
     if mask.ndim == 4:
         return np.asarray(mask[segment.segment_number - 1, index], np.bool_)
     return np.asarray(mask[index] == segment.segment_number, np.bool_)
 
 
-def _fractions(finding: Finding, segment: Segment, index: int) -> NDArray[np.uint8]:
+def _fractions(
+    finding: Finding, segment: Segment, index: int, plane: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
     if finding.probabilities is not None:
         return finding.probabilities[segment.segment_number - 1, index]
-    plane = _plane(finding.mask, segment, index)
     return np.where(plane, np.uint8(255), np.uint8(0))
-
-
-def _of(drawn: Sequence[Segment], number: int) -> Segment:
-    if not 1 <= number <= len(drawn):
-        raise Misplaced(f"a frame is of segment {number}, which is not described")
-    return drawn[number - 1]
 
 
 def _differs(number: int, frame: _Frame, segment: Segment | None) -> str:

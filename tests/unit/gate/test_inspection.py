@@ -286,6 +286,10 @@ def without_a_frame(seg: FileDataset) -> None:
     seg.PixelData = seg.PixelData[:-512]
 
 
+def of_another_code(seg: FileDataset) -> None:
+    seg.SegmentSequence[1].SegmentedPropertyTypeCodeSequence[0].CodeValue = "78961009"
+
+
 def cut_off(seg: FileDataset) -> None:
     seg.PixelData = seg.PixelData[:-512]
 
@@ -306,8 +310,8 @@ def cut_off(seg: FileDataset) -> None:
         (with_value("NumberOfFrames", 11), "12 items describe 11 frames"),
         (with_value("Rows", 32), "its frames have 32 x 64 pixels, the source 64 x 64"),
         (
-            lambda seg: seg.SegmentSequence.reverse(),
-            "its segments are not those of the finding that have voxels",
+            of_another_code,
+            "segment 2 is none of the finding's",
         ),
     ],
     ids=lambda one: getattr(one, "__name__", ""),
