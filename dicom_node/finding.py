@@ -140,6 +140,7 @@ class EngineIdentity:
 
 
 @dataclass(frozen=True, eq=False)
+<<<<<<< HEAD
 class ValueMap:
     """A number for each voxel of the source: how likely something is there, what was looked at."""
 
@@ -155,8 +156,10 @@ class ValueMap:
 
 
 @dataclass(frozen=True)
+=======
+>>>>>>> seg
 class Finding:
-    """What one engine says of one series."""
+    """What one engine says of one series; nothing in it changes, not a voxel."""
 
     kind: FindingKind
     engine: EngineIdentity

@@ -133,14 +133,19 @@ def _segment(
     measured = segment.measurements
     seg_uids = str(seg.SOPClassUID), str(seg.SOPInstanceUID)
     if "ImagePositionPatient" not in reference:
-        # A projection has areas, not volumes; each segment of it is one frame.
-        # Frame or segment, never both (PS3.3 10.3, type 1C).
+        # A projection has areas, not volumes. Each segment of it is one frame, but of a label map,
+        # where one frame has all; frame or segment, never both (PS3.3 10.3, type 1C).
+        drawn = (
+            reference_item(*seg_uids, segment_number=number)
+            if seg.SegmentationType == "LABELMAP"
+            else reference_item(*seg_uids, frame_number=number)
+        )
         source = reference_item(str(reference.SOPClassUID), str(reference.SOPInstanceUID))
         return container(
             _GROUP,
             *named,
             *_numbers([one for one in measured if not _is_volume(one)]),
-            image_item(_REFERENCED_FRAME, reference_item(*seg_uids, frame_number=number)),
+            image_item(_REFERENCED_FRAME, drawn),
             image_item(_SOURCE_IMAGE, source),
             template=_REGION,
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -31,16 +32,30 @@ What follows in a kind names the encoding of a Segmentation, and sets apart what
 LABELMAP`, and `SR LABELMAP` that refers to it. `SEG` and `SR` alone are those of BINARY.
 """
 
-
 _OF_SINGLE_IMAGES = ("image_share", "area_cm2")
+
+
+_KNOWN: WeakKeyDictionary[Finding, str] = WeakKeyDictionary()
+"""Digests of findings: every result asks, and a mask can have a gigabyte."""
 
 
 def content_digest(finding: Finding) -> str:
     """Return the SHA-256 (hexadecimal) of everything that the finding says."""
+    if finding not in _KNOWN:
+        _KNOWN[finding] = _content_digest(finding)
+    return _KNOWN[finding]
+
+
+def _content_digest(finding: Finding) -> str:
     digest = hashlib.sha256()
     engine = replace(finding.engine, runtime="")
+<<<<<<< HEAD
     said = asdict(replace(finding, mask=None, probabilities=None, maps=(), engine=engine))
     del said["sop_instance_uids"], said["probabilities"], said["maps"]
+=======
+    said = asdict(replace(finding, mask=None, probabilities=None, engine=engine))
+    del said["sop_instance_uids"], said["probabilities"]
+>>>>>>> seg
     for segment in said["segments"]:
         for name in _OF_SINGLE_IMAGES:  # words that came later: volumes keep their UIDs
             if segment[name] is None:

@@ -13,6 +13,7 @@ whose orientation differs in the seventh digit. So it never sees a source, only 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy as copy_of
 from copy import deepcopy
 
 from highdicom.spatial import get_volume_positions
@@ -120,7 +121,7 @@ def _cleaned(dataset: Dataset) -> Dataset:
             items = [_cleaned(item) for item in element.value]
             clean.add(DataElement(element.tag, "SQ", items))
             continue
-        copy = deepcopy(element)
+        copy = copy_of(element)
         separator = _OLD_SEPARATOR.get(element.VR)
         if separator and isinstance(copy.value, str) and separator in copy.value:
             copy.value = copy.value.replace(separator, "")
@@ -133,7 +134,7 @@ def _placed(dataset: Dataset) -> Dataset:
     placed = Dataset()
     for keyword in _PLACE:
         if keyword in dataset:
-            placed.add(deepcopy(dataset[keyword]))
+            placed.add(copy_of(dataset[keyword]))
     return placed
 
 

@@ -43,7 +43,7 @@ def masks_read_by_dcmqi(
     return described, masks
 
 
-def values_read_by_dcmqi(
+def numbers_read_by_dcmqi(
     file: Path, folder: Path, sources: Sequence[Dataset]
 ) -> tuple[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]], NDArray[np.float32]]:
     """Return numbers of a Parametric Map as dcmqi reads them, and where in the sources they lie.
@@ -56,6 +56,26 @@ def values_read_by_dcmqi(
     numbers = np.arange(0, voxels.size, 61)
     indices = np.stack(np.unravel_index(numbers, voxels.shape)[::-1], axis=1)
     return _places(origin + indices @ directions, sources), voxels.ravel()[numbers]
+
+
+def values_read_by_dcmqi(
+    seg: Path, folder: Path, sources: Sequence[Dataset]
+) -> list[NDArray[np.uint8]]:
+    """Return what dcmqi reads of a SEG on the grid of the sources, a volume for each of its files.
+
+    A label map has one file of segment numbers, fractions have one a segment.
+    """
+    folder.mkdir(parents=True)
+    said_by("segimage2itkimage", "--inputDICOM", seg, "--outputDirectory", folder, "-t", "nrrd")
+    volumes = []
+    for path in sorted(folder.glob("*.nrrd")):
+        voxels, directions, origin = _nrrd(path)
+        volume = np.zeros((len(sources), sources[0].Rows, sources[0].Columns), np.uint8)
+        for value in np.unique(voxels[voxels > 0]):
+            set_at = np.argwhere(voxels == value)[:, ::-1]
+            volume[_on_grid(origin + set_at @ directions, sources)] = value
+        volumes.append(volume)
+    return volumes
 
 
 def report_read_by_dcmqi(report: Path, folder: Path) -> dict[str, Any]:

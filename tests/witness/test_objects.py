@@ -30,7 +30,7 @@ from tests.unit.encode.findings import (
 )
 from tests.unit.encode.materials import content_of, material_of
 from tests.witness.programs import faults_found_by_dciodvfy, said_by
-from tests.witness.readers import values_read_by_dcmqi
+from tests.witness.readers import numbers_read_by_dcmqi
 from tests.witness.test_results import CHEST_CT, CR, DX, TILTED_CT, chest_ct
 
 pytestmark = pytest.mark.witness
@@ -141,7 +141,7 @@ def test_dcmqi_reads_every_number_of_a_map_in_its_place(
     [made] = make_maps(material)
     path = tmp_path / "map.dcm"
     path.write_bytes(content_of(made, material))
-    places, read = values_read_by_dcmqi(path, tmp_path / "dcmqi", material.sources)
+    places, read = numbers_read_by_dcmqi(path, tmp_path / "dcmqi", material.sources)
     assert set(places[0]) == set(range(len(material.sources)))
     np.testing.assert_array_equal(read, material.finding.maps[0].values[places])
 

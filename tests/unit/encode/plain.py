@@ -395,7 +395,10 @@ def _segment(
             ),
         )
         # Frame or segment, never both (PS3.3 10.3, type 1C); highdicom writes both.
-        del frame[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
+        if seg.SegmentationType == "LABELMAP":  # one frame has all segments
+            del frame[0].ReferencedSOPSequence[0].ReferencedFrameNumber
+        else:
+            del frame[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
         flat = [one for one in measurements if one.name != _VOLUME]
         return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
             referenced_segment=frame, measurements=flat or None, **common
