@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 
@@ -38,3 +39,8 @@ def derived_uid(*parts: str) -> str:
         digest.update(len(data).to_bytes(8, "big"))
         digest.update(data)
     return f"2.25.{int.from_bytes(digest.digest()[:16], 'big')}"
+
+
+def random_uid() -> str:
+    """Return a UID that nobody can guess (PS3.5 B.2)."""
+    return f"2.25.{secrets.randbits(128)}"

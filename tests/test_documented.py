@@ -11,6 +11,7 @@ from typer.main import get_command
 from dicom_node.cli.app import app
 from dicom_node.config.settings import Config, Peer
 from dicom_node.lifecycle import (
+    BREAKER_MOVES,
     COMMITMENT_MOVES,
     COMPARISON_MOVES,
     DELIVERY_MOVES,
@@ -58,7 +59,7 @@ def test_every_command_stands_in_the_readme() -> None:
 def test_exactly_the_moves_of_the_tables_are_printed_for_the_operator() -> None:
     lines = [line.strip() for line in OPERATOR.splitlines() if re.search(r"\w --\w+--> \w", line)]
     tables = (
-        *(STUDY_MOVES, JOB_MOVES, DELIVERY_MOVES, COMMITMENT_MOVES, FETCH_MOVES),
+        *(STUDY_MOVES, JOB_MOVES, DELIVERY_MOVES, BREAKER_MOVES, COMMITMENT_MOVES, FETCH_MOVES),
         *(TRIAL_MOVES, COMPARISON_MOVES),
     )
     moves = [move for table in tables for move in table.items()]

@@ -65,6 +65,19 @@ def _keyword(text: str) -> str:
     return text
 
 
+_HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])")
+
+
+def _hours(text: str) -> str:
+    if not _HOURS.fullmatch(text) or text[:5] == text[6:]:
+        raise ValueError('must be two different times of the day in quotes, such as "22:00-06:00"')
+    return text
+
+
+def _one_or_several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
 def _as_written(value: object) -> object:
     return str(value) if isinstance(value, float) else value  # YAML reads 1.2 as a number
 
@@ -108,6 +121,8 @@ Runtime = Annotated[
     BeforeValidator(_in_quotes),
 ]
 ServerUrl = Annotated[str, AfterValidator(_server_url)]
+Hours = Annotated[str, AfterValidator(_hours)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Uid = Annotated[str, AfterValidator(_uid)]
 Keyword = Annotated[str, AfterValidator(_keyword)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -207,7 +222,12 @@ class DeliverSettings(Section):
     timeout_s: Positive = 30
     retry_first_s: Positive = 5
     retry_longest_s: Positive = 3600
+    jitter: Share = 0.2
     give_up_after_h: Positive = 72
+    breaker_failures: Annotated[int, Field(ge=1)] = 3
+    proof_wait_s: Annotated[float, Field(gt=0, le=80_000, allow_inf_nan=False)] = 600
+    prove_within_h: Positive = 24
+    resends_max: Annotated[int, Field(ge=0)] = 3
 
 
 class Peer(Section):
@@ -218,6 +238,12 @@ class Peer(Section):
     port: Port | None = None
     retrieve: Literal["move", "get"] = "move"
     answers_find: bool = False
+    proof: Literal["auto", "commitment", "read-back", "status"] = "auto"
+    read_back: Literal["find", "content"] = "find"
+    read_back_share: Share = 1
+    hours: Annotated[tuple[Hours, ...], BeforeValidator(_one_or_several)] = ()
+    instances_per_minute: Positive | None = None
+    megabytes_per_minute: Positive | None = None
     certificate_sha256: Fingerprint | None = None
     certificate_name: CertificateName | None = None
     assemble: AssembleSettings | None = None

@@ -12,6 +12,7 @@ from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
 from dicom_node.config.settings import Config
 from dicom_node.deliver.copies import Copies
 from dicom_node.deliver.originals import Original
+from dicom_node.deliver.outlets import Outlets
 from dicom_node.deliver.patience import wait_s
 from dicom_node.deliver.store_scu import send_originals
 from dicom_node.errors import (
@@ -38,6 +39,8 @@ class Forwarder:
     ----------
     copies : Copies
         Makes what goes out.
+    outlets : Outlets
+        When anything may go out, and how much.
     """
 
     def __init__(
@@ -45,11 +48,13 @@ class Forwarder:
         config: Config,
         ledger: Ledger,
         copies: Copies,
+        outlets: Outlets,
         clock: Clock,
         checkpoint: Checkpoint = pass_checkpoint,
     ) -> None:
         self._ledger = ledger
         self._copies = copies
+        self._outlets = outlets
         self._settings = config.deliver
         self._clock = clock
         self._checkpoint = checkpoint
@@ -62,8 +67,11 @@ class Forwarder:
 
         One batch at a time, so that a more urgent result or forward comes next.
         """
+        if self._outlets.is_closed(destination) or not self._outlets.has_room(destination):
+            return False
         now = self._clock()
-        for ready in self._ledger.forwards.ready(destination, now):
+        urgency = self._outlets.least_urgent(destination)
+        for ready in self._ledger.forwards.ready(destination, now, least_urgent=urgency):
             forward = self._ledger.forwards.start(ready, now)
             if forward is None:
                 return True
@@ -71,7 +79,9 @@ class Forwarder:
                 return self._attempt(forward)
             except DeliveryError as error:
                 self._postpone(forward, error)
-                return not isinstance(error, PeerUnreachable)
+                if not isinstance(error, PeerUnreachable):
+                    return True
+                self._outlets.failed(destination, error)
         return False
 
     def broke(self, destination: str, error: Exception) -> None:
@@ -93,9 +103,12 @@ class Forwarder:
         transient: DeliveryError | None = None
         try:
             if batch:
+                size_bytes = sum(len(original.data_set) for _, original in batch)
+                self._outlets.spend(forward.destination, len(batch), size_bytes)
                 self._checkpoint("forward.sending")
                 outcomes = send_originals([original for _, original in batch], address)
                 for (key, _), outcome in zip(batch, outcomes, strict=True):
+                    self._outlets.worked(forward.destination)
                     if isinstance(outcome, str):
                         taken.append(key)
                     elif outcome.retryable:

@@ -157,12 +157,19 @@ class Forwards:
     def in_states(self, *states: DeliveryState) -> list[ForwardTask]:
         return self._read(schema.forwards.c.state.in_([state.value for state in states]))
 
-    def ready(self, destination: str, now: float, limit: int = 1) -> list[ForwardTask]:
+    def ready(
+        self,
+        destination: str,
+        now: float,
+        limit: int = 1,
+        least_urgent: Priority = Priority.LOW,
+    ) -> list[ForwardTask]:
         """Return what can be sent to a destination now: urgent first, then oldest."""
         table = schema.forwards
         return self._read(
             table.c.destination == destination,
             table.c.state == DeliveryState.PENDING.value,
+            table.c.priority <= int(least_urgent),
             is_due(table.c.not_before, now),
             limit=limit,
         )
@@ -288,9 +295,33 @@ class Forwards:
                 failures=0,
             )
 
-    def hurry(self, now: float) -> int:
+    def hurry(self, now: float, destination: str | None = None) -> int:
         """Let everything that waits for its next attempt go at once; return how many waited."""
-        return self._attempts.hurry(now)
+        here = () if destination is None else (schema.forwards.c.destination == destination,)
+        return self._attempts.hurry(now, *here)
+
+    def give_up_late(self, destination: str, tried_before: float, reason: str, now: float) -> int:
+        """Give up what waits for a destination that has answered nobody; return how many."""
+        table = schema.forwards
+        late = self._read(
+            table.c.destination == destination,
+            table.c.state == DeliveryState.PENDING.value,
+            table.c.tried_since < tried_before,
+        )
+        event = DeliveryEvent.GIVEN_UP
+        with self._database.writing() as connection:
+            return sum(
+                _MOVES.move(
+                    connection,
+                    forward.forward_id,
+                    DeliveryState.PENDING,
+                    event,
+                    reason,
+                    now,
+                    table.c.attempt == forward.attempt,
+                )
+                for forward in late
+            )
 
     def _end_attempt(
         self, forward: ForwardTask, event: DeliveryEvent, reason: str, now: float, **values: Any

@@ -41,6 +41,10 @@ PLAIN_TRANSFER_SYNTAXES = frozenset(
 )
 """In which the services beside storage take their data sets."""
 
+REPORTING_SOP_CLASSES = frozenset({"1.2.840.10008.1.20.1"})
+"""Those whose SCP may ask for an association with us, its SCU: storage commitment, which reports
+what we asked it for (PS3.4 J.3.3)."""
+
 _ACCEPTED = 0
 _ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
 _TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
@@ -121,8 +125,12 @@ class Negotiator:
             if answer.result == _ACCEPTED
         }
         accepted = {context.abstract_syntax for context in contexts.values()}
-        # we are the SCP of everything: the requestor may be SCU, not SCP (PS3.7 D.3.3.4)
-        roles = {uid: (scu, 0) for uid, (scu, _) in proposal.roles.items() if uid in accepted}
+        # we are the SCP: the requestor may be SCU, and SCP only to report (PS3.7 D.3.3.4)
+        roles = {
+            uid: (scu, scp if uid in REPORTING_SOP_CLASSES else 0)
+            for uid, (scu, scp) in proposal.roles.items()
+            if uid in accepted
+        }
         items = associate_accept_items(
             answers,
             roles,

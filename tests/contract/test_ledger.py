@@ -46,7 +46,7 @@ from tests.unit.ledger.rows import (
 
 STUDY_STATES = {"RECEIVING", "COMPLETE", "ROUTED", "PARKED"}
 JOB_STATES = {"QUEUED", "RUNNING", "DONE", "REFUSED", "PARKED", "SUPERSEDED"}
-DELIVERY_STATES = {"PENDING", "SENDING", "SENT", "DEAD"}
+DELIVERY_STATES = {"PENDING", "SENDING", "SENT", "PROVEN", "UNPROVEN", "DEAD"}
 
 
 def count_of(database: Database, table: str) -> int:

@@ -12,8 +12,10 @@ from pydicom.dataset import Dataset
 from dicom_node.coerce.profile import Profile
 from dicom_node.config.settings import Config, DeliverSettings, NodeSettings, Peer
 from dicom_node.deliver.copies import Copies
+from dicom_node.deliver.dicom_archive import dicom_archives
 from dicom_node.deliver.forwarder import Forwarder
 from dicom_node.deliver.originals import read_original
+from dicom_node.deliver.outlets import Outlets
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState
 from dicom_node.model import Forward, ForwardTask, Instance, Priority
@@ -42,11 +44,14 @@ class Forwarding:
             peers["archive"] = Peer(ae_title="ARCHIVE", host="127.0.0.1", port=self.port)
         config = Config(
             node=NodeSettings(ae_title="DICOM_NODE"),
-            deliver=DeliverSettings(timeout_s=2, retry_first_s=10, give_up_after_h=1),
+            deliver=DeliverSettings(
+                timeout_s=2, retry_first_s=10, give_up_after_h=1, jitter=0, breaker_failures=1000
+            ),
             peers=peers,
         )
         copies = Copies(self.ledger, self.store, self.profiles, b"secret of the tests")
-        self.forwarder = Forwarder(config, self.ledger, copies, self.clock)
+        outlets = Outlets(config, self.ledger, dicom_archives(config, self.store), self.clock)
+        self.forwarder = Forwarder(config, self.ledger, copies, outlets, self.clock)
 
     def add(self, dataset: Dataset) -> Instance:
         """Lay an instance into the store and note it."""
