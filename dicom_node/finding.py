@@ -140,7 +140,6 @@ class EngineIdentity:
 
 
 @dataclass(frozen=True, eq=False)
-<<<<<<< HEAD
 class ValueMap:
     """A number for each voxel of the source: how likely something is there, what was looked at."""
 
@@ -155,9 +154,7 @@ class ValueMap:
     intercept: float = 0.0
 
 
-@dataclass(frozen=True)
-=======
->>>>>>> seg
+@dataclass(frozen=True, eq=False)
 class Finding:
     """What one engine says of one series; nothing in it changes, not a voxel."""
 

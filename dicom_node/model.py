@@ -211,6 +211,10 @@ class Job:
     role: JobRole = JobRole.CURRENT
 
 
+DEFAULT_RENDITION = "default"
+"""The tree that is made of every finding."""
+
+
 @dataclass(frozen=True)
 class Result:
     """A SOP Instance that we made; its bytes lie in the store before the row exists."""
@@ -222,10 +226,12 @@ class Result:
     transfer_syntax_uid: str
     job_id: str
     kind: str
-    """SEG or SR."""
+    """SEG, LABELMAP, FRACTIONAL, PM, PR, SC, KO, PDF or SR."""
     path: str
     size_bytes: int
     digest: str
+    renditions: tuple[str, ...] = (DEFAULT_RENDITION,)
+    """The trees that it is in: of each, one goes to a destination as a whole."""
 
 
 @dataclass(frozen=True)

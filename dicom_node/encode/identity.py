@@ -49,13 +49,8 @@ def content_digest(finding: Finding) -> str:
 def _content_digest(finding: Finding) -> str:
     digest = hashlib.sha256()
     engine = replace(finding.engine, runtime="")
-<<<<<<< HEAD
     said = asdict(replace(finding, mask=None, probabilities=None, maps=(), engine=engine))
     del said["sop_instance_uids"], said["probabilities"], said["maps"]
-=======
-    said = asdict(replace(finding, mask=None, probabilities=None, engine=engine))
-    del said["sop_instance_uids"], said["probabilities"]
->>>>>>> seg
     for segment in said["segments"]:
         for name in _OF_SINGLE_IMAGES:  # words that came later: volumes keep their UIDs
             if segment[name] is None:
