@@ -230,6 +230,28 @@ class DeliverSettings(Section):
     resends_max: Annotated[int, Field(ge=0)] = 3
 
 
+class ResultsSettings(Section):
+    disclaimer: Annotated[str, Field(min_length=1, max_length=64)] = "NOT FOR DIAGNOSTIC USE"
+    bytes_max: Annotated[int, Field(ge=1)] = 2_147_483_648
+
+
+ResultKind = Literal["SEG", "PM", "PR", "SC", "KO", "PDF", "SR"]
+
+
+class ResultsProfile(Section):
+    objects: Annotated[tuple[ResultKind, ...], Field(min_length=1)]
+    labelmap: Literal["auto"] | bool = False
+    frames_max: Annotated[int, Field(ge=1)] | None = None
+    instead: tuple[ResultKind, ...] = ("PR", "SC")
+
+
+RESULTS_PROFILES = (
+    *("default", "ohif", "slicer", "weasis", "orthanc", "no-seg", "sr-text-only"),
+    "everything",
+)
+"""The profiles that come with the node."""
+
+
 class Peer(Section):
     ae_title: AeTitle
     may_send: bool = False
@@ -247,6 +269,7 @@ class Peer(Section):
     certificate_sha256: Fingerprint | None = None
     certificate_name: CertificateName | None = None
     assemble: AssembleSettings | None = None
+    results: str = "default"
 
     @property
     def can_receive(self) -> bool:
@@ -269,6 +292,8 @@ class Config(Section):
     history: HistorySettings = HistorySettings()
     infer: InferSettings = InferSettings()
     deliver: DeliverSettings = DeliverSettings()
+    results: ResultsSettings = ResultsSettings()
+    results_profiles: dict[str, ResultsProfile] = {}
     peers: dict[str, Peer] = {}
 
     @property
@@ -356,6 +381,7 @@ def validate_config(loaded: YamlFile) -> Config | None:
             "no peer has `may_send: true`, so nobody could send; add one, or set "
             "receive.admit_unknown_calling_ae_titles",
         )
+    _check_results(loaded, config)
     _check_tls(loaded, config)
     _check_runtimes(loaded, config.infer)
     base = loaded.file.parent
@@ -411,6 +437,18 @@ def _check_tls(loaded: YamlFile, config: Config) -> None:
                 ("peers", name),
                 "is bound to a certificate and could never come in: tls.authorities is missing, so "
                 "no peer is asked for one",
+            )
+
+
+def _check_results(loaded: YamlFile, config: Config) -> None:
+    known = (*RESULTS_PROFILES, *config.results_profiles)
+    for name in config.results_profiles:
+        if name in RESULTS_PROFILES:
+            loaded.mistake(("results_profiles", name), "is a profile of the node; choose a name")
+    for name, peer in config.peers.items():
+        if peer.results not in known:
+            loaded.mistake(
+                ("peers", name, "results"), f"no such profile; known are {', '.join(known)}"
             )
 
 

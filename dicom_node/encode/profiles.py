@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 from pydicom.dataset import Dataset
 
+from dicom_node.config.settings import Config
 from dicom_node.encode.drawing import Drawing
 from dicom_node.encode.seg import SegEncoding
 from dicom_node.finding import Finding
@@ -100,6 +101,21 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
     }
 )
 """Those that come with the node; the configuration may add others."""
+
+
+def profiles_of(config: Config) -> dict[str, Profile]:
+    """Return the profile of each destination."""
+    own = {
+        name: Profile(
+            objects=frozenset({*map(Kind, written.objects), Kind.SR}),
+            labelmap=written.labelmap,
+            frames_max=written.frames_max,
+            instead=frozenset(map(Kind, written.instead)),
+        )
+        for name, written in config.results_profiles.items()
+    }
+    known = {**PROFILES, **own}
+    return {name: known[peer.results] for name, peer in config.destinations.items()}
 
 
 def rendition_for(

@@ -12,8 +12,9 @@ from pydicom.datadict import tag_for_keyword
 
 from dicom_node.gate.attributes import conditional, missing_in_item
 from dicom_node.gate.file import ResultFile, Shape, dataset_of, shape_of
+from dicom_node.uid import LABELMAP_SEGMENTATION_STORAGE
 
-_LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"
+_LABELMAP = LABELMAP_SEGMENTATION_STORAGE
 _PLACED = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
 _SEQUENCE = "PerFrameFunctionalGroupsSequence"
 

@@ -47,18 +47,19 @@ class Verdict:
 
 
 def inspect(
-    tree: Sequence[Checked],
+    results: Sequence[Checked],
     finding: Finding,
     sources: Sequence[Dataset],
     earlier: Sequence[Result] = (),
     bytes_max: int | None = None,
 ) -> tuple[Verdict, ...]:
-    """Return what must not be sent of a tree, each with its reasons; nothing if all may.
+    """Return what must not be sent of a finding's results, each with its reasons.
 
     Parameters
     ----------
-    tree : sequence of Checked
-        All objects of one rendition; references may lead from one to another.
+    results : sequence of Checked
+        All objects of all trees. Each is judged once: it may refer to what is in every tree that
+        it is in itself.
     finding : Finding
         What they say; its mask is compared with theirs.
     sources : sequence of Dataset
@@ -74,19 +75,26 @@ def inspect(
         )
         for source in sources
     }
-    for result in (*earlier, *(one.result for one in tree)):
-        known[result.sop_instance_uid] = Known(
-            result.sop_class_uid, result.series_instance_uid, result.study_instance_uid
-        )
-    kinds = {one.result.sop_instance_uid: one.result.kind for one in tree}
+    known |= {one.sop_instance_uid: _place(one) for one in earlier}
     verdicts = []
-    for one in tree:
-        others = {uid: kind for uid, kind in kinds.items() if uid != one.result.sop_instance_uid}
-        judge = _Judge(one.result, finding, sources, known, others, bytes_max)
+    for one in results:
+        own = one.result
+        beside = [
+            other.result
+            for other in results
+            if other is not one and set(own.renditions) <= set(other.result.renditions)
+        ]
+        reachable = {**known, **{other.sop_instance_uid: _place(other) for other in beside}}
+        kinds = {other.sop_instance_uid: other.kind for other in beside}
+        judge = _Judge(own, finding, sources, reachable, kinds, bytes_max)
         reasons = tuple(islice(judge.reasons(one.file), _TOLD_MAX))
         if reasons:
             verdicts.append(Verdict(one.result.kind, one.result.sop_instance_uid, reasons))
     return tuple(verdicts)
+
+
+def _place(result: Result) -> Known:
+    return Known(result.sop_class_uid, result.series_instance_uid, result.study_instance_uid)
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,14 @@ from pydicom.dataset import Dataset
 from dicom_node.encode.segments import segment_tracking_uid
 from dicom_node.finding import Finding, Segment
 from dicom_node.gate.file import ResultFile, fragments, values_in
+from dicom_node.uid import LABELMAP_SEGMENTATION_STORAGE
 
 _POSITION = 0x00200032
 _SEGMENT_NUMBER = 0x0062000B
 _SOURCE = 0x00081155
 _NEAR_MM = 1e-3
 _SAME_COSINE = 1e-4
-_LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"
+_LABELMAP = LABELMAP_SEGMENTATION_STORAGE
 _PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
 
 
@@ -126,7 +127,7 @@ def _check_segments(
         expected = plane if is_binary else _fractions(finding, segment, frame.slice_index, plane)
         if not np.array_equal(pixels, expected.ravel()):
             raise Misplaced(_differs(number, frame, segment))
-        covered += np.count_nonzero(plane)
+        covered += int(np.count_nonzero(plane))
     return covered
 
 
@@ -152,7 +153,7 @@ def _check_labels(
                 expected[mask[segment.segment_number - 1, frame.slice_index]] = label
         if not np.array_equal(labels, expected.ravel()):
             raise Misplaced(_differs(number, frame, None))
-        covered += np.count_nonzero(labels)
+        covered += int(np.count_nonzero(labels))
     return covered
 
 
@@ -294,7 +295,7 @@ def _fractions(
     finding: Finding, segment: Segment, index: int, plane: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
     if finding.probabilities is not None:
-        return finding.probabilities[segment.segment_number - 1, index]
+        return np.asarray(finding.probabilities[segment.segment_number - 1, index], np.uint8)
     return np.where(plane, np.uint8(255), np.uint8(0))
 
 

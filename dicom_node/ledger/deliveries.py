@@ -238,4 +238,5 @@ def _parcel(row: Row[Any]) -> Parcel:
     delivery["priority"] = Priority(delivery["priority"])
     delivery["state"] = DeliveryState(delivery["state"])
     result = {field.name: values[f"result_{field.name}"] for field in fields(Result)}
+    result["renditions"] = tuple(result["renditions"])
     return Parcel(Delivery(**delivery), Result(**result))

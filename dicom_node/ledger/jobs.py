@@ -17,7 +17,7 @@ from dicom_node.ledger.events import write_event
 from dicom_node.ledger.fetches import supersede_fetch, waits_for_priors
 from dicom_node.ledger.transitions import Transitions, is_due
 from dicom_node.lifecycle import JobEvent, JobState, next_job_state
-from dicom_node.model import Attributes, Job, JobRole, Priority, Result, Study
+from dicom_node.model import DEFAULT_RENDITION, Attributes, Job, JobRole, Priority, Result, Study
 
 _MOVES = Transitions[JobState, JobEvent](schema.jobs, "job", next_job_state)
 _SUPERSEDABLE = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
@@ -39,7 +39,8 @@ def send_results(
 ) -> None:
     """Have the results of a job sent, once it is done: those that it has, or will have.
 
-    Where to is read from the row, since a job may be told while it runs.
+    Where to is read from the row, since a job may be told while it runs. A destination gets the
+    tree of its rendition as a whole; one of which the job knows nothing gets the default one.
 
     Parameters
     ----------
@@ -50,15 +51,20 @@ def send_results(
     here = table.c.job_id == job_id
     if to is not None:
         connection.execute(update(table).where(here).values(destinations=list(to)))
-    query = select(table.c.state, table.c.destinations, table.c.priority).where(here)
+    query = select(table.c.state, table.c.destinations, table.c.priority, table.c.renditions).where(
+        here
+    )
     job = connection.execute(query).one()
     if job.state != JobState.DONE.value:
         return
     columns = [schema.results.c[field.name] for field in fields(Result)]
     made = connection.execute(select(*columns).where(schema.results.c.job_id == job_id)).all()
-    for result in (Result(*row) for row in made):
+    for result in map(_result, made):
         for destination in job.destinations:
-            plan_delivery(database, connection, result, destination, Priority(job.priority), now)
+            rendition = job.renditions.get(destination, DEFAULT_RENDITION)
+            if rendition in result.renditions:
+                priority = Priority(job.priority)
+                plan_delivery(database, connection, result, destination, priority, now)
 
 
 class Jobs:
@@ -110,7 +116,7 @@ class Jobs:
             .order_by(table.c.kind)
         )
         with self._database.reading() as connection:
-            return [Result(*row) for row in connection.execute(query)]
+            return [_result(row) for row in connection.execute(query)]
 
     def earlier_reports(self, job: Job) -> list[Result]:
         """Return the SR of older jobs of the same engine on the same series, the oldest first."""
@@ -128,7 +134,7 @@ class Jobs:
             .order_by(j.c.created_at)
         )
         with self._database.reading() as connection:
-            return [Result(*row) for row in connection.execute(query)]
+            return [_result(row) for row in connection.execute(query)]
 
     # ------------------------------------------------------------ routing
 
@@ -248,8 +254,14 @@ class Jobs:
         seconds: Mapping[str, float],
         now: float,
         facts: Attributes | None = None,
+        renditions: Mapping[str, str] | None = None,
     ) -> bool:
-        """Record the results of an attempt and a delivery of each to each destination.
+        """Record the results of an attempt and their deliveries.
+
+        Parameters
+        ----------
+        renditions : mapping, optional
+            Which tree each destination gets; the default one where nothing is said.
 
         Returns
         -------
@@ -266,13 +278,16 @@ class Jobs:
                 summary=summary,
                 seconds=dict(seconds),
                 facts={fact: list(values) for fact, values in (facts or {}).items()},
+                renditions=dict(renditions or {}),
             )
             if not moved:
                 return False
             for result in results:
                 row = {field.name: getattr(result, field.name) for field in fields(Result)}
+                row["renditions"] = list(result.renditions)
                 if not self._database.insert_new(connection, schema.results, row):
                     self._require_same_job(connection, result)
+                    self._add_renditions(connection, result)
             send_results(self._database, connection, job.job_id, now)
             return True
 
@@ -353,6 +368,14 @@ class Jobs:
     ) -> bool:
         return self._attempts.end(connection, job.job_id, job.attempt, event, reason, now, **values)
 
+    def _add_renditions(self, connection: Connection, result: Result) -> None:
+        """Note that a result is in another tree too: a destination wants it since it was made."""
+        table = schema.results
+        here = table.c.sop_instance_uid == result.sop_instance_uid
+        known = connection.execute(select(table.c.renditions).where(here)).scalar_one()
+        together = list(dict.fromkeys([*known, *result.renditions]))
+        connection.execute(update(table).where(here).values(renditions=together))
+
     def _require_same_job(self, connection: Connection, result: Result) -> None:
         table = schema.results
         query = select(table.c.job_id).where(table.c.sop_instance_uid == result.sop_instance_uid)
@@ -369,6 +392,12 @@ class Jobs:
         )
         with self._database.reading() as connection:
             return [_job(row) for row in connection.execute(query)]
+
+
+def _result(row: Row[Any]) -> Result:
+    values = dict(row._mapping)
+    values["renditions"] = tuple(values["renditions"])
+    return Result(**values)
 
 
 def _job(row: Row[Any]) -> Job:
