@@ -287,7 +287,6 @@ class Jobs:
                 row["renditions"] = list(result.renditions)
                 if not self._database.insert_new(connection, schema.results, row):
                     self._require_same_job(connection, result)
-                    self._add_renditions(connection, result)
             send_results(self._database, connection, job.job_id, now)
             return True
 
@@ -367,14 +366,6 @@ class Jobs:
         **values: Any,
     ) -> bool:
         return self._attempts.end(connection, job.job_id, job.attempt, event, reason, now, **values)
-
-    def _add_renditions(self, connection: Connection, result: Result) -> None:
-        """Note that a result is in another tree too: a destination wants it since it was made."""
-        table = schema.results
-        here = table.c.sop_instance_uid == result.sop_instance_uid
-        known = connection.execute(select(table.c.renditions).where(here)).scalar_one()
-        together = list(dict.fromkeys([*known, *result.renditions]))
-        connection.execute(update(table).where(here).values(renditions=together))
 
     def _require_same_job(self, connection: Connection, result: Result) -> None:
         table = schema.results
