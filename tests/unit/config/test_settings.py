@@ -231,7 +231,11 @@ def test_a_number_out_of_its_limits_is_a_mistake(written: str, file: Path) -> No
             "results_profiles.mine.objects",
             "at least 1",
         ),
-        ("results_profiles: {mine: {objects: [RT]}}\n", "results_profiles.mine.objects.0", "SEG"),
+        (
+            "results_profiles: {mine: {objects: [SEG, RT]}}\n",
+            "results_profiles.mine.objects.1",
+            "PM",
+        ),
         ("results: {disclaimer: ''}\n", "results.disclaimer", "at least 1"),
     ],
 )
