@@ -67,32 +67,36 @@ def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
         return ImageFont.truetype(file, size, layout_engine=ImageFont.Layout.BASIC)
 
 
-def grey_of(image: Dataset) -> NDArray[np.uint8]:
+def grey_of(image: Dataset, header: Dataset | None = None) -> NDArray[np.uint8]:
     """Return an image as a radiologist sees it: modality and VOI LUT applied, 0 is black.
 
     Parameters
     ----------
     image : Dataset
-        With its pixels; of several frames the first is shown, of colours their brightness.
+        With its pixels; of colours their brightness is shown.
+    header : Dataset, optional
+        Of a frame of it: (0008,1160) *Referenced Frame Number* says which, without one it is the
+        first; rescale and window are the frame's own.
 
     Returns
     -------
     numpy.ndarray, shape (rows, columns), uint8
     """
+    shown = image if header is None else header
     stored = image.pixel_array
     if int(image.get("NumberOfFrames") or 1) > 1:
-        stored = stored[0]
+        stored = stored[int(shown.get("ReferencedFrameNumber") or 1) - 1]
     if int(image.get("SamplesPerPixel", 1)) > 1:
         return np.asarray(Image.fromarray(np.asarray(stored, np.uint8)).convert("L"))
-    values = np.asarray(apply_modality_lut(stored, image), np.float64)
-    low, high = _shown_range(values, image)
-    if image.get("VOILUTSequence"):
-        values = np.asarray(apply_voi_lut(values.astype(np.int64), image), np.float64)
+    values = np.asarray(apply_modality_lut(stored, shown), np.float64)
+    low, high = _shown_range(values, shown)
+    if shown.get("VOILUTSequence"):
+        values = np.asarray(apply_voi_lut(values.astype(np.int64), shown), np.float64)
         low, high = float(values.min()), float(values.max())
-    shown = np.clip((values - low) / max(high - low, 1e-6), 0, 1)
+    brightness = np.clip((values - low) / max(high - low, 1e-6), 0, 1)
     if image.get("PhotometricInterpretation") == "MONOCHROME1":
-        shown = 1 - shown
-    return np.asarray(np.rint(255 * shown), np.uint8)
+        brightness = 1 - brightness
+    return np.asarray(np.rint(255 * brightness), np.uint8)
 
 
 def _shown_range(values: NDArray[np.float64], image: Dataset) -> tuple[float, float]:

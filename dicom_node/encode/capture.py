@@ -43,7 +43,7 @@ def _capture(material: Material, index: int, number: int) -> Dataset:
     layers = [Layer(mask, segment_colour(one)) for one, mask in segments_on(finding, index)]
     lines = statements_on(finding, finding.sop_instance_uids[index])
     lines += [(text, None) for text in (*finding.warnings, _where(material, index))]
-    shown = picture_of(grey_of(image), layers, pixel_aspect(image), _SIDE)
+    shown = picture_of(grey_of(image, source), layers, pixel_aspect(source), _SIDE)
     picture = captioned(shown, [*lines, (material.engine_line, None)], material.disclaimer)
 
     capture = Shell(

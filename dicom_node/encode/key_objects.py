@@ -38,18 +38,21 @@ def make_key_objects(material: Material, others: Sequence[Dataset]) -> Dataset |
     """
     if not material.key_slices.carry:
         return None
-    images = [material.copies[index] for index in material.key_slices.indices]
+    images = {
+        str(material.copies[index].SOPInstanceUID): material.copies[index]
+        for index in material.key_slices.indices
+    }
     named = sorted(str(other.SOPInstanceUID) for other in others)
     made = Shell(material, "KO", KeyObjectSelectionDocumentStorage, "KO", *named)
     content = ko.KeyObjectSelection(
         document_title=_title(material),
-        referenced_objects=[*images, *others],
+        referenced_objects=[*images.values(), *others],
         observer_device_context=_observer(material),
         description=f"{material.engine_line}: {material.finding.summary}"[:1024],
     )
     for element in content[0]:
         made.add(element)
-    evidence, _ = collect_evidence([*images, *others], content[0], made.StudyInstanceUID)
+    evidence, _ = collect_evidence([*images.values(), *others], content[0], made.StudyInstanceUID)
     made.CurrentRequestedProcedureEvidenceSequence = evidence
     made.ReferencedPerformedProcedureStepSequence = []
     return made

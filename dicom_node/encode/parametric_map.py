@@ -93,6 +93,7 @@ def _settle(made: Dataset, material: Material, given: ValueMap) -> None:
     reference = material.reference
     if reference.get("BodyPartExamined"):
         made.BodyPartExamined = reference.BodyPartExamined
+    _name_frames(made, material)
     _order_along_the_normal(made)
     shared = made.SharedFunctionalGroupsSequence[0]
     region = get_anatomic_region_map().get(str(reference.get("BodyPartExamined", "")))
@@ -103,6 +104,20 @@ def _settle(made: Dataset, material: Material, given: ValueMap) -> None:
     uid = derived_uid("dimensions", made.SOPInstanceUID)
     for item in [*made.DimensionOrganizationSequence, *made.DimensionIndexSequence]:
         item.DimensionOrganizationUID = uid
+
+
+def _name_frames(made: Dataset, material: Material) -> None:
+    """Say which frame of a multi-frame source each frame is derived from."""
+    places = {
+        tuple(float(mm) for mm in source.ImagePositionPatient): source.get("ReferencedFrameNumber")
+        for source in material.sources
+    }
+    for item in made.PerFrameFunctionalGroupsSequence:
+        position = item.PlanePositionSequence[0].ImagePositionPatient
+        number = places.get(tuple(float(mm) for mm in position))
+        if number is not None:
+            [derivation] = item.DerivationImageSequence
+            derivation.SourceImageSequence[0].ReferencedFrameNumber = number
 
 
 def _order_along_the_normal(made: Dataset) -> None:

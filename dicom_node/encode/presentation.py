@@ -23,7 +23,7 @@ from dicom_node.encode.key_slices import segments_on
 from dicom_node.encode.material import Material, statements_on
 from dicom_node.encode.outlines import outlines_of
 from dicom_node.encode.segments import segment_tracking_uid, tracking_id
-from dicom_node.encode.shell import Shell, reference_to, series_of
+from dicom_node.encode.shell import Shell, reference_to, references_to, series_of
 from dicom_node.finding import FindingKind
 
 _POINTS_MAX = 8191
@@ -217,7 +217,7 @@ def _displayed_areas(sources: Sequence[Dataset]) -> list[Dataset]:
     for (rows, columns, spacing), members in by_shape.items():
         area = Dataset()
         if len(by_shape) > 1:
-            area.ReferencedImageSequence = [reference_to(member) for member in members]
+            area.ReferencedImageSequence = references_to(members)
         area.DisplayedAreaTopLeftHandCorner = [1, 1]
         area.DisplayedAreaBottomRightHandCorner = [columns, rows]
         area.PresentationSizeMode = "SCALE TO FIT"
@@ -266,7 +266,7 @@ def _windows(sources: Sequence[Dataset]) -> list[Dataset]:
     for (centre, width, function), members in by_window.items():
         window = Dataset()
         if len(members) < len(sources):
-            window.ReferencedImageSequence = [reference_to(member) for member in members]
+            window.ReferencedImageSequence = references_to(members)
         window.WindowCenter, window.WindowWidth = centre, width
         if function:
             window.VOILUTFunction = function

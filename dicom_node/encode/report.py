@@ -247,7 +247,8 @@ def _figure(material: Material, index: int) -> Figure:
     finding = material.finding
     image = material.read_image(finding.sop_instance_uids[index])
     layers = [Layer(mask, segment_colour(one)) for one, mask in segments_on(finding, index)]
-    picture = picture_of(grey_of(image), layers, pixel_aspect(image), _SIDE)
+    source = material.sources[index]
+    picture = picture_of(grey_of(image, source), layers, pixel_aspect(source), _SIDE)
     count = len(finding.sop_instance_uids)
     return Figure(picture, f"Image {index + 1} of {count}" if count > 1 else "The image")
 

@@ -83,11 +83,26 @@ def _set_body_part(made: Dataset, reference: Dataset) -> None:
 
 
 def reference_to(instance: Dataset) -> Dataset:
-    """Return an item that names an instance (PS3.3 10.8)."""
+    """Return an item that names an instance, or the one frame whose header this is (10.8, 10.3)."""
     item = Dataset()
     item.ReferencedSOPClassUID = instance.SOPClassUID
     item.ReferencedSOPInstanceUID = instance.SOPInstanceUID
+    if instance.get("ReferencedFrameNumber"):
+        item.ReferencedFrameNumber = instance.ReferencedFrameNumber
     return item
+
+
+def references_to(instances: Iterable[Dataset]) -> list[Dataset]:
+    """Return items that name instances, each once, with the numbers of all frames meant."""
+    items: dict[str, Dataset] = {}
+    for instance in instances:
+        item = reference_to(instance)
+        first = items.setdefault(str(instance.SOPInstanceUID), item)
+        if first is not item and "ReferencedFrameNumber" in item:
+            told = first.ReferencedFrameNumber
+            numbers = list(told) if first["ReferencedFrameNumber"].VM > 1 else [told]
+            first.ReferencedFrameNumber = [*numbers, item.ReferencedFrameNumber]
+    return list(items.values())
 
 
 def series_of(instances: Iterable[Dataset], items: str = "ReferencedSOPSequence") -> list[Dataset]:
@@ -107,7 +122,7 @@ def series_of(instances: Iterable[Dataset], items: str = "ReferencedSOPSequence"
     for uid, members in ordered.items():
         series = Dataset()
         series.SeriesInstanceUID = uid
-        setattr(series, items, [reference_to(member) for member in members])
+        setattr(series, items, references_to(members))
         listed.append(series)
     return listed
 

@@ -25,6 +25,7 @@ from dicom_node.uid import LABELMAP_SEGMENTATION_STORAGE
 _POSITION = 0x00200032
 _SEGMENT_NUMBER = 0x0062000B
 _SOURCE = 0x00081155
+_SOURCE_FRAME = 0x00081160
 _NEAR_MM = 1e-3
 _SAME_COSINE = 1e-4
 _LABELMAP = LABELMAP_SEGMENTATION_STORAGE
@@ -193,7 +194,10 @@ def _check_maps(file: ResultFile, finding: Finding, sources: Sequence[Dataset]) 
 
 def _frames(file: ResultFile, sources: Sequence[Dataset]) -> list[_Frame]:
     """Return where each frame lies, by its position; without one, by the source that it names."""
-    uids = {str(source.SOPInstanceUID): index for index, source in enumerate(sources)}
+    indices = {
+        (str(source.SOPInstanceUID), str(source.get("ReferencedFrameNumber") or "")): index
+        for index, source in enumerate(sources)
+    }
     positions = np.array(
         [_numbers(source.get("ImagePositionPatient") or (np.nan,) * 3) for source in sources]
     )
@@ -202,7 +206,8 @@ def _frames(file: ResultFile, sources: Sequence[Dataset]) -> list[_Frame]:
     frames = []
     for number, span in enumerate(file.frame_items(), start=1):
         values = values_in(file.data, *span)
-        index = uids.get(_text(values.get(_SOURCE, b"")))
+        told = (_text(values.get(_SOURCE, b"")), _text(values.get(_SOURCE_FRAME, b"")))
+        index = indices.get(told)
         if index is None:
             raise Misplaced(f"frame {number} does not tell its source")
         position = values.get(_POSITION)

@@ -85,3 +85,14 @@ def test_long_words_are_broken_into_lines_and_a_banner_shrinks_until_it_fits() -
     assert long.height > short.height + 5 * 20
     banner = np.asarray(long)[:20]
     assert (banner[:, :4] == (160, 30, 30)).all(), "the words run over the edge"
+
+
+def test_a_frame_is_shown_by_its_number_with_its_own_window() -> None:
+    image = make_instance(RAMP)
+    frames = np.stack([np.full_like(RAMP, -1000), RAMP])
+    image.NumberOfFrames = 2
+    image.PixelData = frames.tobytes()
+    header = make_instance(RAMP, WindowCenter=0, WindowWidth=200)
+    header.ReferencedFrameNumber = 2
+    alone = grey_of(make_instance(RAMP, WindowCenter=0, WindowWidth=200))
+    np.testing.assert_array_equal(grey_of(image, header), alone)

@@ -143,9 +143,8 @@ def test_a_job_ends_in_results_that_lie_in_the_store_and_wait_to_be_sent(site: S
 def test_each_destination_gets_the_tree_that_it_wants(site: Site) -> None:
     site.receive(make_xray())
     job = site.route()
-    address = {"host": "127.0.0.1", "port": 104}
-    peers = {"archive": Peer(ae_title="ARCHIVE", results="everything", **address)}
-    site.use(site.config.model_copy(update={"peers": peers}))
+    archive = Peer(ae_title="ARCHIVE", host="127.0.0.1", port=104, results="everything")
+    site.use(site.config.model_copy(update={"peers": {"archive": archive}}))
     site.worker.do(job.job_id)
     results = site.ledger.jobs.results(job.job_id)
     kinds = sorted((one.kind, one.renditions) for one in results)

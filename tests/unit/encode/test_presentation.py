@@ -177,3 +177,22 @@ def test_the_same_material_gives_the_same_bytes(make: object) -> None:
     assert [content_of(one, first) for one in make_states(first)] == [
         content_of(one, second) for one in make_states(second)
     ]
+
+
+def test_frames_of_one_instance_are_named_by_their_numbers() -> None:
+    frames = make_ct_series(4)
+    headers = headers_of(frames)
+    for number, header in enumerate(headers, start=1):
+        header.SOPInstanceUID = headers[0].SOPInstanceUID
+        header.ReferencedFrameNumber = number
+    finding = segmentation(headers)
+    state = state_of(material_of(finding, frames, headers))
+    [series] = state.ReferencedSeriesSequence
+    [image] = series.ReferencedImageSequence
+    assert image.ReferencedFrameNumber == [1, 2, 3, 4]
+    outlined = [
+        item.ReferencedImageSequence[0].ReferencedFrameNumber
+        for item in state.GraphicAnnotationSequence
+        if item.GraphicLayer == "SEGMENT 2"
+    ]
+    assert outlined == [1, 2, 3, 4]
