@@ -40,6 +40,11 @@ class Encoded:
     """The whole Part 10 file, piece by piece, as often as it is gone through. A large SEG is never
     in memory as a whole; its pieces are made from the finding's mask, which must not change."""
 
+    @property
+    def content(self) -> bytes:
+        """The whole Part 10 file at once: for what is known to be small."""
+        return b"".join(self.pieces)
+
 
 def encode(
     finding: Finding,
