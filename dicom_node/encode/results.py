@@ -43,6 +43,11 @@ class Encoded:
     renditions: tuple[str, ...] = (DEFAULT_RENDITION,)
     """The trees that it is in."""
 
+    @property
+    def content(self) -> bytes:
+        """The whole Part 10 file at once: for what is known to be small."""
+        return b"".join(self.pieces)
+
 
 def encode(
     finding: Finding,

@@ -14,7 +14,8 @@ from pydicom.dataset import Dataset
 
 from dicom_node.errors import StudyUnusable
 from dicom_node.geometry import Grid, Plane, arrange
-from dicom_node.headers import Part10, read_to_the_pixels, reading
+from dicom_node.header_reader import HeaderReader
+from dicom_node.headers import Part10, reading
 from dicom_node.infer.pixels import Values, network_values
 
 LeftOut = tuple[tuple[str, str], ...]
@@ -113,8 +114,9 @@ def load_source(files: Sequence[Part10]) -> SourceSeries:
     """
     by_uid: dict[str, SourceImage] = {}
     left_out: list[tuple[str, str]] = []
+    reader = HeaderReader()
     for file in sorted(files, key=str):
-        image = SourceImage(file, *read_to_the_pixels(file))
+        image = SourceImage(file, *reader.read(file))
         uid = image.sop_instance_uid
         if not uid:
             raise StudyUnusable(

@@ -21,7 +21,7 @@ LAYERS = (
     ("model", "finding", "verdict", "priors", "trials"),
     ("conditions", "elements", "headers", "geometry", "plain_values", "pictures"),
     ("part10",),
-    ("file_walk",),
+    ("file_walk", "header_reader"),
     ("attributes",),
     ("config", "data_sets", "slices"),
     ("ledger", "store", "scu", "coerce"),

@@ -33,7 +33,6 @@ from tests.unit.encode.findings import (
     STAMP,
     blobs,
     classification,
-    content_of,
     headers_of,
     of_series,
     overlapping,
@@ -62,7 +61,7 @@ def results_of(
     paths = {}
     for result in encode(finding, sources, stamp):
         paths[result.kind] = folder / f"{result.kind}.dcm"
-        paths[result.kind].write_bytes(content_of(result))
+        paths[result.kind].write_bytes(result.content)
     for path in paths.values():
         assert faults_found_by_dciodvfy(path) == []
     return paths

@@ -104,12 +104,12 @@ def plain_results(
     reference = copies[0]
     patient_name = reference.PatientName
     reference.PatientName = ""
-    drawn = _drawn(finding)
+    drawn = drawn_in(finding)
     variant = "" if kind is SegmentationTypeValues.BINARY else f" {kind.value}"
-    seg = _seg(finding, drawn, copies, stamp, kind, f"SEG{variant}") if drawn else None
-    listed = copies if library else [_library_entry(reference)]
+    seg = plain_seg(finding, drawn, copies, stamp, kind, f"SEG{variant}") if drawn else None
+    listed = copies if library else [library_entry(reference)]
     variant = "" if seg is None else variant
-    report = _sr(finding, drawn, copies, seg, stamp, listed, f"SR{variant}")
+    report = plain_sr(finding, drawn, copies, seg, stamp, listed, f"SR{variant}")
     results = {"SR": report} if seg is None else {"SEG": seg, "SR": report}
     for dataset in results.values():
         finish(dataset, patient_name, reference, stamp)
@@ -123,7 +123,7 @@ def file_of(dataset: Dataset) -> bytes:
     return buffer.getvalue()
 
 
-def _drawn(finding: Finding) -> list[Segment]:
+def drawn_in(finding: Finding) -> list[Segment]:
     mask = finding.mask
     if mask is None:
         return []
@@ -132,7 +132,7 @@ def _drawn(finding: Finding) -> list[Segment]:
     return [one for one, voxels in zip(ordered, maps, strict=True) if np.any(voxels)]
 
 
-def _seg(
+def plain_seg(
     finding: Finding,
     drawn: Sequence[Segment],
     copies: Sequence[Dataset],
@@ -233,7 +233,7 @@ _PROJECTION = {"CR", "DX", "IO", "MG", "PX", "RF", "RG", "XA"}
 _CROSS_SECTION = {"CT", "MR", "PT"}
 
 
-def _sr(
+def plain_sr(
     finding: Finding,
     drawn: Sequence[Segment],
     copies: Sequence[Dataset],
@@ -293,7 +293,7 @@ def _remarks(finding: Finding) -> sr.ContainerContentItem:
     return container
 
 
-def _library_entry(reference: Dataset) -> Dataset:
+def library_entry(reference: Dataset) -> Dataset:
     """Return the source for the image library, with what its modality's descriptors need.
 
     highdicom fails on a projection without orientation and on a slice without thickness (TID 1603,
