@@ -78,7 +78,7 @@ def next_step(
     Parameters
     ----------
     delivery : Delivery
-        SENT, or UNPROVEN with an answer that came late.
+        SENT; its answer may have come after its time.
     refused : collection of Method
         What the destination does not offer, as far as it has said so.
     """
