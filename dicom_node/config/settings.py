@@ -306,6 +306,11 @@ class Config(Section):
         return {name: peer for name, peer in self.peers.items() if peer.can_receive}
 
     @property
+    def believed(self) -> frozenset[str]:
+        """The destinations whose Success is all that is asked for."""
+        return frozenset(n for n, peer in self.destinations.items() if peer.proof == "status")
+
+    @property
     def not_admitted(self) -> frozenset[str]:
         """The destinations that could not send us what we ask of them by C-MOVE."""
         if self.receive.admit_unknown_calling_ae_titles:
