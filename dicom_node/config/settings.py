@@ -281,6 +281,12 @@ class Peer(Section):
         return self.certificate_sha256 is not None or self.certificate_name is not None
 
 
+_OF_DESTINATIONS = frozenset(
+    {"proof", "read_back", "read_back_share", "hours"}
+    | {"instances_per_minute", "megabytes_per_minute"}
+)
+
+
 class Config(Section):
     """Everything the node is told at start; relative paths are resolved against the file."""
 
@@ -323,6 +329,11 @@ class Config(Section):
     def destinations(self) -> dict[str, Peer]:
         """The peers that results can be sent to: those with an address."""
         return {name: peer for name, peer in self.peers.items() if peer.can_receive}
+
+    @property
+    def believed(self) -> frozenset[str]:
+        """The destinations whose Success is all that is asked for."""
+        return frozenset(n for n, peer in self.destinations.items() if peer.proof == "status")
 
     @property
     def not_admitted(self) -> frozenset[str]:
@@ -371,6 +382,8 @@ def validate_config(loaded: YamlFile) -> Config | None:
             loaded.mistake(("peers", name), "needs both host and port, or neither")
         if peer.answers_find and not peer.can_receive:
             loaded.mistake(("peers", name, "answers_find"), "needs host and port to ask it at")
+        for key in sorted(_OF_DESTINATIONS & peer.model_fields_set if not peer.can_receive else ()):
+            loaded.mistake(("peers", name, key), "means nothing without host and port")
         if not peer.may_send and not peer.can_receive:
             loaded.mistake(("peers", name), "neither may send nor has an address to send to")
     if not config.receive.admit_unknown_calling_ae_titles and not any(

@@ -65,11 +65,11 @@ def _bulk(dataset: Dataset, keyword: str, transfer_syntax_uid: str) -> bytes:
     if keyword == "PixelData" and UID(transfer_syntax_uid).is_encapsulated:
         dataset.ensure_file_meta()
         dataset.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
-        dataset.decompress(as_rgb=False)
+        dataset.decompress(as_rgb=False, generate_instance_uid=False)
     value = dataset[keyword].value
     if not isinstance(value, bytes):
         raise StudyUnusable(f"{keyword} has no bytes")
-    return value.rstrip(b"\0")  # padding to even length is the writer's
+    return value
 
 
 def _add(digest: hashlib._Hash, keyword: str, value: bytes) -> None:

@@ -125,7 +125,8 @@ class Outlets:
             archive.echo()
         except DeliveryError as error:
             now = self._clock()
-            not_before = now + probe_wait_s(name, breaker.failures, self._settings)
+            in_vain = breaker.failures + 1 - self._settings.breaker_failures
+            not_before = now + probe_wait_s(name, in_vain, self._settings)
             self._ledger.breakers.failed(breaker, error.in_words, not_before, now)
             self._give_up_late(breaker, error, now)
             return False

@@ -32,12 +32,15 @@ from dicom_node.ledger.deliveries import Parcel
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryEvent
 from dicom_node.model import Delivery
+from dicom_node.scu.address import SOP_CLASS_NOT_SUPPORTED
 
 log = structlog.get_logger()
 
 _BATCH = 64
 _ASK_AGAIN_S = 3600.0
 """So long a destination is believed that it does not offer a service."""
+_NOT_OFFERED = frozenset({SOP_CLASS_NOT_SUPPORTED, 0x0124, 0x0211})
+"""Also: not authorized, unrecognized operation (PS3.7 C.5)."""
 _NO_PEER = Peer(ae_title="GONE")
 
 
@@ -125,18 +128,18 @@ class Prover:
         try:
             ask(destination, parcels)
         except PeerUnreachable as error:
+            # No failure for the breaker: some peers break an association that proposes what they do
+            # not know, and take what is sent to them all the same.
             self._postpone(deliveries, error.in_words, forget=True)
-            self._outlets.failed(destination, error)
             return False
         except PeerRefused as error:
-            if not error.retryable:
+            if _offers_not(method, error):
                 self._refused[destination][method] = self._clock() + _ASK_AGAIN_S
                 self._postpone(deliveries, error.in_words, forget=True, wait_s=0.0)  # or otherwise
             else:
                 self._postpone(deliveries, error.in_words, forget=True)
         except DeliveryError as error:
             self._postpone(deliveries, error.in_words)
-        self._outlets.worked(destination)
         return True
 
     def _commit(self, destination: str, parcels: list[Parcel]) -> None:
@@ -165,17 +168,29 @@ class Prover:
         found = archive.find([parcel.result for parcel in parcels])
         self._checkpoint("prove.answered")
         steps: list[tuple[Delivery, Step]] = []
-        for delivery, result in ((parcel.delivery, parcel.result) for parcel in parcels):
-            is_there, is_same = delivery.sop_instance_uid in found, None
-            try:
-                if is_there and wants_content(delivery, peer):
-                    is_same = archive.own_content(result) == archive.content(result)
-            except ResultLost as lost:
-                steps.append((delivery, Conclude(DeliveryEvent.UNPROVEN, lost.in_words)))
-                continue
-            now = self._clock()
-            steps.append((delivery, after_look(delivery, is_there, is_same, self._settings, now)))
-        self._take(steps)
+        try:
+            for parcel in parcels:
+                is_there = parcel.delivery.sop_instance_uid in found
+                steps.append((parcel.delivery, self._seen(archive, peer, parcel, is_there)))
+        finally:
+            self._take(steps)
+
+    def _seen(self, archive: Archive, peer: Peer, parcel: Parcel, is_there: bool) -> Step:
+        """Return what follows for one, after it was fetched if it is among those to compare."""
+        delivery, is_same = parcel.delivery, None
+        try:
+            if is_there and wants_content(delivery, peer):
+                own, returned = archive.own_content(parcel.result), archive.content(parcel.result)
+                if returned is None:
+                    return Later("it answers a C-FIND with it, and does not give it back by C-GET")
+                is_same = own == returned
+        except ResultLost as lost:
+            return Conclude(DeliveryEvent.UNPROVEN, lost.in_words)
+        except PeerRefused as error:
+            if _offers_not(Method.READ_BACK, error):
+                raise
+            return Later(error.in_words)
+        return after_look(delivery, is_there, is_same, self._settings, self._clock())
 
     def _take(self, steps: Sequence[tuple[Delivery, Step]]) -> None:
         """Write down what was concluded of each."""
@@ -234,3 +249,10 @@ class Prover:
         for method in [method for method, until in refused.items() if now > until]:
             del refused[method]
         return frozenset(refused)
+
+
+def _offers_not(method: Method, error: PeerRefused) -> bool:
+    """Return whether a peer does not offer a service; else it only fails at this request."""
+    if method is Method.COMMITMENT:
+        return not error.retryable
+    return error.status in _NOT_OFFERED

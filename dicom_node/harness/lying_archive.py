@@ -91,7 +91,7 @@ class LyingArchive(QueryArchive):
         super().__init__(folder, **options)
         self._script = script
         self.reports = reports
-        self._report_to = report_to
+        self.report_to = report_to
         self._answers_query = answers_query
         self._lock = threading.Lock()
         self._came = 0
@@ -142,15 +142,15 @@ class LyingArchive(QueryArchive):
         context_id: int,
     ) -> None:
         if isinstance(message, N_ACTION) and message.ActionInformation is not None:
-            self._commit(association, message, context_id)
+            self._commit(association, message, message.ActionInformation, context_id)
         else:
             super()._serve(association, serve, message, context_id)
 
-    def _commit(self, association: Association, request: N_ACTION, context_id: int) -> None:
+    def _commit(
+        self, association: Association, request: N_ACTION, encoded: BytesIO, context_id: int
+    ) -> None:
         [syntax] = association._accepted_cx[context_id].transfer_syntax
-        information = decode(
-            request.ActionInformation, syntax.is_implicit_VR, syntax.is_little_endian
-        )
+        information = decode(encoded, syntax.is_implicit_VR, syntax.is_little_endian)
         response = N_ACTION()
         response.MessageIDBeingRespondedTo = request.MessageID
         response.AffectedSOPClassUID = request.RequestedSOPClassUID
@@ -161,11 +161,11 @@ class LyingArchive(QueryArchive):
         outcome = self._judged(information.ReferencedSOPSequence)
         transaction_uid = str(information.TransactionUID)
         if self.reports in (Reports.AT_ONCE, Reports.PARTLY):
-            encoded = report_of(transaction_uid, outcome, str(syntax))
-            self._report_here(association, context_id, event_type_id(outcome), encoded)
+            report = report_of(transaction_uid, outcome, str(syntax))
+            self._report_here(association, context_id, event_type_id(outcome), report)
         elif self.reports is Reports.ON_ITS_OWN:
-            report = partial(self._report_there, transaction_uid, outcome)
-            thread = threading.Thread(target=report, name="report")
+            later = partial(self._report_there, transaction_uid, outcome)
+            thread = threading.Thread(target=later, name="report")
             self._reporting.append(thread)
             thread.start()
 
@@ -196,10 +196,10 @@ class LyingArchive(QueryArchive):
         self.acknowledged.append(answer.Status if isinstance(answer, N_EVENT_REPORT) else None)
 
     def _report_there(self, transaction_uid: str, outcome: CommitmentOutcome) -> None:
-        if self._report_to is None:
+        if self.report_to is None:
             return
         context = (STORAGE_COMMITMENT_PUSH_MODEL, _IMPLICIT_VR_LITTLE_ENDIAN)
-        host, port = self._report_to
+        host, port = self.report_to
         try:
             with Requestor(
                 host,

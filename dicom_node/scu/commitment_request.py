@@ -105,8 +105,10 @@ class _Asking:
                 break
             if arrived.message.MessageIDBeingRespondedTo == message_id:
                 status = arrived.message.Status
+                if status is None:
+                    break
                 if not is_acknowledged(status):
-                    raise self._address.refused("request for storage commitment", status or 0)
+                    raise self._address.refused("request for storage commitment", status)
                 return
         self._requestor.abort()
         raise self._address.unreachable()

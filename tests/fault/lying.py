@@ -22,7 +22,7 @@ from dicom_node.deliver.archive import Archive, TakeAnswers
 from dicom_node.deliver.deliverer import Deliverer
 from dicom_node.deliver.outlets import Outlets
 from dicom_node.deliver.prover import Prover
-from dicom_node.errors import DeliveryError, PeerRefused, PeerUnreachable
+from dicom_node.errors import DeliveryError, PeerRefused, PeerUnreachable, ResultLost
 from dicom_node.ledger import schema
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import Parcel, plan_delivery
@@ -37,7 +37,7 @@ OPEN = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.SENT)
 
 _COLUMNS = tuple(field.name for field in fields(Result))
 
-Commits = Literal["not offered", "at once", "late", "partly", "never"]
+Commits = Literal["not offered", "breaks", "at once", "late", "partly", "never"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,10 @@ class Character:
     full: tuple[float, float] | None = None
     """When it answers 0xA700."""
     warns: bool = False
+    withholds: bool = False
+    """Whether it gives nothing back."""
+    duplicates: bool = False
+    """Whether it answers 0x0111 to what it has, and has everything."""
 
 
 class World:
@@ -106,6 +110,8 @@ class SimulatedArchive:
     stores: dict[str, int] = field(default_factory=dict)
     """How often each came."""
     probes: int = 0
+    lost_files: frozenset[str] = frozenset()
+    """Of ours, by their digests."""
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
@@ -134,6 +140,8 @@ class SimulatedArchive:
         how = self.character.commits
         if how == "not offered":
             raise PeerRefused(f"{self.name} accepts no Storage Commitment", status=0x0122)
+        if how == "breaks":
+            raise PeerUnreachable(f"{self.name} aborted")
         if how == "at once":
             take(self._judged(results))
             return
@@ -153,9 +161,13 @@ class SimulatedArchive:
 
     def content(self, result: Result) -> str | None:
         self._answer()
+        if self.character.withholds:
+            return None
         return self.kept.get(result.sop_instance_uid)
 
     def own_content(self, result: Result) -> str:
+        if result.digest in self.lost_files:
+            raise ResultLost(f"our file {result.path} cannot be read")
         return result.digest
 
     # ------------------------------------------------------------ what it does
@@ -183,6 +195,8 @@ class SimulatedArchive:
             self._unwritten[uid] = "damaged" if damaged else result.digest
         if aborts:
             raise PeerUnreachable(f"{self.name} aborted")
+        if character.duplicates:
+            return PeerRefused(f"{self.name} answered 0x0111", status=0x0111)
         return "stored with warning 0xB000" if character.warns else "stored"
 
     def _write(self) -> None:
@@ -266,6 +280,7 @@ class Node:
         self.database = site.database
         self.world = world
         self.archives = archives
+        self.peers = peers
         self._kills = kills
         self._uids = count(1)
         self._build()

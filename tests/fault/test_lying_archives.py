@@ -21,9 +21,20 @@ from structlog.testing import capture_logs
 from dicom_node.config.settings import Peer
 from dicom_node.ledger.deliveries import Parcel
 from dicom_node.lifecycle import DeliveryState
-from tests.fault.lying import HOUR_S, OPEN, SEG, Character, Node, SimulatedArchive, Site, World
+from tests.fault.lying import (
+    HOUR_S,
+    OPEN,
+    SEG,
+    Character,
+    Commits,
+    Node,
+    SimulatedArchive,
+    Site,
+    World,
+)
 
 RUNS, IN_ONE_TEST = 1000, 50
+COMMITS: tuple[Commits, ...] = ("not offered", "breaks", "at once", "late", "partly", "never")
 PROOFS: tuple[Literal["auto", "commitment", "read-back", "status"], ...] = (
     *("auto", "auto", "auto"),
     *("commitment", "read-back", "status"),
@@ -62,7 +73,7 @@ def a_character(drawn: random.Random) -> Character:
         drops=0.05 if sometimes(0.7) else 0.0,
         always_drops=0.1 if sometimes(0.2) else 0.0,
         aborts=0.2 if sometimes(0.3) else 0.0,
-        commits=drawn.choice(("not offered", "at once", "late", "partly", "never")),
+        commits=drawn.choice(COMMITS),
         answers_find=sometimes(0.6),
         damages=0.2 if sometimes(0.1) else 0.0,
         restarts=tuple(restarts),
@@ -220,6 +231,17 @@ def test_where_no_commitment_comes_the_archive_is_asked_what_it_has(site: Site) 
     assert len(archive.kept) == 40
 
 
+@pytest.mark.parametrize(("answers_find", "end"), [(True, "PROVEN"), (False, "UNPROVEN")])
+def test_an_archive_that_breaks_at_what_it_does_not_know_is_sent_to_all_the_same(
+    answers_find: bool, end: str, site: Site
+) -> None:
+    archive, node, _ = alone(site, number=2, commits="breaks", answers_find=answers_find)
+    node.run()
+    assert states(node) == {end: 2}
+    assert site.ledger.breakers.get("archive1") is None
+    assert archive.probes == 0
+
+
 def test_an_archive_that_offers_no_proof_leaves_everything_unproven(site: Site) -> None:
     _, node, _ = alone(site, number=2, commits="not offered")
     node.run()
@@ -241,6 +263,32 @@ def test_what_comes_back_changed_is_not_proven(site: Site) -> None:
     node.run()
     assert states(node) == {"DEAD": 3}
     assert all("changed" in parcel.delivery.reason for parcel in node.of("archive1"))
+
+
+def test_what_is_not_given_back_is_unproven_and_not_sent_again(site: Site) -> None:
+    world = World()
+    character = Character(answers_find=True, withholds=True)
+    archive = SimulatedArchive("archive1", world, site.ledger, character)
+    peer = a_peer(proof="read-back", read_back="content")
+    node = Node(site, world, {"archive1": archive}, {"archive1": peer})
+    site.results("archive1", 2, world.now)
+    node.run()
+    assert states(node) == {"UNPROVEN": 2}
+    assert set(archive.stores.values()) == {1}
+    assert all("does not give it back" in p.delivery.reason for p in node.of("archive1"))
+
+
+def test_a_file_of_ours_that_is_lost_holds_up_no_other(site: Site) -> None:
+    world = World()
+    archive = SimulatedArchive("archive1", world, site.ledger, Character(answers_find=True))
+    peer = a_peer(proof="read-back", read_back="content")
+    node = Node(site, world, {"archive1": archive}, {"archive1": peer})
+    lost, *_ = site.results("archive1", 3, world.now)
+    archive.lost_files = frozenset({lost.digest})
+    node.turn("archive1")
+    assert states(node) == {"PROVEN": 2, "UNPROVEN": 1}
+    reasons = {p.delivery.reason for p in node.of("archive1") if p.delivery.state == "UNPROVEN"}
+    assert reasons == {f"our file {lost.path} cannot be read"}
 
 
 def test_an_archive_that_is_full_gets_everything_when_it_has_room(site: Site) -> None:

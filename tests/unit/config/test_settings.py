@@ -109,6 +109,12 @@ def test_a_key_that_stands_twice_is_a_mistake(file: Path) -> None:
         ("peers:\n  a: {ae_title: A, may_send: true, host: h}", 2, "peers.a", "both host and port"),
         ("peers:\n  a: {ae_title: A, may_send: true, port: 104}", 2, "peers.a", "both host"),
         (
+            "peers:\n  a: {ae_title: A, may_send: true, hours: '22:00-06:00'}",
+            2,
+            "peers.a.hours",
+            "means nothing without host and port",
+        ),
+        (
             f"{A_SENDER}  b: {{ae_title: B}}",
             5,
             "peers.b",
@@ -147,6 +153,39 @@ def test_what_is_no_list_of_devices_is_a_mistake(devices: str, message: str, fil
     [(_, key, found)] = mistakes_in(file, f"{A_SENDER}infer: {{devices: {devices}}}\n")
     assert key == "infer.devices"
     assert found.startswith(message)
+
+
+A_DESTINATION = "peers:\n  a: {{ae_title: A, may_send: true, host: h, port: 104, {}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "hours"),
+    [
+        ("22:00-06:00", ("22:00-06:00",)),
+        ("'00:00-23:59'", ("00:00-23:59",)),
+        ("['12:00-13:30', '22:00-06:00']", ("12:00-13:30", "22:00-06:00")),
+        ("[]", ()),
+    ],
+)
+def test_hours_are_one_window_or_several(written: str, hours: tuple[str, ...], file: Path) -> None:
+    assert load(file, A_DESTINATION.format(f"hours: {written}")).peers["a"].hours == hours
+
+
+@pytest.mark.parametrize(
+    "written", ["22-06", "'24:00-06:00'", "'22:00 - 06:00'", "'6:00-22:00'", "'06:00-06:00'", "7"]
+)
+def test_hours_that_are_none_are_a_mistake(written: str, file: Path) -> None:
+    [(_, key, _), *_] = mistakes_in(file, A_DESTINATION.format(f"hours: {written}"))
+    assert key.startswith("peers.a.hours")
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["proof: maybe", "read_back: all", "read_back_share: 1.5", "instances_per_minute: 0"],
+)
+def test_a_policy_that_there_is_not_is_a_mistake(written: str, file: Path) -> None:
+    [(_, key, _)] = mistakes_in(file, A_DESTINATION.format(written))
+    assert key == f"peers.a.{written.split(':')[0]}"
 
 
 def test_admitting_everyone_needs_no_sender(file: Path) -> None:

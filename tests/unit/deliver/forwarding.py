@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import gmtime
+from typing import Any
 
 from pydicom.dataset import Dataset
 
@@ -33,6 +35,9 @@ class Forwarding:
     folder: Path
     port: int = 0
     profiles: Mapping[str, Profile] = field(default_factory=dict)
+    peer: Mapping[str, Any] = field(default_factory=dict)
+    """Of the archive, where it differs."""
+    breaker_failures: int = 1000
 
     def __post_init__(self) -> None:
         self.ledger: Ledger = rows.new_ledger(self.folder)
@@ -41,16 +46,23 @@ class Forwarding:
         self.instances: list[Instance] = []
         peers = {}
         if self.port:
-            peers["archive"] = Peer(ae_title="ARCHIVE", host="127.0.0.1", port=self.port)
+            peers["archive"] = Peer(
+                ae_title="ARCHIVE", host="127.0.0.1", port=self.port, **self.peer
+            )
         config = Config(
             node=NodeSettings(ae_title="DICOM_NODE"),
             deliver=DeliverSettings(
-                timeout_s=2, retry_first_s=10, give_up_after_h=1, jitter=0, breaker_failures=1000
+                timeout_s=2,
+                retry_first_s=10,
+                give_up_after_h=1,
+                jitter=0,
+                breaker_failures=self.breaker_failures,
             ),
             peers=peers,
         )
         copies = Copies(self.ledger, self.store, self.profiles, b"secret of the tests")
-        outlets = Outlets(config, self.ledger, dicom_archives(config, self.store), self.clock)
+        archives = dicom_archives(config, self.store)
+        outlets = Outlets(config, self.ledger, archives, self.clock, gmtime)
         self.forwarder = Forwarder(config, self.ledger, copies, outlets, self.clock)
 
     def add(self, dataset: Dataset) -> Instance:
