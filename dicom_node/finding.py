@@ -140,6 +140,21 @@ class EngineIdentity:
 
 
 @dataclass(frozen=True, eq=False)
+class ValueMap:
+    """A number for each voxel of the source: how likely something is there, what was looked at."""
+
+    label: str
+    values: NDArray[np.float32] | NDArray[np.uint16]
+    """On the source's own grid: (slices, rows, columns)."""
+    quantity: Code
+    """What the numbers are: (122157, DCM, Probability)."""
+    unit: Code
+    slope: float = 1.0
+    """What a stored uint16 counts for, in units; float32 are units already."""
+    intercept: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
 class Finding:
     """What one engine says of one series; nothing in it changes, not a voxel."""
 
@@ -161,6 +176,7 @@ class Finding:
     classifications: tuple[Classification, ...] = ()
     qualities: tuple[Quality, ...] = ()
     values: tuple[Value, ...] = ()
+    maps: tuple[ValueMap, ...] = ()
 
     @property
     def statements(self) -> tuple[Classification | Quality | Value, ...]:

@@ -68,6 +68,7 @@ class DeliveryEvent(StrEnum):
     STARTED = "STARTED"
     ACCEPTED = "ACCEPTED"
     ASKED = "ASKED"
+    ANSWERED = "ANSWERED"
     PROVEN = "PROVEN"
     MISSED = "MISSED"
     UNPROVEN = "UNPROVEN"
@@ -220,6 +221,8 @@ DELIVERY_MOVES: Mapping[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {
     (DeliveryState.SENDING, DeliveryEvent.GIVEN_UP): DeliveryState.DEAD,
     # the destination is being asked to commit to it
     (DeliveryState.SENT, DeliveryEvent.ASKED): DeliveryState.SENT,
+    # it has answered, whether it does or not: that is acted upon at once
+    (DeliveryState.SENT, DeliveryEvent.ANSWERED): DeliveryState.SENT,
     # no answer yet, or none that says anything: it is asked again later
     (DeliveryState.SENT, DeliveryEvent.POSTPONED): DeliveryState.SENT,
     # the destination commits to it, or gives it back
@@ -230,10 +233,8 @@ DELIVERY_MOVES: Mapping[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {
     (DeliveryState.SENT, DeliveryEvent.UNPROVEN): DeliveryState.UNPROVEN,
     # it was sent often enough and is not there
     (DeliveryState.SENT, DeliveryEvent.GIVEN_UP): DeliveryState.DEAD,
-    # a commitment that came late
-    (DeliveryState.UNPROVEN, DeliveryEvent.PROVEN): DeliveryState.PROVEN,
-    (DeliveryState.UNPROVEN, DeliveryEvent.MISSED): DeliveryState.PENDING,
-    (DeliveryState.UNPROVEN, DeliveryEvent.GIVEN_UP): DeliveryState.DEAD,
+    # an answer that came late
+    (DeliveryState.UNPROVEN, DeliveryEvent.ANSWERED): DeliveryState.SENT,
     # the operator replays it
     (DeliveryState.DEAD, DeliveryEvent.RETRIED): DeliveryState.PENDING,
     (DeliveryState.SENT, DeliveryEvent.RETRIED): DeliveryState.PENDING,

@@ -215,6 +215,10 @@ REJECTION = "REJECTION"
 """The kind of a result that takes others back; only destinations that want it get it."""
 
 
+DEFAULT_RENDITION = "default"
+"""The tree that is made of every finding."""
+
+
 @dataclass(frozen=True)
 class Result:
     """A SOP Instance that we made; its bytes lie in the store before the row exists."""
@@ -226,10 +230,12 @@ class Result:
     transfer_syntax_uid: str
     job_id: str
     kind: str
-    """SEG, SR or REJECTION."""
+    """SEG, LABELMAP, FRACTIONAL, PM, PR, SC, KO, PDF, SR or REJECTION."""
     path: str
     size_bytes: int
     digest: str
+    renditions: tuple[str, ...] = (DEFAULT_RENDITION,)
+    """The trees that it is in: of each, one goes to a destination as a whole."""
 
 
 @dataclass(frozen=True)

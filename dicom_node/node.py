@@ -36,7 +36,9 @@ from dicom_node.deliver.deliverer import Deliverer
 from dicom_node.deliver.dicom_archive import dicom_archives
 from dicom_node.deliver.forwarder import Forwarder
 from dicom_node.deliver.outlets import Outlets
+from dicom_node.deliver.probing import Prober
 from dicom_node.deliver.prover import Prover
+from dicom_node.encode.profiles import profiles_of
 from dicom_node.engine_workers import EngineWorkers
 from dicom_node.errors import ConfigError, StorageError
 from dicom_node.executor.local import Lane, LocalExecutor, Together
@@ -136,6 +138,8 @@ class Node:
         self._prover = Prover(config, ledger, archives, outlets, clock, random_uid, checkpoint)
         self._copies = Copies(ledger, store, plan.rules.profiles, self._secret)
         self._forwarder = Forwarder(config, ledger, self._copies, outlets, clock, checkpoint)
+        asking = [name for name, one in profiles_of(config).items() if one.labelmap == "auto"]
+        self._prober = Prober(config, ledger, clock, asking)
         self._fetcher = PriorFetcher(config, ledger, store, clock, self._stopping.wait, checkpoint)
         self._reporter = CommitmentReporter(
             config,
@@ -302,6 +306,7 @@ class Node:
 
     def _deliver(self, task: Task) -> None:
         """Send results first, then originals, a batch at a time."""
+        self._prober.turn(task.key)
         more = True
         while more and not self._stopping.is_set():
             self._deliverer.turn(task.key)

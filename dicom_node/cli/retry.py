@@ -51,12 +51,13 @@ def retry(
     StudyUnusable
         If nothing was named.
     """
-    ledger = Ledger(load_config(config_file).ledger_url)
+    config = load_config(config_file)
+    ledger = Ledger(config.ledger_url)
     ledger.require_current()
     console = make_console(wraps=False)
     now = time.time()
     if unproven:
-        parcels = ledger.deliveries.in_states(DeliveryState.UNPROVEN)
+        parcels = ledger.deliveries.unproven(config.believed - {destination})
         subjects = [*subjects, *_numbers(parcels, destination)]
     if all_of_them:
         ends = _bad_ends(ledger) if destination is None else _dead_ends(ledger, destination)

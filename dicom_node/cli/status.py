@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,13 +82,15 @@ def fetch_name(fetch: PriorFetch) -> str:
 
 def status(config_file: Path, as_json: bool, refused: bool) -> None:
     """Print what is open; with `refused`, whom and what the door and the engines refused."""
-    ledger = Ledger(load_config(config_file).ledger_url)
+    config = load_config(config_file)
+    ledger = Ledger(config.ledger_url)
     ledger.require_current()
     console = make_console(wraps=not (as_json or refused))
     items = open_items(ledger, time.time())
     refusals = last_refusals(ledger) if as_json or refused else []
     refused_count = ledger.events.count(*_REFUSED) + len(_refused_jobs(ledger))
     doubtful = ledger.events.count(*_DOUBTFUL)
+    unproven = ledger.deliveries.count_unproven(not_to=config.believed)
     counts = {
         "jobs": {str(state): n for state, n in ledger.jobs.counts().items()},
         "deliveries": {str(state): n for state, n in ledger.deliveries.counts().items()},
@@ -108,14 +110,16 @@ def status(config_file: Path, as_json: bool, refused: bool) -> None:
             often = f" ({refusal.times} times)" if refusal.times > 1 else ""
             console.print(f"{at} {refusal.what} {refusal.name}{often}: {refusal.reason}")
     else:
-        _print(console, items, counts, refused_count, doubtful)
+        _print(console, items, counts, unproven, refused_count, doubtful)
 
 
 def print_dead(config_file: Path, as_json: bool) -> None:
     """Print what was given up, and what nobody can prove, with reason and hint."""
-    ledger = Ledger(load_config(config_file).ledger_url)
+    config = load_config(config_file)
+    ledger = Ledger(config.ledger_url)
     ledger.require_current()
-    letters = sorted(dead_letters(ledger, time.time()), key=lambda item: item.since_s)
+    found = dead_letters(ledger, config.believed, time.time())
+    letters = sorted(found, key=lambda item: item.since_s)
     ledger.close()
     console = make_console(wraps=False)
     if as_json:
@@ -130,10 +134,10 @@ def print_dead(config_file: Path, as_json: bool) -> None:
         console.print("nothing is dead, nothing unproven")
 
 
-def dead_letters(ledger: Ledger, now: float) -> list[OpenItem]:
-    """Return what was given up, and what was delivered and not proven."""
+def dead_letters(ledger: Ledger, believed: Collection[str], now: float) -> list[OpenItem]:
+    """Return what was given up, and what was delivered and not proven where it has to be."""
     dead = [item for item in open_items(ledger, now) if item.state == DeliveryState.DEAD]
-    for parcel in ledger.deliveries.in_states(DeliveryState.UNPROVEN):
+    for parcel in ledger.deliveries.unproven(not_to=believed):
         dead.append(_open_item(*_delivery_row(parcel), now))
     return dead
 
@@ -166,6 +170,7 @@ def _print(
     console: Console,
     items: list[OpenItem],
     counts: dict[str, dict[str, int]],
+    unproven: int,
     refusals: int,
     doubtful: int,
 ) -> None:
@@ -176,7 +181,6 @@ def _print(
         console.print(_table(items))
     else:
         console.print("nothing is open")
-    unproven = counts["deliveries"].get(DeliveryState.UNPROVEN, 0)
     if unproven:
         console.print(
             f"{unproven} delivered, and nobody proves that they are there: `status --dead`"

@@ -250,6 +250,28 @@ class PeerTls(Section):
     name: CertificateName | None = None
 
 
+class ResultsSettings(Section):
+    disclaimer: Annotated[str, Field(min_length=1, max_length=64)] = "NOT FOR DIAGNOSTIC USE"
+    bytes_max: Annotated[int, Field(ge=1)] = 2_147_483_648
+
+
+ResultKind = Literal["SEG", "PM", "PR", "SC", "KO", "PDF", "SR"]
+
+
+class ResultsProfile(Section):
+    objects: Annotated[tuple[ResultKind, ...], Field(min_length=1)]
+    labelmap: Literal["auto"] | bool = False
+    frames_max: Annotated[int, Field(ge=1)] | None = None
+    instead: tuple[ResultKind, ...] = ("PR", "SC")
+
+
+RESULTS_PROFILES = (
+    *("default", "ohif", "slicer", "weasis", "orthanc", "no-seg", "sr-text-only"),
+    "everything",
+)
+"""The profiles that come with the node."""
+
+
 class Peer(Section):
     ae_title: AeTitle
     may_send: bool = False
@@ -274,6 +296,7 @@ class Peer(Section):
     certificate_sha256: Fingerprint | None = None
     certificate_name: CertificateName | None = None
     assemble: AssembleSettings | None = None
+    results: str = "default"
 
     @property
     def has_address(self) -> bool:
@@ -307,6 +330,8 @@ class Config(Section):
     history: HistorySettings = HistorySettings()
     infer: InferSettings = InferSettings()
     deliver: DeliverSettings = DeliverSettings()
+    results: ResultsSettings = ResultsSettings()
+    results_profiles: dict[str, ResultsProfile] = {}
     peers: dict[str, Peer] = {}
 
     @property
@@ -346,6 +371,11 @@ class Config(Section):
     def not_called(self) -> frozenset[str]:
         """The destinations that have a stow_url only."""
         return frozenset(self.destinations.keys() - self.called.keys())
+
+    @property
+    def believed(self) -> frozenset[str]:
+        """The destinations whose Success is all that is asked for."""
+        return frozenset(n for n, peer in self.destinations.items() if peer.proof == "status")
 
     @property
     def not_admitted(self) -> frozenset[str]:
@@ -408,6 +438,7 @@ def validate_config(loaded: YamlFile) -> Config | None:
             "no peer has `may_send: true`, so nobody could send; add one, or set "
             "receive.admit_unknown_calling_ae_titles",
         )
+    _check_results(loaded, config)
     _check_tls(loaded, config)
     _check_stow(loaded, config)
     _check_tls_of_peers(loaded, config)
@@ -476,6 +507,18 @@ def _check_tls(loaded: YamlFile, config: Config) -> None:
                 ("peers", name),
                 "is bound to a certificate and could never come in: tls.authorities is missing, so "
                 "no peer is asked for one",
+            )
+
+
+def _check_results(loaded: YamlFile, config: Config) -> None:
+    known = (*RESULTS_PROFILES, *config.results_profiles)
+    for name in config.results_profiles:
+        if name in RESULTS_PROFILES:
+            loaded.mistake(("results_profiles", name), "is a profile of the node; choose a name")
+    for name, peer in config.peers.items():
+        if peer.results not in known:
+            loaded.mistake(
+                ("peers", name, "results"), f"no such profile; known are {', '.join(known)}"
             )
 
 

@@ -11,6 +11,7 @@ from dicom_node.config.settings import Config
 from dicom_node.deliver.archive import Archive
 from dicom_node.deliver.outlets import Outlets
 from dicom_node.deliver.patience import wait_s
+from dicom_node.deliver.refusals import named
 from dicom_node.errors import DeliveryError, PeerRefused, PeerUnreachable
 from dicom_node.ledger.deliveries import Parcel
 from dicom_node.ledger.ledger import Ledger
@@ -117,7 +118,7 @@ class Deliverer:
         elif outcome.retryable:
             self._postpone([parcel], outcome)
         else:
-            self._give_up(parcel, outcome)
+            self._give_up(parcel, named(outcome, parcel.delivery.destination, parcel.result))
 
     def _postpone(self, parcels: list[Parcel], error: DeliveryError) -> None:
         """Try again later; what has been tried for days is given up."""

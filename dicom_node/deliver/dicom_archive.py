@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dicom_node.config.settings import Config
 from dicom_node.deliver.archive import Archive, TakeAnswers
 from dicom_node.deliver.content import content_digest, own_digest
-from dicom_node.deliver.store_scu import SUCCESS, Item, echo, send
+from dicom_node.deliver.store_scu import SUCCESS, Item, send
 from dicom_node.deliver.web_archive import WebArchive
 from dicom_node.errors import DeliveryError, StudyUnusable
 from dicom_node.model import ReferencedInstance, Result
@@ -19,6 +19,13 @@ from dicom_node.scu.found import text_in
 from dicom_node.scu.peers import address_of, web_address_of
 from dicom_node.scu.retrieve import ReceivedInstance, get
 from dicom_node.store.local import LocalStore
+
+_VERIFICATION = "1.2.840.10008.1.1"
+_PROPOSED = [
+    ("1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.1.2"),  # Secondary Capture
+    ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2"),  # CT
+]
+"""Beside C-ECHO: what every archive takes."""
 
 STAY_S = 2.0
 """So long an association stays open for the result of its request for storage commitment."""
@@ -33,8 +40,13 @@ class DicomArchive:
         self._stay_s = stay_s
 
     def echo(self) -> None:
-        """See `Archive`."""
-        echo(self._address)
+        """See `Archive`; one that accepts an association and no C-ECHO is there, too."""
+        with self._address.associate(_PROPOSED) as requestor:
+            if (
+                any(uid == _VERIFICATION for uid, _ in requestor.accepted)
+                and requestor.echo() != SUCCESS
+            ):
+                raise self._address.unreachable()
 
     def store(self, results: Sequence[Result]) -> Iterator[DeliveryError | str]:
         """See `Archive`."""

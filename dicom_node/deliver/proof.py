@@ -22,6 +22,8 @@ CLASS_INSTANCE_CONFLICT = 0x0119
 """(0008,1197) Failure Reason (PS3.3 C.14.1.1)."""
 
 _WAIT_LONGEST_S = 6 * 3600.0
+_FAILURES_OF_A_METHOD = 3
+"""After so many failures in a row both methods are tried in turn: one may be what breaks it."""
 _NOT_OFFERED_S = 4 * 3600.0
 """Until an archive is asked again for what it does not offer and has to: somebody may have mended
 it."""
@@ -78,7 +80,7 @@ def next_step(
     Parameters
     ----------
     delivery : Delivery
-        SENT, or UNPROVEN with an answer that came late.
+        SENT; its answer may have come after its time.
     refused : collection of Method
         What the destination does not offer, as far as it has said so.
     """
@@ -96,7 +98,8 @@ def next_step(
                 f"it offers no {method}; its last words: {delivery.reason}", _NOT_OFFERED_S
             )
         return Ask(method)
-    waited_in_vain = bool(delivery.transaction_uid)
+    fails_again = delivery.failures >= _FAILURES_OF_A_METHOD and delivery.failures % 2 == 1
+    waited_in_vain = bool(delivery.transaction_uid) or fails_again
     order = [Method.COMMITMENT, Method.READ_BACK]
     for method in reversed(order) if waited_in_vain else order:
         if method not in refused:

@@ -128,8 +128,9 @@ class Prover:
         try:
             ask(destination, parcels)
         except PeerUnreachable as error:
+            # No failure for the breaker: some peers break an association that proposes what they do
+            # not know, and take what is sent to them all the same.
             self._postpone(deliveries, error.in_words, forget=True)
-            self._outlets.failed(destination, error)
             return False
         except PeerRefused as error:
             if _offers_not(method, error):
@@ -139,7 +140,6 @@ class Prover:
                 self._postpone(deliveries, error.in_words, forget=True)
         except DeliveryError as error:
             self._postpone(deliveries, error.in_words)
-        self._outlets.worked(destination)
         return True
 
     def _commit(self, destination: str, parcels: list[Parcel]) -> None:

@@ -8,6 +8,7 @@ from highdicom.color import CIELabColor
 from highdicom.sr import CodedConcept
 
 from dicom_node.finding import Code, QualityGrade
+from dicom_node.pictures import segment_colour
 
 
 def concept(code: Code) -> CodedConcept:
@@ -52,15 +53,6 @@ _PROCEDURES = {
 }
 _ANY_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 
-# One table for all engines, so that a segment keeps its colour from study to study: hues far
-# apart first, because few engines have more than six segments.
-_COLOURS = (
-    (31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189),
-    (140, 86, 75), (227, 119, 194), (188, 189, 34), (23, 190, 207), (255, 221, 87),
-    (174, 199, 232), (255, 187, 120), (152, 223, 138), (255, 152, 150), (197, 176, 213),
-    (196, 156, 148), (247, 182, 210), (219, 219, 141), (158, 218, 229), (127, 127, 127),
-)  # fmt: skip
-
 
 def procedure_reported(modality: str) -> Code:
     """Return the Procedure Reported for the Modality of the source (PS3.16 CID 100)."""
@@ -69,7 +61,7 @@ def procedure_reported(modality: str) -> Code:
 
 def display_colour(segment_number: int) -> CIELabColor:
     """Return the colour of a segment, by its number in the engine's manifest."""
-    return CIELabColor.from_rgb(*_COLOURS[(segment_number - 1) % len(_COLOURS)])
+    return CIELabColor.from_rgb(*segment_colour(segment_number))
 
 
 def long_string(text: str, length_max: int = 64) -> str:

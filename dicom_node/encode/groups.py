@@ -69,11 +69,12 @@ def measurement_groups(
     finding : Finding
         Of any kind.
     drawn : sequence of Segment
-        Those that the SEG describes, in its order.
+        Those that have voxels, in the order in which a SEG describes them.
     copies : sequence of Dataset
         Of the source headers.
     seg : Dataset or None
-        The Segmentation of the same finding; None where no segment has a voxel.
+        The Segmentation of the same finding; None where its tree has none: then a segment that was
+        found is told with its measurements, and refers to no region.
     """
     reference = copies[0]
     engine, series_uid = finding.engine, str(reference.SeriesInstanceUID)
@@ -81,7 +82,9 @@ def measurement_groups(
         numbers = {segment.segment_number: number for number, segment in enumerate(drawn, start=1)}
         return [
             _absent_segment(segment, engine, series_uid)
-            if seg is None or segment.segment_number not in numbers
+            if segment.segment_number not in numbers
+            else _told_segment(segment, engine, series_uid)
+            if seg is None
             else _segment(segment, numbers[segment.segment_number], seg, engine, reference)
             for segment in finding.segments
         ]
@@ -181,6 +184,17 @@ def _absent_segment(segment: Segment, engine: EngineIdentity, series_uid: str) -
         _GROUP,
         *_named_segment(segment, engine, series_uid),
         code_item(CONTAINS, codes.PRESENCE, codes.ABSENT),
+        template=_OTHER,
+    )
+
+
+def _told_segment(segment: Segment, engine: EngineIdentity, series_uid: str) -> bytes:
+    """Return the group of a segment that was found and is drawn nowhere in its tree."""
+    return container(
+        _GROUP,
+        *_named_segment(segment, engine, series_uid),
+        *_numbers(segment.measurements),
+        code_item(CONTAINS, codes.PRESENCE, codes.PRESENT),
         template=_OTHER,
     )
 

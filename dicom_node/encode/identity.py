@@ -18,7 +18,16 @@ from dicom_node.finding import EngineIdentity, Finding
 from dicom_node.model import REJECTION
 from dicom_node.uid import derived_uid
 
-SERIES_NUMBERS = {REJECTION: 6000, "SEG": 9000, "SR": 9500}
+SERIES_NUMBERS = {
+    REJECTION: 6000,
+    "PDF": 6500,
+    "KO": 7000,
+    "SC": 7500,
+    "PR": 8000,
+    "PM": 8500,
+    "SEG": 9000,
+    "SR": 9500,
+}
 """Where our own range of Series Numbers begins, by the first word of a kind; each has 500.
 
 What follows in a kind names the encoding of a Segmentation, and sets apart what would differ: `SEG
@@ -42,8 +51,8 @@ def content_digest(finding: Finding) -> str:
 def _content_digest(finding: Finding) -> str:
     digest = hashlib.sha256()
     engine = replace(finding.engine, runtime="")
-    said = asdict(replace(finding, mask=None, probabilities=None, engine=engine))
-    del said["sop_instance_uids"], said["probabilities"]
+    said = asdict(replace(finding, mask=None, probabilities=None, maps=(), engine=engine))
+    del said["sop_instance_uids"], said["probabilities"], said["maps"]
     for segment in said["segments"]:
         for name in _OF_SINGLE_IMAGES:  # words that came later: volumes keep their UIDs
             if segment[name] is None:
@@ -53,6 +62,10 @@ def _content_digest(finding: Finding) -> str:
         if voxels is not None:
             digest.update(repr(voxels.shape).encode())
             digest.update(np.ascontiguousarray(voxels).data)
+    for one in finding.maps:
+        words = (one.label, one.quantity, one.unit, one.slope, one.intercept)
+        digest.update(repr((words, one.values.dtype.str, one.values.shape)).encode())
+        digest.update(np.ascontiguousarray(one.values).data)
     return digest.hexdigest()
 
 

@@ -21,8 +21,9 @@ from dicom_node.encode.sources import copies_of, instances_of
 from dicom_node.encode.sr import make_sr
 from dicom_node.errors import DicomNodeError, InvariantBroken
 from dicom_node.finding import Finding, FindingKind, Segment
+from dicom_node.model import DEFAULT_RENDITION
 
-__all__ = ["Encoded", "SegEncoding", "Stamp", "encode"]
+__all__ = ["Encoded", "SegEncoding", "Stamp", "building", "check", "encode", "encoded_of"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Encoded:
     """A result that is ready to be stored."""
 
     kind: str
-    """SEG, SR or REJECTION."""
+    """SEG, SR, or another of `profiles.Kind`; or REJECTION."""
     sop_instance_uid: str
     sop_class_uid: str
     series_instance_uid: str
@@ -39,6 +40,13 @@ class Encoded:
     pieces: Pieces
     """The whole Part 10 file, piece by piece, as often as it is gone through. A large SEG is never
     in memory as a whole; its pieces are made from the finding's mask, which must not change."""
+    renditions: tuple[str, ...] = (DEFAULT_RENDITION,)
+    """The trees that it is in."""
+
+    @property
+    def content(self) -> bytes:
+        """The whole Part 10 file at once: for what is known to be small."""
+        return b"".join(self.pieces)
 
 
 def encode(
@@ -75,7 +83,7 @@ def encode(
     PS3.3 A.51 (Segmentation), A.35.13 (Comprehensive 3D SR); PS3.16 TID 1500
     """
     with building(f"the results of {finding.engine.name}"):
-        _check(finding, sources)
+        check(finding, sources)
         copies = copies_of(sources)
         reference = copies[0]
         patient_name = reference.PatientName
@@ -94,10 +102,11 @@ def encode(
         drafts["SR"] = make_sr(finding, drawn, instances_of(copies), seg, stamp, f"SR{variant}")
         for draft in drafts.values():
             finish(draft.dataset, patient_name, reference, stamp)
-        return tuple(_encoded(kind, draft) for kind, draft in drafts.items())
+        return tuple(encoded_of(kind, draft) for kind, draft in drafts.items())
 
 
-def _check(finding: Finding, sources: Sequence[Dataset]) -> None:
+def check(finding: Finding, sources: Sequence[Dataset]) -> None:
+    """Raise `InvariantBroken` where a finding and its sources do not belong together."""
     uids = tuple(str(source.get("SOPInstanceUID", "")) for source in sources)
     if not uids or uids != finding.sop_instance_uids:
         raise InvariantBroken(
@@ -111,7 +120,8 @@ def _check(finding: Finding, sources: Sequence[Dataset]) -> None:
         raise InvariantBroken("a finding says nothing")
 
 
-def _encoded(kind: str, draft: Draft) -> Encoded:
+def encoded_of(kind: str, draft: Draft) -> Encoded:
+    """Return a finished draft as a result."""
     dataset = draft.dataset
     return Encoded(
         kind=kind,

@@ -14,7 +14,7 @@ whose orientation differs in the seventh digit. So it never sees a source, only 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy as copy_of
 from copy import deepcopy
 from dataclasses import dataclass
@@ -122,6 +122,20 @@ def instances_of(copies: Sequence[Dataset]) -> list[Dataset]:
             instance.add_new("SOPInstanceUID", "UI", reference.sop_instance_uid)
         instances[reference.sop_instance_uid] = instance
     return list(instances.values())
+
+
+def name_sources(dataset: Dataset, copies: Sequence[Dataset]) -> None:
+    """Replace stand-ins, wherever a data set built on copies of frames names them.
+
+    A list of instances names each once and whole; a frame's derivation names the frame.
+    """
+    by_stand_in = {
+        str(copy.SOPInstanceUID): reference_of(copy)
+        for copy in copies
+        if frame_number_of(copy) is not None
+    }
+    if by_stand_in:
+        _name_sources(dataset, by_stand_in, with_frames=False)
 
 
 def copies_of(sources: Sequence[Dataset]) -> list[Dataset]:
@@ -276,3 +290,32 @@ def _stand_in(copy: Dataset) -> None:
     )
     copy.SOPClassUID = _SINGLE_FRAME.get(copy.SOPClassUID, MRImageStorage)
     copy.SOPInstanceUID = derived_uid("frame", copy.SOPInstanceUID, str(number))
+
+
+def _name_sources(
+    dataset: Dataset, by_stand_in: Mapping[str, Reference], *, with_frames: bool
+) -> None:
+    for element in dataset:
+        if element.VR != "SQ":
+            continue
+        kept: list[Dataset] = []
+        named: set[str] = set()
+        for item in element.value:
+            reference = by_stand_in.get(item.get("ReferencedSOPInstanceUID", ""))
+            if reference is None:
+                _name_sources(
+                    item,
+                    by_stand_in,
+                    with_frames=with_frames or element.keyword == "DerivationImageSequence",
+                )
+            else:
+                item.ReferencedSOPClassUID = reference.sop_class_uid
+                item.ReferencedSOPInstanceUID = reference.sop_instance_uid
+                if with_frames:
+                    item.ReferencedFrameNumber = reference.frame_number
+                elif reference.sop_instance_uid in named:
+                    continue
+                named.add(reference.sop_instance_uid)
+            kept.append(item)
+        if len(kept) < len(element.value):
+            element.value = kept

@@ -52,11 +52,13 @@ def make_sr(
     seg: Dataset | None,
     stamp: Stamp,
     kind: str = "SR",
+    others: Sequence[Dataset] = (),
 ) -> Draft:
-    """Return the report of a finding.
+    """Return the report of a finding, the root of its tree.
 
-    All source instances, and the SEG if there is one, are listed as evidence; the image library
-    has one entry, because 18 content items an image are most of the cost of a report.
+    All source instances, the SEG if there is one, and all other objects of the tree are listed as
+    evidence; the image library has one entry, because 18 content items an image are most of the
+    cost of a report.
 
     Parameters
     ----------
@@ -72,6 +74,8 @@ def make_sr(
         The job's time and the node.
     kind : str
         From which its identity follows; another for a report that refers to another SEG.
+    others : sequence of Dataset
+        What else the tree has: captures, presentation states, maps, key objects, a PDF.
 
     Returns
     -------
@@ -110,7 +114,7 @@ def make_sr(
     written = {
         "ConceptNameCodeSequence": coded("ConceptNameCodeSequence", _REPORT),
         "CurrentRequestedProcedureEvidenceSequence": _evidence(
-            [*copies, *([] if seg is None else [seg])]
+            [*copies, *([] if seg is None else [seg]), *others]
         ),
         "ContentTemplateSequence": template_element("1500"),
         "ContentSequence": sequence("ContentSequence", *content),

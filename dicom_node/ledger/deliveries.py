@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -83,6 +83,19 @@ class Deliveries:
 
     def in_states(self, *states: DeliveryState) -> list[Parcel]:
         return self.parcels(schema.deliveries.c.state.in_([state.value for state in states]))
+
+    def unproven(self, not_to: Collection[str] = ()) -> list[Parcel]:
+        """Return what nobody can prove, but for the destinations that are believed."""
+        table = schema.deliveries
+        return self.parcels(
+            table.c.state == DeliveryState.UNPROVEN.value,
+            table.c.destination.not_in(list(not_to)),
+        )
+
+    def count_unproven(self, not_to: Collection[str] = ()) -> int:
+        """Return how many `unproven` returns."""
+        others = schema.deliveries.c.destination.not_in(list(not_to))
+        return self._attempts.counts(others).get(DeliveryState.UNPROVEN, 0)
 
     def of_job(self, job_id: str) -> list[Parcel]:
         return self.parcels(schema.results.c.job_id == job_id)
@@ -238,4 +251,5 @@ def _parcel(row: Row[Any]) -> Parcel:
     delivery["priority"] = Priority(delivery["priority"])
     delivery["state"] = DeliveryState(delivery["state"])
     result = {field.name: values[f"result_{field.name}"] for field in fields(Result)}
+    result["renditions"] = tuple(result["renditions"])
     return Parcel(Delivery(**delivery), Result(**result))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dicom_node.ledger.acceptances import Acceptances
 from dicom_node.ledger.arrivals import Arrivals
 from dicom_node.ledger.associations import Associations
 from dicom_node.ledger.breakers import Breakers
@@ -56,6 +57,7 @@ class Ledger:
         self.verdicts = Verdicts(self._database)
         self.paces = Paces(self._database)
         self.trials = Trials(self._database)
+        self.acceptances = Acceptances(self._database)
 
     def migrate(self) -> None:
         """Bring the schema to the newest version; by the supervisor, before its children."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from dicom_node.ledger import schema
 from dicom_node.ledger.arrivals import NAMES_IN_A_QUERY
@@ -125,28 +125,37 @@ class Proofs:
         Returns
         -------
         int
-            For how many deliveries it counts. Those that were sent again since, or asked about
-            under another transaction, are not among them.
+            For how many deliveries it counts: for none that was sent again since, asked about under
+            another transaction, or answered before.
         """
-        table, count = schema.deliveries, 0
-        by_answer: dict[int, list[str]] = {}
-        for uid, answer in answers.items():
-            by_answer.setdefault(answer, []).append(uid)
+        table = schema.deliveries
+        uids, moved = list(answers), 0
         with self._database.writing() as connection:
-            for answer, uids in by_answer.items():
-                for start in range(0, len(uids), NAMES_IN_A_QUERY):
-                    some = uids[start : start + NAMES_IN_A_QUERY]
-                    count += connection.execute(
-                        update(table)
-                        .where(
-                            table.c.transaction_uid == transaction_uid,
-                            table.c.destination.in_(list(destinations)),
-                            table.c.state.in_([state.value for state in _WAITING]),
-                            table.c.sop_instance_uid.in_(some),
-                        )
-                        .values(committed=answer, not_before=now)
-                    ).rowcount
-        return count
+            for start in range(0, len(uids), NAMES_IN_A_QUERY):
+                waiting = select(table.c.delivery_id, table.c.state, table.c.sop_instance_uid)
+                found = connection.execute(
+                    waiting.where(
+                        table.c.transaction_uid == transaction_uid,
+                        table.c.destination.in_(list(destinations)),
+                        table.c.state.in_([state.value for state in _WAITING]),
+                        table.c.committed.is_(None),
+                        table.c.sop_instance_uid.in_(uids[start : start + NAMES_IN_A_QUERY]),
+                    )
+                ).all()
+                for row in found:
+                    answer = answers[row.sop_instance_uid]
+                    moved += MOVES.move(
+                        connection,
+                        row.delivery_id,
+                        DeliveryState(row.state),
+                        DeliveryEvent.ANSWERED,
+                        f"it answers {f'0x{answer:04X}' if answer else 'that it keeps it'}",
+                        now,
+                        table.c.transaction_uid == transaction_uid,
+                        committed=answer,
+                        not_before=now,
+                    )
+        return moved
 
     # ------------------------------------------------------------ concluding
 
@@ -205,7 +214,4 @@ def _move(
 
 def _is_due(now: float) -> ColumnElement[bool]:
     table = schema.deliveries
-    return or_(
-        and_(table.c.state == DeliveryState.SENT.value, is_due(table.c.not_before, now)),
-        and_(table.c.state == DeliveryState.UNPROVEN.value, table.c.committed.is_not(None)),
-    )
+    return and_(table.c.state == DeliveryState.SENT.value, is_due(table.c.not_before, now))

@@ -126,6 +126,7 @@ jobs = Table(
     Column("parameters", JSON, nullable=False, server_default="{}"),
     Column("facts", JSON, nullable=False, server_default="{}"),  # what rules may ask of it
     Column("role", Text, nullable=False, server_default="current"),  # current, canary or shadow
+    Column("renditions", JSON, nullable=False, server_default="{}"),  # by destination
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     _state_check(JobState),
@@ -146,6 +147,7 @@ results = Table(
     Column("path", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("digest", Text, nullable=False),
+    Column("renditions", JSON, nullable=False, server_default='["default"]'),  # trees it is in
     Index(None, "job_id"),
     Index(None, "study_instance_uid"),
 )
@@ -490,4 +492,13 @@ comparisons = Table(
     Index(None, "trial_id", "state"),
     Index(None, "study_instance_uid"),
     Index(None, "state"),
+)
+
+acceptances = Table(
+    "acceptances",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    Column("sop_class_uid", Text, primary_key=True),
+    Column("accepted", Boolean, nullable=False),
+    Column("asked_at", Float, nullable=False),
 )

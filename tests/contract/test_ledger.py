@@ -611,6 +611,46 @@ def test_a_job_replaces_the_last_of_its_engine_that_no_longer_stands(ledger: Led
     assert ledger.jobs.replaced_by(new, []) == []
 
 
+def test_each_destination_gets_the_tree_of_its_rendition_and_an_unknown_one_the_default(
+    ledger: Ledger,
+) -> None:
+    routed(ledger, a_job(destinations=("archive", "viewer", "new")))
+    results = [
+        a_result(1, renditions=("default", "SEG+KO+SR")),
+        a_result(2, kind="SR"),
+        a_result(3, kind="KO", renditions=("SEG+KO+SR",)),
+        a_result(4, kind="SR", renditions=("SEG+KO+SR",)),
+    ]
+    wanted = {"archive": "default", "viewer": "SEG+KO+SR"}
+    assert ledger.jobs.finish(started(ledger), results, "", {}, 400.0, renditions=wanted)
+    planned: dict[str, set[str]] = {}
+    for parcel in ledger.deliveries.of_job("job-1"):
+        uids_of = planned.setdefault(parcel.delivery.destination, set())
+        uids_of.add(parcel.result.sop_instance_uid)
+    assert planned == {
+        "archive": {"2.25.1", "2.25.2"},
+        "new": {"2.25.1", "2.25.2"},
+        "viewer": {"2.25.1", "2.25.3", "2.25.4"},
+    }
+    assert {one.renditions for one in ledger.jobs.results("job-1")} == {
+        ("default", "SEG+KO+SR"),
+        ("default",),
+        ("SEG+KO+SR",),
+    }
+
+
+def test_what_a_destination_accepts_is_remembered_as_it_last_answered(ledger: Ledger) -> None:
+    assert ledger.acceptances.accepting("1.2.3") == frozenset()
+    assert ledger.acceptances.asked_at("archive", "1.2.3") is None
+    ledger.acceptances.note("archive", "1.2.3", accepted=True, now=100.0)
+    ledger.acceptances.note("other", "1.2.3", accepted=False, now=110.0)
+    ledger.acceptances.note("archive", "1.2.4", accepted=False, now=120.0)
+    assert ledger.acceptances.accepting("1.2.3") == {"archive"}
+    ledger.acceptances.note("archive", "1.2.3", accepted=False, now=200.0)
+    assert ledger.acceptances.accepting("1.2.3") == frozenset()
+    assert ledger.acceptances.asked_at("archive", "1.2.3") == 200.0
+
+
 @pytest.mark.parametrize("end", ["give_up", "refuse"])
 def test_a_person_can_retry_what_was_parked_or_refused(end: str, ledger: Ledger) -> None:
     routed(ledger, a_job())

@@ -56,7 +56,8 @@ def test_what_was_asked_for_waits_for_its_answer_and_is_due_when_it_comes(ledger
     assert answered(ledger, {"2.25.1": 0, "2.25.9": 0}) == 1
     [due] = ledger.proofs.due("archive", 500.0, 9)
     assert (due.delivery.sop_instance_uid, due.delivery.committed) == ("2.25.1", 0)
-    assert moves_of(ledger, "1")[-1] == ("ASKED", "SENT", "SENT")
+    assert answered(ledger, {"2.25.1": 0x0112}) == 0  # the first answer counts
+    assert moves_of(ledger, "1")[-2:] == [("ASKED", "SENT", "SENT"), ("ANSWERED", "SENT", "SENT")]
     assert [one.delivery.delivery_id for one in ledger.proofs.due("archive", 1030.0, 9)] == [1, 2]
 
 
@@ -93,6 +94,7 @@ def test_a_late_answer_wakes_what_counted_as_unproven(ledger: Ledger) -> None:
     ledger.proofs.unproven(delivery_of(ledger), "no answer", 9000.0)
     assert ledger.proofs.due("archive", 9e9, 9) == []
     assert answered(ledger, {"2.25.1": 0}, now=9500.0) == 1
+    assert moves_of(ledger, "1")[-1] == ("ANSWERED", "UNPROVEN", "SENT")
     [due] = ledger.proofs.due("archive", 9500.0, 9)
     ledger.proofs.proven(due.delivery, "committed", 9500.0)
     assert delivery_of(ledger).state is DeliveryState.PROVEN

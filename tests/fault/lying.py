@@ -37,7 +37,7 @@ OPEN = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.SENT)
 
 _COLUMNS = tuple(field.name for field in fields(Result))
 
-Commits = Literal["not offered", "at once", "late", "partly", "never"]
+Commits = Literal["not offered", "breaks", "at once", "late", "partly", "never"]
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,8 @@ class SimulatedArchive:
         how = self.character.commits
         if how == "not offered":
             raise PeerRefused(f"{self.name} accepts no Storage Commitment", status=0x0122)
+        if how == "breaks":
+            raise PeerUnreachable(f"{self.name} aborted")
         if how == "at once":
             take(self._judged(results))
             return

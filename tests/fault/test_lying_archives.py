@@ -21,9 +21,20 @@ from structlog.testing import capture_logs
 from dicom_node.config.settings import Peer
 from dicom_node.ledger.deliveries import Parcel
 from dicom_node.lifecycle import DeliveryState
-from tests.fault.lying import HOUR_S, OPEN, SEG, Character, Node, SimulatedArchive, Site, World
+from tests.fault.lying import (
+    HOUR_S,
+    OPEN,
+    SEG,
+    Character,
+    Commits,
+    Node,
+    SimulatedArchive,
+    Site,
+    World,
+)
 
 RUNS, IN_ONE_TEST = 1000, 50
+COMMITS: tuple[Commits, ...] = ("not offered", "breaks", "at once", "late", "partly", "never")
 PROOFS: tuple[Literal["auto", "commitment", "read-back", "status"], ...] = (
     *("auto", "auto", "auto"),
     *("commitment", "read-back", "status"),
@@ -62,7 +73,7 @@ def a_character(drawn: random.Random) -> Character:
         drops=0.05 if sometimes(0.7) else 0.0,
         always_drops=0.1 if sometimes(0.2) else 0.0,
         aborts=0.2 if sometimes(0.3) else 0.0,
-        commits=drawn.choice(("not offered", "at once", "late", "partly", "never")),
+        commits=drawn.choice(COMMITS),
         answers_find=sometimes(0.6),
         damages=0.2 if sometimes(0.1) else 0.0,
         restarts=tuple(restarts),
@@ -218,6 +229,17 @@ def test_where_no_commitment_comes_the_archive_is_asked_what_it_has(site: Site) 
     node.run()
     assert states(node) == {"PROVEN": 40}
     assert len(archive.kept) == 40
+
+
+@pytest.mark.parametrize(("answers_find", "end"), [(True, "PROVEN"), (False, "UNPROVEN")])
+def test_an_archive_that_breaks_at_what_it_does_not_know_is_sent_to_all_the_same(
+    answers_find: bool, end: str, site: Site
+) -> None:
+    archive, node, _ = alone(site, number=2, commits="breaks", answers_find=answers_find)
+    node.run()
+    assert states(node) == {end: 2}
+    assert site.ledger.breakers.get("archive1") is None
+    assert archive.probes == 0
 
 
 def test_an_archive_that_offers_no_proof_leaves_everything_unproven(site: Site) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from pynetdicom import AE
 
 from dicom_node.config.settings import Config, DeliverSettings, Peer
 from dicom_node.deliver.archive import Archive as Port
@@ -17,6 +18,7 @@ from dicom_node.deliver.outlets import Outlets
 from dicom_node.deliver.prover import Prover
 from dicom_node.errors import PeerRefused, PeerUnreachable, StorageError
 from dicom_node.harness.archive import Archive
+from dicom_node.harness.faults import RejectingArchive
 from dicom_node.harness.lying_archive import Deed, LyingArchive, Reports
 from dicom_node.harness.query_faults import RefusingQueryArchive
 from dicom_node.ledger.ledger import Ledger
@@ -128,6 +130,21 @@ def test_an_archive_that_offers_nothing_of_it_says_so(
             with pytest.raises(PeerRefused) as refused:
                 ask()
             assert not refused.value.retryable
+
+
+def test_an_archive_that_accepts_no_c_echo_is_there_all_the_same(
+    speak: Speak, tmp_path: Path
+) -> None:
+    class Mute(Archive):
+        def offer(self, ae: AE) -> None:
+            ae.add_supported_context(rows.CT_IMAGE_STORAGE)
+
+    with Mute(tmp_path / "a") as archive:
+        speak(archive).echo()
+    with Archive(tmp_path / "a", refused_sop_class_uids=STORAGE_SOP_CLASSES) as narrow:
+        speak(narrow).echo()
+    with RejectingArchive(tmp_path / "a") as rejecting, pytest.raises(PeerUnreachable):
+        speak(rejecting).echo()
 
 
 def test_an_archive_that_is_down_cannot_be_reached(

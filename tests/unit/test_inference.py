@@ -8,7 +8,6 @@ from dicom_node.infer.engine_loading import load_engine
 from dicom_node.infer.runtimes.choice import Wishes
 from dicom_node.inference import infer_and_encode
 from tests.factories import make_xray, write
-from tests.unit.encode.findings import content_of
 
 ENGINE = Path(__file__).parents[2] / "engines" / "cxr_quality"
 WARNING = "No network was run: the values are zeros, for a test of the wiring"
@@ -21,7 +20,7 @@ def test_what_no_network_has_seen_says_so_in_the_finding_and_in_the_report(tmp_p
     assert outcome.finding.warnings[0] == WARNING
     assert outcome.finding.engine.runtime == "null: answers zeros, no network was run"
     [report] = outcome.encoded
-    assert WARNING.encode() in content_of(report)
+    assert WARNING.encode() in report.content
 
 
 def test_what_a_network_has_seen_does_not(tmp_path: Path) -> None:

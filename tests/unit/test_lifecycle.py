@@ -73,14 +73,13 @@ DELIVERIES = """
     SENDING     INTERRUPTED      PENDING
     SENDING     GIVEN_UP         DEAD
     SENT        ASKED            SENT
+    SENT        ANSWERED         SENT
     SENT        POSTPONED        SENT
     SENT        PROVEN           PROVEN
     SENT        MISSED           PENDING
     SENT        UNPROVEN         UNPROVEN
     SENT        GIVEN_UP         DEAD
-    UNPROVEN    PROVEN           PROVEN
-    UNPROVEN    MISSED           PENDING
-    UNPROVEN    GIVEN_UP         DEAD
+    UNPROVEN    ANSWERED         SENT
     PROVEN      RETRIED          PENDING
     UNPROVEN    RETRIED          PENDING
     DEAD        RETRIED          PENDING

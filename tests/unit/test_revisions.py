@@ -95,7 +95,8 @@ class Node:
         jobs = self.ledger.jobs.in_states(JobState.QUEUED)
         for job in jobs:
             self.worker.do(job.job_id)
-            assert rows.job_of(self.ledger, job.job_id).state is JobState.DONE
+            done = rows.job_of(self.ledger, job.job_id)
+            assert done.state is JobState.DONE, done.reason
         return jobs
 
     def due(self, job: Job, destination: str) -> dict[str, FileDataset]:

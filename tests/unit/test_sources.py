@@ -45,7 +45,6 @@ from tests.factories import (
     make_xray,
     write_series,
 )
-from tests.unit.encode.findings import content_of
 from tests.whole_way import (
     classified,
     derivations,
@@ -484,7 +483,7 @@ def test_names_come_through_whole(
 def test_frames_that_are_drawn_twice_give_the_same_bytes(tmp_path: Path) -> None:
     files = write_series(folded(ct()).sent, tmp_path / "sent")
     first, second = (drawn(files, tmp_path / name).encoded for name in ("first", "second"))
-    assert list(map(content_of, first)) == list(map(content_of, second))
+    assert [one.content for one in first] == [one.content for one in second]
 
 
 def test_a_stray_frame_number_makes_no_frame_of_an_instance(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from tests.factories import make_ct_series, make_enhanced, make_xray, write_seri
 from tests.unit.encode.findings import (
     STAMP,
     classification,
-    content_of,
     headers_of,
     of_series,
     overlapping,
@@ -62,5 +61,5 @@ def write_one_of_each(folder: Path) -> dict[str, Path]:
         for one in results:
             key = f"{name}-{one.kind}"
             paths[key] = folder / f"{key}.dcm"
-            paths[key].write_bytes(content_of(one))
+            paths[key].write_bytes(one.content)
     return paths

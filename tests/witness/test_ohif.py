@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.factories import make_ct_series, make_enhanced, make_xray, write_series
-from tests.unit.encode.findings import blobs, content_of, headers_of, overlapping
+from tests.unit.encode.findings import blobs, headers_of, overlapping
 from tests.whole_way import DENSE_HU, drawn, shape_in
 from tests.witness.kinds import write_one_of_each
 from tests.witness.programs import by_hand
@@ -118,7 +118,7 @@ def test_frames_of_an_enhanced_source_get_what_was_drawn_on_them(
     images = write_series([make_enhanced([slices[i] for i in order])], tmp_path / "images")
     [seg, _] = drawn(images, tmp_path).encoded
     path = tmp_path / "SEG.dcm"
-    path.write_bytes(content_of(seg))
+    path.write_bytes(seg.content)
     [told] = viewer.shows(images, path)
     [layer] = layers_of(told, pixels.shape)
     np.testing.assert_array_equal(layer, pixels[list(order)] > DENSE_HU)

@@ -33,7 +33,6 @@ from tests.unit.encode.findings import (
     STAMP,
     blobs,
     classification,
-    content_of,
     headers_of,
     of_series,
     overlapping,
@@ -63,7 +62,7 @@ def results_of(
     paths = {}
     for result in encode(finding, sources, stamp):
         paths[result.kind] = folder / f"{result.kind}.dcm"
-        paths[result.kind].write_bytes(content_of(result))
+        paths[result.kind].write_bytes(result.content)
     for path in paths.values():
         assert faults_found_by_dciodvfy(path) == []
     return paths
@@ -334,7 +333,7 @@ def test_a_report_that_names_its_predecessor(tmp_path: Path) -> None:
 def test_a_note_that_takes_results_back(tmp_path: Path) -> None:
     _, note = note_on(headers_of(make_ct_series(3)))
     path = tmp_path / "note.dcm"
-    path.write_bytes(content_of(note))
+    path.write_bytes(note.content)
     assert faults_found_by_dciodvfy(path) == []
     tree = said_by("dsrdump", path)
     assert 'CONTAINER:(,,"Rejected for Quality Reasons")' in tree

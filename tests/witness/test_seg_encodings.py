@@ -17,7 +17,6 @@ from tests.factories import AXIAL, make_ct_series
 from tests.unit.encode.findings import (
     STAMP,
     blobs,
-    content_of,
     headers_of,
     overlapping,
     probable,
@@ -56,7 +55,7 @@ def results_in(
     paths = {}
     for result in encode(finding, sources, STAMP, encoding):
         paths[result.kind] = folder / f"{result.kind}.dcm"
-        paths[result.kind].write_bytes(content_of(result))
+        paths[result.kind].write_bytes(result.content)
     assert faults_found_by_dciodvfy(paths["SEG"]) == []
     allowed = {FALSE_ALARM} if encoding is SegEncoding.LABELMAP else set()
     assert set(faults_found_by_dciodvfy(paths["SR"])) <= allowed

@@ -12,7 +12,7 @@ import pytest
 from dicom_node.encode.results import encode
 from dicom_node.inference import Outcome
 from tests.factories import make_xray, write_series
-from tests.unit.encode.findings import STAMP, content_of, headers_of, segmentation
+from tests.unit.encode.findings import STAMP, headers_of, segmentation
 from tests.unit.test_sources import NAMES, PROJECTIONS, SOURCES, Source, ct, folded, renamed
 from tests.whole_way import classified, drawn
 from tests.witness.programs import faults_found_by_dciodvfy, said_by
@@ -26,7 +26,7 @@ def written(outcome: Outcome, folder: Path) -> dict[str, Path]:
     paths = {}
     for one in outcome.encoded:
         paths[one.kind] = folder / f"{one.kind}.dcm"
-        paths[one.kind].write_bytes(content_of(one))
+        paths[one.kind].write_bytes(one.content)
         assert faults_found_by_dciodvfy(paths[one.kind]) == []
     return paths
 
@@ -92,7 +92,7 @@ def test_what_is_drawn_on_single_images(modality: str, tmp_path: Path) -> None:
     sources = headers_of([make_xray(**PROJECTIONS[modality])])
     for result in encode(segmentation(sources), sources, STAMP):
         path = tmp_path / f"{result.kind}.dcm"
-        path.write_bytes(content_of(result))
+        path.write_bytes(result.content)
         assert faults_found_by_dciodvfy(path) == []
 
 

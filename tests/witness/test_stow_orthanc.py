@@ -24,7 +24,7 @@ from dicom_node.store.local import LocalStore
 from tests.conftest import find_plugin
 from tests.factories import make_ct_series
 from tests.node_process import wait_until
-from tests.unit.encode.findings import STAMP, content_of, headers_of, segmentation
+from tests.unit.encode.findings import STAMP, headers_of, segmentation
 from tests.unit.ledger.rows import a_result
 
 RequireProgram = Callable[[str], Path]
@@ -86,7 +86,7 @@ def results(folder: Path) -> list[Item]:
     items = []
     for one in encode(segmentation(sources), sources, STAMP):
         path = folder / f"{one.kind}.dcm"
-        path.write_bytes(content_of(one))
+        path.write_bytes(one.content)
         items.append(Item(path, one.sop_class_uid, one.transfer_syntax_uid))
     return items
 

@@ -262,6 +262,19 @@ def test_dead_letters_are_listed_with_their_reason_and_what_to_do(doubtful: Site
     assert sorted(one["state"] for one in document["dead"]) == [*["DEAD"] * 2, *["UNPROVEN"] * 2]
 
 
+def test_a_destination_that_is_believed_is_no_news(doubtful: Site) -> None:
+    text = doubtful.config.read_text("utf-8")
+    doubtful.config.write_text(f"{text}    proof: status\n", "utf-8")  # of the archive
+    assert "1 delivered, and nobody proves" in doubtful.call("status").output
+    dead = json.loads(doubtful.call("status", "--dead", "--json").output)["dead"]
+    unproven = [one["reason"] for one in dead if one["state"] == "UNPROVEN"]
+    assert unproven == ["SEG to research: it offers no proof"]
+    assert doubtful.call("retry", "--unproven").exit_code == 0
+    assert ends(doubtful)["archive"] == ALL_ENDS
+    assert doubtful.call("retry", "--unproven", "--to", "archive").exit_code == 0
+    assert "UNPROVEN" not in ends(doubtful)["archive"]
+
+
 def test_a_node_without_dead_letters_says_so(site: Site) -> None:
     with site.ledger():
         assert site.call("status", "--dead").output == "nothing is dead, nothing unproven\n"

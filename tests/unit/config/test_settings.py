@@ -10,7 +10,14 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from dicom_node.config.settings import AssembleSettings, Config, Peer, load_config
+from dicom_node.config.settings import (
+    RESULTS_PROFILES,
+    AssembleSettings,
+    Config,
+    Peer,
+    load_config,
+)
+from dicom_node.encode.profiles import PROFILES, Kind, Profile, profiles_of
 from dicom_node.errors import ConfigError, Mistake
 
 ROOT = Path(__file__).parents[3]
@@ -320,6 +327,47 @@ def test_a_number_out_of_its_limits_is_a_mistake(written: str, file: Path) -> No
     assert (line, key) == (5, f"{section}.{name}")
 
 
+@pytest.mark.parametrize(
+    ("written", "key", "word"),
+    [
+        ("    results: ohiff\n", "peers.ct.results", "no such profile"),
+        ("results_profiles: {ohif: {objects: [SEG]}}\n", "results_profiles.ohif", "choose a name"),
+        (
+            "results_profiles: {mine: {objects: []}}\n",
+            "results_profiles.mine.objects",
+            "at least 1",
+        ),
+        (
+            "results_profiles: {mine: {objects: [SEG, RT]}}\n",
+            "results_profiles.mine.objects.1",
+            "PM",
+        ),
+        ("results: {disclaimer: ''}\n", "results.disclaimer", "at least 1"),
+    ],
+)
+def test_a_profile_of_results_must_be_known_and_of_known_objects(
+    written: str, key: str, word: str, file: Path
+) -> None:
+    [(_, found, message)] = mistakes_in(file, A_SENDER + written)
+    assert found == key
+    assert word in message
+
+
+def test_a_profile_of_ones_own_is_a_profile(file: Path) -> None:
+    text = (
+        "results_profiles:\n  mine: {objects: [SEG, PDF], labelmap: auto, frames_max: 300}\n"
+        "peers:\n  a: {ae_title: A, may_send: true, host: h, port: 1, results: mine}\n"
+    )
+    config = load(file, text)
+    assert profiles_of(config)["a"] == Profile(
+        frozenset({Kind.SEG, Kind.PDF, Kind.SR}), labelmap="auto", frames_max=300
+    )
+
+
+def test_the_profiles_of_the_node_are_those_that_the_configuration_knows() -> None:
+    assert tuple(PROFILES) == RESULTS_PROFILES
+
+
 # ---------------------------------------------------------------- config/node.yaml
 
 
@@ -327,7 +375,7 @@ def keys_of(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
     for section, field in model.model_fields.items():
         if section == "peers":
             yield from (("peers", name) for name in Peer.model_fields)
-        else:
+        elif section != "results_profiles":  # a name each; the example shows one, commented out
             assert isinstance(field.annotation, type)
             assert issubclass(field.annotation, BaseModel)
             yield from ((section, name) for name in field.annotation.model_fields)

@@ -93,7 +93,6 @@ def test_what_is_not_proven_in_its_time_is_unproven(proof: str) -> None:
     assert event_of(step) is DeliveryEvent.UNPROVEN
 
 
-@pytest.mark.parametrize("state", [DeliveryState.SENT, DeliveryState.UNPROVEN])
 @pytest.mark.parametrize(
     ("answer", "resends", "event"),
     [
@@ -106,11 +105,9 @@ def test_what_is_not_proven_in_its_time_is_unproven(proof: str) -> None:
     ],
 )
 def test_an_answer_settles_it_whenever_it_comes(
-    state: DeliveryState, answer: int, resends: int, event: DeliveryEvent
+    answer: int, resends: int, event: DeliveryEvent
 ) -> None:
-    answered = replace(
-        SENT, state=state, committed=answer, resends=resends, transaction_uid="2.25.1"
-    )
+    answered = replace(SENT, committed=answer, resends=resends, transaction_uid="2.25.1")
     assert event_of(step_of(answered, now=SENT_AT + 1e6)) is event
 
 

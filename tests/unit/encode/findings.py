@@ -198,14 +198,9 @@ def quality(
     )
 
 
-def content_of(encoded: Encoded) -> bytes:
-    """Return the whole file of a result."""
-    return b"".join(encoded.pieces)
-
-
 def read(encoded: Encoded) -> FileDataset:
     """Return the data set of a result."""
-    return pydicom.dcmread(BytesIO(content_of(encoded)))
+    return pydicom.dcmread(BytesIO(encoded.content))
 
 
 def unpacked(seg: Dataset, sources: Sequence[Dataset]) -> NDArray[np.uint8]:

@@ -15,7 +15,6 @@ from tests.unit.encode.findings import (
     ENGINE,
     STAMP,
     blobs,
-    content_of,
     headers_of,
     probable,
     read,
@@ -71,7 +70,7 @@ def test_each_encoding_has_a_seg_and_a_report_of_its_own_in_series_of_their_own(
 def test_without_a_seg_the_report_is_the_same_for_all_encodings() -> None:
     nothing = segmentation(CT, np.zeros((4, 64, 64), np.uint8))
     reports = [encode(nothing, CT, STAMP, encoding)[0] for encoding in SegEncoding]
-    assert len({content_of(report) for report in reports}) == 1
+    assert len({report.content for report in reports}) == 1
 
 
 def test_probabilities_are_content() -> None:

@@ -12,7 +12,7 @@ from dicom_node.encode.masks import read_masks
 from dicom_node.encode.results import encode
 from dicom_node.errors import StudyUnusable
 from tests.factories import make_ct_series, make_xray
-from tests.unit.encode.findings import STAMP, blobs, content_of, headers_of, read, segmentation
+from tests.unit.encode.findings import STAMP, blobs, headers_of, read, segmentation
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_the_masks_are_those_that_were_encoded(arguments: dict[str, Any], tmp_pa
     sources = headers_of(make_ct_series(**({"slices": 5} | arguments)))
     finding = segmentation(sources)
     file = tmp_path / "seg.dcm"
-    file.write_bytes(content_of(encode(finding, sources, STAMP)[0]))
+    file.write_bytes(encode(finding, sources, STAMP)[0].content)
     masks = read_masks(file)
     drawn = {segment.label: segment.segment_number for segment in finding.segments}
     mask, shape = blobs(sources), blobs(sources).shape

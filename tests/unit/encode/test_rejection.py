@@ -11,7 +11,7 @@ from dicom_node.encode.results import Encoded, encode
 from dicom_node.model import REJECTION, Result
 from dicom_node.multiframe import frames_of
 from tests.factories import make_ct_series, make_enhanced
-from tests.unit.encode.findings import STAMP, content_of, headers_of, read, segmentation
+from tests.unit.encode.findings import STAMP, headers_of, read, segmentation
 
 CT = headers_of(make_ct_series(3))
 
@@ -69,11 +69,11 @@ def test_it_is_the_nodes_word_of_the_engine_about_the_same_patient() -> None:
 
 
 def test_the_same_rejection_gives_the_same_bytes() -> None:
-    assert content_of(note_on(CT)[1]) == content_of(note_on(CT)[1])
+    assert note_on(CT)[1].content == note_on(CT)[1].content
 
 
 def test_results_on_an_enhanced_source_can_be_taken_back() -> None:
     [header] = headers_of([make_enhanced(make_ct_series(3))])
     old, encoded = note_on(frames_of(header))
     assert len(read(encoded).CurrentRequestedProcedureEvidenceSequence) == 1
-    assert old[0].sop_instance_uid.encode() in content_of(encoded)
+    assert old[0].sop_instance_uid.encode() in encoded.content

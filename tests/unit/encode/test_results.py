@@ -28,7 +28,6 @@ from tests.unit.encode.findings import (
     STAMP,
     blobs,
     classification,
-    content_of,
     headers_of,
     lung,
     of_series,
@@ -133,11 +132,11 @@ def test_results_are_the_same_bytes_in_another_process_with_another_hash_seed() 
     script = (
         "import hashlib\n"
         "from tests.factories import make_ct_series\n"
-        "from tests.unit.encode.findings import STAMP, content_of, headers_of, segmentation\n"
+        "from tests.unit.encode.findings import STAMP, headers_of, segmentation\n"
         "from dicom_node.encode.results import encode\n"
         "ct = headers_of(make_ct_series(6))\n"
         "for result in encode(segmentation(ct), ct, STAMP):\n"
-        "    print(hashlib.sha256(content_of(result)).hexdigest())\n"
+        "    print(hashlib.sha256(result.content).hexdigest())\n"
     )
     printed = [
         subprocess.run(
@@ -151,8 +150,7 @@ def test_results_are_the_same_bytes_in_another_process_with_another_hash_seed() 
         for seed in ("1", "2")
     ]
     here = [
-        hashlib.sha256(content_of(result)).hexdigest()
-        for result in encode(segmentation(CT), CT, STAMP)
+        hashlib.sha256(result.content).hexdigest() for result in encode(segmentation(CT), CT, STAMP)
     ]
     assert printed == [here, here]
 
