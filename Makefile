@@ -4,13 +4,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q --dist worksteal
 
-.PHONY: help demo test check lint witnesses pycuda format schema clean
+.PHONY: help demo test check lint witness witnesses pycuda format schema clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     start a node and an archive, send real studies, show what came back"
 	@echo "make check    format, lint, types, unit and property tests: under a minute"
 	@echo "make test     make check's steps and every test that needs no GPU; installs what it needs"
+	@echo "make witness  results before PixelMed's validator and OHIF's loaders too: installs a JDK and 100 MB"
 	@echo "make format   put the code into shape"
 	@echo "make schema   write docs/engine.schema.json anew, from the code and docs/engines.md"
 	@echo "make clean    remove .venv, .demo and what the tools left behind"
@@ -32,6 +33,11 @@ lint: .venv/.test
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/mypy
 
+witness: witnesses .venv/.test
+	@.ci/witnesses pixelmed ohif
+	@echo "Results before every witness: ten minutes at most"
+	@$(PYTEST) -n 2 tests/witness
+
 witnesses:
 	@.ci/witnesses
 
@@ -46,6 +52,7 @@ schema: .venv/.runtime
 	@$(BIN)/python -m dicom_node.infer.schema docs/engines.md > docs/engine.schema.json
 
 clean:
+	rm -rf tests/witness/ohif/node_modules
 	rm -rf .venv .demo .node .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
 # One stamp for what the node runs with, one for what its tests need besides.

@@ -28,6 +28,10 @@ ASK_LANE = "ask"
 """For questions to senders, by Study Instance UID."""
 DELIVER_LANE = "deliver/"
 """Followed by the destination's name: each has a lane of its own."""
+PROVE_LANE = "prove/"
+"""Followed by the destination's name: what was sent is asked for beside what is being sent."""
+PROVE_GONE_LANE = "prove"
+"""For what was sent to destinations that are no longer configured."""
 GONE_LANE = "deliver"
 """For deliveries to destinations that are no longer configured."""
 COMMIT_LANE = "commit/"
@@ -132,6 +136,8 @@ class Coordinator:
         ready = self._ledger.deliveries.destinations_ready(now)
         for destination, priority in ready + self._ledger.forwards.destinations_ready(now):
             self._executor.submit(Task(self._lane(destination), destination, priority))
+        for destination, priority in self._ledger.proofs.destinations_due(now):
+            self._executor.submit(Task(self._prove_lane(destination), destination, priority))
         for ae_title in self._ledger.commitments.requestors_ready(now):
             self._executor.submit(Task(self._commit_lane(ae_title), ae_title, Priority.ROUTINE))
         for source, priority in self._ledger.fetches.sources_ready(now):
@@ -210,6 +216,9 @@ class Coordinator:
     def _lane(self, destination: str) -> str:
         """Return the lane of a destination; those that were unconfigured since share one."""
         return DELIVER_LANE + destination if destination in self._destinations else GONE_LANE
+
+    def _prove_lane(self, destination: str) -> str:
+        return PROVE_LANE + destination if destination in self._destinations else PROVE_GONE_LANE
 
     def _commit_lane(self, ae_title: str) -> str:
         return COMMIT_LANE + ae_title if ae_title in self._requestors else COMMIT_GONE_LANE

@@ -139,9 +139,24 @@ class EngineIdentity:
     """Sentences that every report repeats: "Trained on children of 1 to 5 years."."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class ValueMap:
+    """A number for each voxel of the source: how likely something is there, what was looked at."""
+
+    label: str
+    values: NDArray[np.float32] | NDArray[np.uint16]
+    """On the source's own grid: (slices, rows, columns)."""
+    quantity: Code
+    """What the numbers are: (122157, DCM, Probability)."""
+    unit: Code
+    slope: float = 1.0
+    """What a stored uint16 counts for, in units; float32 are units already."""
+    intercept: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
 class Finding:
-    """What one engine says of one series."""
+    """What one engine says of one series; nothing in it changes, not a voxel."""
 
     kind: FindingKind
     engine: EngineIdentity
@@ -154,10 +169,14 @@ class Finding:
     """On the source's own grid: (slices, rows, columns) of uint8, 0 background, else a segment
     number; or, where segments overlap, one map each: (segments, slices, rows, columns) of bool, in
     the order of their numbers."""
+    probabilities: NDArray[np.uint8] | None = None
+    """What an engine knows beyond its mask, on the same grid: (segments, slices, rows, columns), in
+    the order of their numbers, 0 impossible to 255 certain."""
     segments: tuple[Segment, ...] = ()
     classifications: tuple[Classification, ...] = ()
     qualities: tuple[Quality, ...] = ()
     values: tuple[Value, ...] = ()
+    maps: tuple[ValueMap, ...] = ()
 
     @property
     def statements(self) -> tuple[Classification | Quality | Value, ...]:

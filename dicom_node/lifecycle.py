@@ -59,16 +59,43 @@ class DeliveryState(StrEnum):
     PENDING = "PENDING"
     SENDING = "SENDING"
     SENT = "SENT"
+    PROVEN = "PROVEN"
+    UNPROVEN = "UNPROVEN"
     DEAD = "DEAD"
 
 
 class DeliveryEvent(StrEnum):
     STARTED = "STARTED"
     ACCEPTED = "ACCEPTED"
+    ASKED = "ASKED"
+    ANSWERED = "ANSWERED"
+    PROVEN = "PROVEN"
+    MISSED = "MISSED"
+    UNPROVEN = "UNPROVEN"
     POSTPONED = "POSTPONED"
     INTERRUPTED = "INTERRUPTED"
     GIVEN_UP = "GIVEN_UP"
     RETRIED = "RETRIED"
+
+
+FORWARD_STATES = (
+    DeliveryState.PENDING,
+    DeliveryState.SENDING,
+    DeliveryState.SENT,
+    DeliveryState.DEAD,
+)
+"""Those of a forward of originals: it moves as a delivery does, and nobody asks for its proof."""
+
+
+class BreakerState(StrEnum):
+    CLOSED = "CLOSED"
+    OPEN = "OPEN"
+
+
+class BreakerEvent(StrEnum):
+    OPENED = "OPENED"
+    FAILED = "FAILED"
+    ANSWERED = "ANSWERED"
 
 
 class CommitmentState(StrEnum):
@@ -182,6 +209,8 @@ JOB_MOVES: Mapping[tuple[JobState, JobEvent], JobState] = {
 DELIVERY_MOVES: Mapping[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {
     # it is on its way
     (DeliveryState.PENDING, DeliveryEvent.STARTED): DeliveryState.SENDING,
+    # the destination has answered nobody for days
+    (DeliveryState.PENDING, DeliveryEvent.GIVEN_UP): DeliveryState.DEAD,
     # the destination answered Success or a warning (PS3.4 B.2.3)
     (DeliveryState.SENDING, DeliveryEvent.ACCEPTED): DeliveryState.SENT,
     # unreachable, aborted or out of resources: again later
@@ -190,11 +219,37 @@ DELIVERY_MOVES: Mapping[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {
     (DeliveryState.SENDING, DeliveryEvent.INTERRUPTED): DeliveryState.PENDING,
     # the destination will never take it, or the days of trying are over
     (DeliveryState.SENDING, DeliveryEvent.GIVEN_UP): DeliveryState.DEAD,
+    # the destination is being asked to commit to it
+    (DeliveryState.SENT, DeliveryEvent.ASKED): DeliveryState.SENT,
+    # it has answered, whether it does or not: that is acted upon at once
+    (DeliveryState.SENT, DeliveryEvent.ANSWERED): DeliveryState.SENT,
+    # no answer yet, or none that says anything: it is asked again later
+    (DeliveryState.SENT, DeliveryEvent.POSTPONED): DeliveryState.SENT,
+    # the destination commits to it, or gives it back
+    (DeliveryState.SENT, DeliveryEvent.PROVEN): DeliveryState.PROVEN,
+    # it answered Success and does not have it: the same bytes go out again
+    (DeliveryState.SENT, DeliveryEvent.MISSED): DeliveryState.PENDING,
+    # nobody can say that it has it, or that it has not
+    (DeliveryState.SENT, DeliveryEvent.UNPROVEN): DeliveryState.UNPROVEN,
+    # it was sent often enough and is not there
+    (DeliveryState.SENT, DeliveryEvent.GIVEN_UP): DeliveryState.DEAD,
+    # an answer that came late
+    (DeliveryState.UNPROVEN, DeliveryEvent.ANSWERED): DeliveryState.SENT,
     # the operator replays it
     (DeliveryState.DEAD, DeliveryEvent.RETRIED): DeliveryState.PENDING,
     (DeliveryState.SENT, DeliveryEvent.RETRIED): DeliveryState.PENDING,
+    (DeliveryState.UNPROVEN, DeliveryEvent.RETRIED): DeliveryState.PENDING,
+    (DeliveryState.PROVEN, DeliveryEvent.RETRIED): DeliveryState.PENDING,
 }
 
+BREAKER_MOVES: Mapping[tuple[BreakerState, BreakerEvent], BreakerState] = {
+    # the destination could not be reached so many times in a row: nothing is sent to it
+    (BreakerState.CLOSED, BreakerEvent.OPENED): BreakerState.OPEN,
+    # it does not answer a C-ECHO either
+    (BreakerState.OPEN, BreakerEvent.FAILED): BreakerState.OPEN,
+    # it does: everything that waits goes out
+    (BreakerState.OPEN, BreakerEvent.ANSWERED): BreakerState.CLOSED,
+}
 
 COMMITMENT_MOVES: Mapping[tuple[CommitmentState, CommitmentEvent], CommitmentState] = {
     # the requestor acknowledged the report on the association of its request
@@ -272,6 +327,11 @@ def next_job_state(state: JobState, event: JobEvent) -> JobState:
 def next_delivery_state(state: DeliveryState, event: DeliveryEvent) -> DeliveryState:
     """Return where `event` takes a delivery; InvariantBroken if the table has no such move."""
     return _next(DELIVERY_MOVES, state, event)
+
+
+def next_breaker_state(state: BreakerState, event: BreakerEvent) -> BreakerState:
+    """Return where `event` takes a circuit breaker; InvariantBroken if there is no such move."""
+    return _next(BREAKER_MOVES, state, event)
 
 
 def next_commitment_state(state: CommitmentState, event: CommitmentEvent) -> CommitmentState:

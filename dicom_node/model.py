@@ -8,6 +8,7 @@ from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
 from dicom_node.lifecycle import (
+    BreakerState,
     CommitmentState,
     DeliveryState,
     JobState,
@@ -210,6 +211,14 @@ class Job:
     role: JobRole = JobRole.CURRENT
 
 
+REJECTION = "REJECTION"
+"""The kind of a result that takes others back; only destinations that want it get it."""
+
+
+DEFAULT_RENDITION = "default"
+"""The tree that is made of every finding."""
+
+
 @dataclass(frozen=True)
 class Result:
     """A SOP Instance that we made; its bytes lie in the store before the row exists."""
@@ -221,10 +230,12 @@ class Result:
     transfer_syntax_uid: str
     job_id: str
     kind: str
-    """SEG or SR."""
+    """SEG, LABELMAP, FRACTIONAL, PM, PR, SC, KO, PDF, SR or REJECTION."""
     path: str
     size_bytes: int
     digest: str
+    renditions: tuple[str, ...] = (DEFAULT_RENDITION,)
+    """The trees that it is in: of each, one goes to a destination as a whole."""
 
 
 @dataclass(frozen=True)
@@ -246,6 +257,14 @@ class Delivery:
     tried_since: float
     """When it was made or retried; giving up counts from here."""
     updated_at: float
+    sent_at: float | None = None
+    """When the destination answered Success last; the time for its proof counts from here."""
+    resends: int = 0
+    """How often it was sent again since it was made or retried, since it was not there."""
+    transaction_uid: str = ""
+    """Under which the destination was asked last to commit to it since it was sent; or empty."""
+    committed: int | None = None
+    """What it answered: 0 or a (0008,1197) Failure Reason; None if it has not yet."""
 
 
 class InstanceKey(NamedTuple):
@@ -254,6 +273,21 @@ class InstanceKey(NamedTuple):
     series_instance_uid: str
     sop_instance_uid: str
     digest: str
+
+
+@dataclass(frozen=True)
+class Breaker:
+    """Whether anything is sent to a destination; one that never failed has none."""
+
+    destination: str
+    state: BreakerState
+    failures: int
+    """Attempts in vain since it last answered, probes included."""
+    not_before: float
+    """When it is probed next."""
+    opened_at: float
+    reason: str
+    updated_at: float
 
 
 @dataclass(frozen=True)
@@ -312,7 +346,7 @@ class Event:
     at: float
     subject_kind: str
     """study, job, delivery, forward, fetch, trial, comparison, instance, association, engine,
-    node."""
+    destination, node."""
     subject: str
     event: str
     from_state: str

@@ -25,13 +25,20 @@ from dicom_node.coordinator import (
     INFER_LANE,
     PRIOR_GONE_LANE,
     PRIOR_LANE,
+    PROVE_GONE_LANE,
+    PROVE_LANE,
     SHADOW_LANE,
     Coordinator,
 )
 from dicom_node.deliver.commitments import CommitmentReporter
 from dicom_node.deliver.copies import Copies
 from dicom_node.deliver.deliverer import Deliverer
+from dicom_node.deliver.dicom_archive import dicom_archives
 from dicom_node.deliver.forwarder import Forwarder
+from dicom_node.deliver.outlets import Outlets
+from dicom_node.deliver.probing import Prober
+from dicom_node.deliver.prover import Prover
+from dicom_node.encode.profiles import profiles_of
 from dicom_node.engine_workers import EngineWorkers
 from dicom_node.errors import ConfigError, StorageError
 from dicom_node.executor.local import Lane, LocalExecutor, Together
@@ -49,6 +56,7 @@ from dicom_node.route.router import Router
 from dicom_node.shadow_worker import ShadowWorker, compare_key
 from dicom_node.store.local import LocalStore
 from dicom_node.store.secret import load_or_make_secret
+from dicom_node.uid import random_uid
 
 log = structlog.get_logger()
 
@@ -124,9 +132,14 @@ class Node:
     def _build_senders(self, plan: Plan, checkpoint: Checkpoint) -> None:
         """Build what asks something of peers, each on lanes of its own."""
         config, ledger, store, clock = self._config, self._ledger, self._store, self._clock
-        self._deliverer = Deliverer(config, ledger, store, clock, checkpoint)
+        archives = dicom_archives(config, store)
+        outlets = Outlets(config, ledger, archives, clock)
+        self._deliverer = Deliverer(config, ledger, archives, outlets, clock, checkpoint)
+        self._prover = Prover(config, ledger, archives, outlets, clock, random_uid, checkpoint)
         self._copies = Copies(ledger, store, plan.rules.profiles, self._secret)
-        self._forwarder = Forwarder(config, ledger, self._copies, clock, checkpoint)
+        self._forwarder = Forwarder(config, ledger, self._copies, outlets, clock, checkpoint)
+        asking = [name for name, one in profiles_of(config).items() if one.labelmap == "auto"]
+        self._prober = Prober(config, ledger, clock, asking)
         self._fetcher = PriorFetcher(config, ledger, store, clock, self._stopping.wait, checkpoint)
         self._reporter = CommitmentReporter(
             config,
@@ -274,6 +287,8 @@ class Node:
         lanes[GONE_LANE] = Lane(self._deliver, self._delivery_failed)
         for name in self._config.destinations:
             lanes[DELIVER_LANE + name] = Lane(self._deliver, self._delivery_failed)
+        for name in (PROVE_GONE_LANE, *(PROVE_LANE + name for name in self._config.destinations)):
+            lanes[name] = Lane(self._prove, self._proof_failed)
         lanes[COMMIT_GONE_LANE] = Lane(self._report, self._report_failed)
         for peer in self._config.destinations.values():
             lanes[COMMIT_LANE + peer.ae_title] = Lane(self._report, self._report_failed)
@@ -291,6 +306,7 @@ class Node:
 
     def _deliver(self, task: Task) -> None:
         """Send results first, then originals, a batch at a time."""
+        self._prober.turn(task.key)
         more = True
         while more and not self._stopping.is_set():
             self._deliverer.turn(task.key)
@@ -300,6 +316,13 @@ class Node:
         self._task_failed(task, error)
         self._deliverer.broke(task.key, error)
         self._forwarder.broke(task.key, error)
+
+    def _prove(self, task: Task) -> None:
+        self._prover.turn(task.key)
+
+    def _proof_failed(self, task: Task, error: Exception) -> None:
+        self._task_failed(task, error)
+        self._prover.broke(task.key, error)
 
     def _report(self, task: Task) -> None:
         self._reporter.turn(task.key)

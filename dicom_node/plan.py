@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dicom_node import certificates
 from dicom_node.clock import Clock
 from dicom_node.config.settings import Config
 from dicom_node.history.keeper import HeaderKeeper
@@ -14,7 +15,6 @@ from dicom_node.infer.engine_folders import list_engines
 from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.parameters import facts_known, parameters_of
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.receive import certificates
 from dicom_node.route.gather import Gatherer
 from dicom_node.route.router import EngineLabel, Router
 from dicom_node.route.rules import RuleSet
@@ -86,7 +86,7 @@ def load_plan(config: Config) -> Plan:
 def names_for_rules(config: Config, engines: Mapping[str, Manifest]) -> Names:
     """Return what rules may name."""
     words = {name: words_of(manifest) for name, manifest in engines.items()}
-    return Names(words, frozenset(config.destinations), not_admitted=config.not_admitted)
+    return Names(words, frozenset(config.destinations), config.not_admitted, config.not_called)
 
 
 def words_of(manifest: Manifest) -> EngineWords:

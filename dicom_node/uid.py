@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
+
+LABELMAP_SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
+"""Label Map Segmentation Storage, of 2024: pydicom does not name it yet."""
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 
@@ -38,3 +42,8 @@ def derived_uid(*parts: str) -> str:
         digest.update(len(data).to_bytes(8, "big"))
         digest.update(data)
     return f"2.25.{int.from_bytes(digest.digest()[:16], 'big')}"
+
+
+def random_uid() -> str:
+    """Return a UID that nobody can guess (PS3.5 B.2)."""
+    return f"2.25.{secrets.randbits(128)}"

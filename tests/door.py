@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +12,7 @@ from dicom_node.config.settings import Config, NodeSettings, Peer, ReceiveSettin
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.receive.ingest import Ingest
 from dicom_node.receive.scp import Receiver, listen
+from dicom_node.receive.service import Service
 from dicom_node.store.disk import LogDisk
 from dicom_node.store.local import LocalStore
 from dicom_node.store.replay import LOG_BEGIN, LogPiece
@@ -41,6 +42,7 @@ class Door:
         store: LocalStore | None = None,
         peers: dict[str, Peer] | None = None,
         known_digest: Callable[[Ledger], Any] | None = None,
+        services: Callable[[Ledger, Config], Mapping[str, Service]] | None = None,
         **settings: Any,
     ) -> None:
         receive = {"host": "127.0.0.1", "port": 0, "free_bytes_min": 0, **SMALL_SEGMENTS}
@@ -63,6 +65,7 @@ class Door:
             LOG,
             [self._listener],
             clock,
+            services=None if services is None else services(self.ledger, self.config),
             known_digest=None if known_digest is None else known_digest(self.ledger),
             checkpoint=checkpoint,
             disk=disk,

@@ -15,6 +15,8 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
     CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
     MRImageStorage,
 )
@@ -203,6 +205,61 @@ def make_xray(
         "HighBit": 9,
     }
     return make_instance(pixels, number=number, **(given | changes))
+
+
+def make_enhanced(series: Sequence[FileDataset], *, number: int = 1) -> FileDataset:
+    """Return one enhanced multi-frame instance with the slices of a CT or MR series as its frames.
+
+    Where the slices lie, how they are rescaled and what kind of image they are stands in functional
+    groups only: shared if it is the same for all, else per frame (PS3.3 C.7.6.16).
+    """
+    instance = make_instance(
+        number=number,
+        **{
+            element.keyword: element.value
+            for element in series[0]
+            if element.keyword
+            and element.VR != "SQ"
+            and element.keyword not in {"SOPInstanceUID", "PixelData", "SpecificCharacterSet"}
+        },
+    )
+    is_ct = series[0].Modality == "CT"
+    instance.SOPClassUID = EnhancedCTImageStorage if is_ct else EnhancedMRImageStorage
+    instance.file_meta.MediaStorageSOPClassUID = instance.SOPClassUID
+    instance.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    instance.NumberOfFrames = len(series)
+    instance.PixelData = b"".join(slice_.PixelData for slice_ in series)
+    instance.SharedFunctionalGroupsSequence = [Dataset()]
+    instance.PerFrameFunctionalGroupsSequence = [Dataset() for _ in series]
+    macros = {
+        "PlanePositionSequence": ("ImagePositionPatient",),
+        "PlaneOrientationSequence": ("ImageOrientationPatient",),
+        "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness"),
+        "PixelValueTransformationSequence": ("RescaleIntercept", "RescaleSlope", "RescaleType"),
+        f"{series[0].Modality}ImageFrameTypeSequence": ("ImageType",),
+    }
+    for macro, keywords in macros.items():
+        items = [_item({word: one.get(word) for word in keywords}) for one in series]
+        shares = all(item == items[0] for item in items)
+        groups = (
+            instance.SharedFunctionalGroupsSequence
+            if shares
+            else (instance.PerFrameFunctionalGroupsSequence)
+        )
+        for group, item in zip(groups, items, strict=False):
+            setattr(group, macro, [item])
+        for keyword in keywords:
+            if keyword in instance and keyword != "ImageType":
+                delattr(instance, keyword)
+    return instance
+
+
+def _item(values: dict[str, Any]) -> Dataset:
+    item = Dataset()
+    for keyword, value in values.items():
+        if value is not None:
+            setattr(item, "FrameType" if keyword == "ImageType" else keyword, value)
+    return item
 
 
 def write(dataset: Dataset, path: Path) -> Path:

@@ -205,5 +205,7 @@ def is_done(ledger: Ledger, studies: int) -> bool:
     routed = ledger.studies.in_states([StudyState.ROUTED])
     moving = ledger.studies.in_states([StudyState.RECEIVING, StudyState.COMPLETE])
     open_jobs = ledger.jobs.in_states(JobState.QUEUED, JobState.RUNNING)
-    open_deliveries = ledger.deliveries.in_states(DeliveryState.PENDING, DeliveryState.SENDING)
+    open_deliveries = ledger.deliveries.in_states(
+        DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.SENT
+    )
     return len(routed) == studies and not (moving or open_jobs or open_deliveries)

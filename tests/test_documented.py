@@ -9,8 +9,9 @@ import pytest
 from typer.main import get_command
 
 from dicom_node.cli.app import app
-from dicom_node.config.settings import Config, Peer
+from dicom_node.config.settings import Config, Peer, ResultsProfile
 from dicom_node.lifecycle import (
+    BREAKER_MOVES,
     COMMITMENT_MOVES,
     COMPARISON_MOVES,
     DELIVERY_MOVES,
@@ -30,15 +31,15 @@ NODE_YAML = (ROOT / "config" / "node.yaml").read_text()
 SECTIONS = {
     name: tuple(field.annotation.model_fields)  # type: ignore[union-attr]
     for name, field in Config.model_fields.items()
-    if name != "peers"
-} | {"peers": tuple(Peer.model_fields)}
+    if name not in {"peers", "results_profiles"}
+} | {"peers": tuple(Peer.model_fields), "results_profiles": tuple(ResultsProfile.model_fields)}
 
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_key_is_explained_in_node_yaml_and_named_for_the_operator(section: str) -> None:
     [row] = [line for line in OPERATOR.splitlines() if line.startswith(f"| `{section}` |")]
     for key in SECTIONS[section]:
-        assert re.search(rf"^ *(# )? *{key}:", NODE_YAML, re.MULTILINE), key
+        assert re.search(rf"^(# )? *(# )?{key}:", NODE_YAML, re.MULTILINE), key
         assert f"`{key}`" in row
 
 
@@ -58,7 +59,7 @@ def test_every_command_stands_in_the_readme() -> None:
 def test_exactly_the_moves_of_the_tables_are_printed_for_the_operator() -> None:
     lines = [line.strip() for line in OPERATOR.splitlines() if re.search(r"\w --\w+--> \w", line)]
     tables = (
-        *(STUDY_MOVES, JOB_MOVES, DELIVERY_MOVES, COMMITMENT_MOVES, FETCH_MOVES),
+        *(STUDY_MOVES, JOB_MOVES, DELIVERY_MOVES, BREAKER_MOVES, COMMITMENT_MOVES, FETCH_MOVES),
         *(TRIAL_MOVES, COMPARISON_MOVES),
     )
     moves = [move for table in tables for move in table.items()]

@@ -38,7 +38,7 @@ class SenderQuestions:
     def __init__(self, config: Config, clock: Clock, submit: Callable[[str], object]) -> None:
         self._addresses = {
             peer.ae_title: address_of(peer, config)
-            for peer in config.destinations.values()
+            for peer in config.called.values()
             if peer.answers_find
         }
         self._clock = clock

@@ -161,12 +161,18 @@ def status(
     refused: Annotated[
         bool, typer.Option("--refused", help="List whom and what the door refused.")
     ] = False,
+    dead: Annotated[
+        bool, typer.Option("--dead", help="List what was given up, and what nobody can prove.")
+    ] = False,
     shadow: Annotated[
         bool, typer.Option("--shadow", help="Show how candidates do beside engines in use.")
     ] = False,
 ) -> None:
     """Show what is open and why."""
     with _plain_errors():
+        if dead:
+            status_command.print_dead(config, json)
+            return
         if shadow:
             compare_command.compare(config, json)
             return
@@ -182,11 +188,17 @@ def retry(
     all_of_them: Annotated[
         bool, typer.Option("--all", help="Everything parked, dead, or waiting for its next try.")
     ] = False,
+    unproven: Annotated[
+        bool, typer.Option("--unproven", help="Send what was delivered and not proven again.")
+    ] = False,
+    to: Annotated[
+        str | None, typer.Option("--to", help="With --all or --unproven: what goes there alone.")
+    ] = None,
     config: ConfigFile = _DEFAULT_CONFIG,
 ) -> None:
-    """Try again what was parked, refused, dead or sent; works while the node runs."""
+    """Try again what was parked, refused, dead, sent or not proven; works while the node runs."""
     with _plain_errors():
-        if not retry_command.retry(config, subjects or [], all_of_them):
+        if not retry_command.retry(config, subjects or [], all_of_them, unproven, to):
             raise typer.Exit(EXIT_REFUSED)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -11,15 +11,15 @@ from rich.console import Console
 from dicom_node.cli.console import make_console
 from dicom_node.config.settings import Config, NodeSettings, validate_config
 from dicom_node.config.yaml_lines import YamlFile, load_yaml
-from dicom_node.deliver.store_scu import echo
-from dicom_node.errors import ConfigError, Mistake, PeerUnreachable
+from dicom_node.deliver.senders import echo
+from dicom_node.errors import ConfigError, Mistake, PeerRefused, PeerUnreachable
 from dicom_node.infer.engine_folders import find_engines
 from dicom_node.infer.runtimes.choice import misfits, wishes_of
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.plan import words_of
 from dicom_node.receive.tls import expired
 from dicom_node.route.rules_file import EngineWords, Names, validate_rules
-from dicom_node.scu.peers import address_of
+from dicom_node.scu.peers import client_tls_of
 
 
 def check(config_file: Path, with_echo: bool) -> bool:
@@ -48,6 +48,7 @@ def find_mistakes(config_file: Path) -> tuple[list[Mistake], Config | None]:
     if config is not None:
         _check_ledger(loaded, config)
         _check_tls(loaded, config)
+        _check_tls_of_peers(loaded, config)
     places = _Places.of(loaded, config)
     mistakes: list[Mistake] = []
     engines: dict[str, EngineWords] = {}
@@ -64,8 +65,9 @@ def find_mistakes(config_file: Path) -> tuple[list[Mistake], Config | None]:
         loaded.mistake(("node", "engines_dir"), str(error))
     try:
         rules_file = load_yaml(places.rules_file)
-        not_admitted = frozenset[str]() if config is None else config.not_admitted
-        names = Names(engines, places.destinations, not_admitted=not_admitted)
+        names = Names(engines, places.destinations)
+        if config is not None:
+            names = replace(names, not_admitted=config.not_admitted, not_called=config.not_called)
         validate_rules(rules_file, names)
         mistakes += rules_file.mistakes
     except ConfigError as error:
@@ -115,13 +117,35 @@ def _check_tls(loaded: YamlFile, config: Config) -> None:
             loaded.mistake(tuple(mistake.key.split(".")), f"{mistake.file} {mistake.message}")
 
 
+def _check_tls_of_peers(loaded: YamlFile, config: Config) -> None:
+    """Note what is wrong with the files by which peers are spoken to, and what has ended."""
+    now = time.time()
+    for name, peer in config.destinations.items():
+        tls = client_tls_of(peer, config)
+        if tls is None:
+            continue
+        place = ("peers", name, "tls")
+        try:
+            for validity in tls.load().validities:
+                if validity.key == "certificate" and validity.ends_at <= now:
+                    loaded.mistake(
+                        place,
+                        f"the certificate {validity.name} in {validity.file} "
+                        f"({tls.key_name('certificate')}) has ended; put a new one into the file",
+                    )
+        except ConfigError as error:
+            for mistake in error.mistakes:
+                loaded.mistake(place, f"{mistake.key}: {mistake.file} {mistake.message}")
+
+
 def _echo(console: Console, name: str, config: Config) -> bool:
     peer = config.peers[name]
     try:
-        echo(address_of(peer, config))
-    except PeerUnreachable as error:
+        echo(peer, config)
+    except (PeerRefused, PeerUnreachable) as error:
         console.print(f"peer {name}: {error.message}", style="red")
         console.print(f"-> {error.hint}")
         return False
-    console.print(f"peer {name}: {peer.ae_title} answers the C-ECHO")
+    what = "C-ECHO" if peer.stow_url is None else "search"
+    console.print(f"peer {name}: {peer.ae_title} answers the {what}")
     return True

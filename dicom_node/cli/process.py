@@ -119,8 +119,8 @@ def _run(
         )
         for encoded in outcome.encoded:
             file = out / f"{name}-{encoded.kind}-{encoded.sop_instance_uid}.dcm"
-            with _writing(file):
-                file.write_bytes(encoded.content)
+            with _writing(file), file.open("wb") as opened:
+                opened.writelines(encoded.pieces)
     except DicomNodeError as error:
         reason = f"refused: {error.message}"
         if error.hint:

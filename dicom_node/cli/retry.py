@@ -10,6 +10,7 @@ from dicom_node.cli.console import make_console
 from dicom_node.cli.status import commitment_name, fetch_name, forward_name
 from dicom_node.config.settings import load_config
 from dicom_node.errors import StudyUnusable
+from dicom_node.ledger.deliveries import Parcel
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import (
     CommitmentState,
@@ -27,23 +28,45 @@ _TRIAL = re.compile(r"t[0-9]{1,18}")
 """As `status` names them; a job's name is longer."""
 
 
-def retry(config_file: Path, subjects: list[str], all_of_them: bool) -> bool:
+def retry(
+    config_file: Path,
+    subjects: list[str],
+    all_of_them: bool,
+    unproven: bool = False,
+    destination: str | None = None,
+) -> bool:
     """Put the subjects back into their queues; return whether each could be.
+
+    Parameters
+    ----------
+    all_of_them : bool
+        Everything that was given up, too; what waits for its next try goes at once.
+    unproven : bool
+        What was delivered and not proven, too.
+    destination : str, optional
+        Of both, only what goes there.
 
     Raises
     ------
     StudyUnusable
         If nothing was named.
     """
-    ledger = Ledger(load_config(config_file).ledger_url)
+    config = load_config(config_file)
+    ledger = Ledger(config.ledger_url)
     ledger.require_current()
     console = make_console(wraps=False)
     now = time.time()
+    if unproven:
+        parcels = ledger.deliveries.unproven(config.believed - {destination})
+        subjects = [*subjects, *_numbers(parcels, destination)]
     if all_of_them:
-        subjects = [*subjects, *_bad_ends(ledger)]
-        hurried = ledger.deliveries.hurry(now) + ledger.forwards.hurry(now)
+        ends = _bad_ends(ledger) if destination is None else _dead_ends(ledger, destination)
+        subjects = [*subjects, *ends]
+        hurried = ledger.deliveries.hurry(now, destination)
+        hurried += ledger.forwards.hurry(now, destination)
         console.print(f"{hurried} waiting deliveries and forwards are tried at once")
-    elif not subjects:
+        ledger.breakers.hurry(now, destination)
+    elif not subjects and not unproven:
         raise StudyUnusable("nothing to retry", hint="name what `status` shows, or use --all")
     done = [_retry_one(ledger, subject, now) for subject in subjects]
     for subject, ok in zip(subjects, done, strict=True):
@@ -58,13 +81,27 @@ def _bad_ends(ledger: Ledger) -> list[str]:
     studies = [s.study_instance_uid for s in parked if not ledger.studies.is_held(s)]
     parked_jobs = ledger.jobs.in_states(JobState.PARKED)
     jobs = [job.job_id for job in parked_jobs if job.role is not JobRole.SHADOW]
-    dead = ledger.deliveries.in_states(DeliveryState.DEAD)
-    deliveries = [str(parcel.delivery.delivery_id) for parcel in dead]
     commitments = ledger.commitments.in_states(CommitmentState.DEAD)
-    forwards = ledger.forwards.in_states(DeliveryState.DEAD)
     fetches = ledger.fetches.in_states(FetchState.DEAD)
-    named = [*map(commitment_name, commitments), *map(forward_name, forwards)]
-    return studies + jobs + deliveries + named + [fetch_name(fetch) for fetch in fetches]
+    named = [*map(commitment_name, commitments), *map(fetch_name, fetches)]
+    return studies + jobs + _dead_ends(ledger) + named
+
+
+def _dead_ends(ledger: Ledger, destination: str | None = None) -> list[str]:
+    """Return the dead deliveries and forwards, of all destinations or of one."""
+    deliveries = _numbers(ledger.deliveries.in_states(DeliveryState.DEAD), destination)
+    forwards = ledger.forwards.in_states(DeliveryState.DEAD)
+    return deliveries + [
+        forward_name(forward) for forward in forwards if destination in (None, forward.destination)
+    ]
+
+
+def _numbers(parcels: list[Parcel], destination: str | None) -> list[str]:
+    return [
+        str(parcel.delivery.delivery_id)
+        for parcel in parcels
+        if destination in (None, parcel.delivery.destination)
+    ]
 
 
 def _retry_one(ledger: Ledger, subject: str, now: float) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from dicom_node.cli.console import make_console, make_table
 from dicom_node.config.settings import load_config
+from dicom_node.ledger.deliveries import Parcel
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import (
     CommitmentState,
@@ -23,7 +24,7 @@ from dicom_node.lifecycle import (
     StudyState,
     TrialState,
 )
-from dicom_node.model import Commitment, Delivery, ForwardTask, Job, JobRole, Study
+from dicom_node.model import Breaker, Commitment, Delivery, ForwardTask, Job, JobRole, Study
 from dicom_node.priors import PriorFetch
 from dicom_node.trials import Trial
 
@@ -33,16 +34,17 @@ _REFUSALS_SHOWN = 1000
 _OPEN_STUDIES = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.PARKED)
 _OPEN_JOBS = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
 _OPEN_COMMITMENTS = (CommitmentState.PENDING, CommitmentState.REPORTING, CommitmentState.DEAD)
-_OPEN_DELIVERIES = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.DEAD)
+_OPEN_FORWARDS = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.DEAD)
+_OPEN_DELIVERIES = (*_OPEN_FORWARDS, DeliveryState.SENT)
 _OPEN_FETCHES = (FetchState.PENDING, FetchState.FETCHING, FetchState.DEAD)
 
 
-_Row = Study | Job | Delivery | ForwardTask | PriorFetch | Commitment | Trial
+_Row = Study | Job | Delivery | Breaker | ForwardTask | PriorFetch | Commitment | Trial
 
 
 @dataclass(frozen=True)
 class OpenItem:
-    """A study, job, delivery, forward, fetch, commitment or trial that waits for something."""
+    """A study, job, delivery, forward, fetch, commitment, trial or destination that waits."""
 
     what: str
     name: str
@@ -80,13 +82,15 @@ def fetch_name(fetch: PriorFetch) -> str:
 
 def status(config_file: Path, as_json: bool, refused: bool) -> None:
     """Print what is open; with `refused`, whom and what the door and the engines refused."""
-    ledger = Ledger(load_config(config_file).ledger_url)
+    config = load_config(config_file)
+    ledger = Ledger(config.ledger_url)
     ledger.require_current()
     console = make_console(wraps=not (as_json or refused))
     items = open_items(ledger, time.time())
     refusals = last_refusals(ledger) if as_json or refused else []
     refused_count = ledger.events.count(*_REFUSED) + len(_refused_jobs(ledger))
     doubtful = ledger.events.count(*_DOUBTFUL)
+    unproven = ledger.deliveries.count_unproven(not_to=config.believed)
     counts = {
         "jobs": {str(state): n for state, n in ledger.jobs.counts().items()},
         "deliveries": {str(state): n for state, n in ledger.deliveries.counts().items()},
@@ -106,7 +110,36 @@ def status(config_file: Path, as_json: bool, refused: bool) -> None:
             often = f" ({refusal.times} times)" if refusal.times > 1 else ""
             console.print(f"{at} {refusal.what} {refusal.name}{often}: {refusal.reason}")
     else:
-        _print(console, items, counts, refused_count, doubtful)
+        _print(console, items, counts, unproven, refused_count, doubtful)
+
+
+def print_dead(config_file: Path, as_json: bool) -> None:
+    """Print what was given up, and what nobody can prove, with reason and hint."""
+    config = load_config(config_file)
+    ledger = Ledger(config.ledger_url)
+    ledger.require_current()
+    found = dead_letters(ledger, config.believed, time.time())
+    letters = sorted(found, key=lambda item: item.since_s)
+    ledger.close()
+    console = make_console(wraps=False)
+    if as_json:
+        console.print(json.dumps({"dead": [asdict(letter) for letter in letters]}))
+        return
+    for letter in letters:
+        study = f" of study {letter.study_instance_uid}" if letter.study_instance_uid else ""
+        console.print(f"{letter.what} {letter.name} {letter.state}{study}: {letter.reason}")
+    if letters:
+        console.print("`dicom-node retry NAME` tries one again, `retry --all` what is dead")
+    else:
+        console.print("nothing is dead, nothing unproven")
+
+
+def dead_letters(ledger: Ledger, believed: Collection[str], now: float) -> list[OpenItem]:
+    """Return what was given up, and what was delivered and not proven where it has to be."""
+    dead = [item for item in open_items(ledger, now) if item.state == DeliveryState.DEAD]
+    for parcel in ledger.deliveries.unproven(not_to=believed):
+        dead.append(_open_item(*_delivery_row(parcel), now))
+    return dead
 
 
 def last_refusals(ledger: Ledger) -> list[Refusal]:
@@ -137,6 +170,7 @@ def _print(
     console: Console,
     items: list[OpenItem],
     counts: dict[str, dict[str, int]],
+    unproven: int,
     refusals: int,
     doubtful: int,
 ) -> None:
@@ -147,6 +181,10 @@ def _print(
         console.print(_table(items))
     else:
         console.print("nothing is open")
+    if unproven:
+        console.print(
+            f"{unproven} delivered, and nobody proves that they are there: `status --dead`"
+        )
     if refusals:
         console.print(f"{refusals} refused at the door or by an engine: see `status --refused`")
     if doubtful:
@@ -159,9 +197,21 @@ def _print(
 def open_items(ledger: Ledger, now: float) -> list[OpenItem]:
     """Return everything that has not come to its end, with its reason."""
     return [
-        OpenItem(what, name, row.state, study_instance_uid, now - row.updated_at, reason)
+        _open_item(what, name, row, study_instance_uid, reason, now)
         for what, name, row, study_instance_uid, reason in _open_rows(ledger)
     ]
+
+
+def _open_item(
+    what: str, name: str, row: _Row, study_instance_uid: str, reason: str, now: float
+) -> OpenItem:
+    return OpenItem(what, name, row.state, study_instance_uid, now - row.updated_at, reason)
+
+
+def _delivery_row(parcel: Parcel) -> tuple[str, str, Delivery, str, str]:
+    delivery, result = parcel.delivery, parcel.result
+    reason = f"{result.kind} to {delivery.destination}: {delivery.reason}"
+    return "delivery", str(delivery.delivery_id), delivery, result.study_instance_uid, reason
 
 
 def _open_rows(ledger: Ledger) -> Iterator[tuple[str, str, _Row, str, str]]:
@@ -169,6 +219,9 @@ def _open_rows(ledger: Ledger) -> Iterator[tuple[str, str, _Row, str, str]]:
     for study in ledger.studies.in_states(_OPEN_STUDIES):
         uid = study.study_instance_uid
         yield "study", uid, study, uid, study.reason
+    for breaker in ledger.breakers.all_open():
+        reason = f"nothing is sent to it, {breaker.failures} attempts in vain: {breaker.reason}"
+        yield "destination", breaker.destination, breaker, "", reason
     for trial in ledger.trials.all():
         if trial.state is TrialState.STOPPED:
             yield "trial", trial.name, trial, "", f"{trial.candidate_engine}: {trial.reason}"
@@ -178,11 +231,8 @@ def _open_rows(ledger: Ledger) -> Iterator[tuple[str, str, _Row, str, str]]:
         reason = f"{job.engine_name}: {job.reason}"
         yield "job", job.job_id, job, job.study_instance_uid, reason
     for parcel in ledger.deliveries.in_states(*_OPEN_DELIVERIES):
-        delivery, result = parcel.delivery, parcel.result
-        reason = f"{result.kind} to {delivery.destination}: {delivery.reason}"
-        name = str(delivery.delivery_id)
-        yield "delivery", name, delivery, result.study_instance_uid, reason
-    for forward in ledger.forwards.in_states(*_OPEN_DELIVERIES):
+        yield _delivery_row(parcel)
+    for forward in ledger.forwards.in_states(*_OPEN_FORWARDS):
         reason = f"originals to {forward.destination} by rule {forward.rule}: {forward.reason}"
         yield "forward", forward_name(forward), forward, forward.study_instance_uid, reason
     for fetch in ledger.fetches.in_states(*_OPEN_FETCHES):

@@ -24,6 +24,7 @@ from dicom_node.errors import InvariantBroken
 from dicom_node.uid import is_ae_title, is_uid
 
 _GPUS_MAX = 64
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def _ae_title(text: str) -> str:
@@ -65,8 +66,31 @@ def _keyword(text: str) -> str:
     return text
 
 
+_HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])")
+
+
+def _hours(text: str) -> str:
+    if not _HOURS.fullmatch(text) or text[:5] == text[6:]:
+        raise ValueError('must be two different times of the day in quotes, such as "22:00-06:00"')
+    return text
+
+
+def _one_or_several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
 def _as_written(value: object) -> object:
     return str(value) if isinstance(value, float) else value  # YAML reads 1.2 as a number
+
+
+def _tls_of_a_peer(written: object) -> object:
+    if written is True:
+        return {}
+    if written is False or written is None:
+        return None
+    if not isinstance(written, dict | PeerTls):
+        raise ValueError("must be true, false, or a section with authorities, certificate, key")
+    return written
 
 
 def _server_url(text: str) -> str:
@@ -108,6 +132,8 @@ Runtime = Annotated[
     BeforeValidator(_in_quotes),
 ]
 ServerUrl = Annotated[str, AfterValidator(_server_url)]
+Hours = Annotated[str, AfterValidator(_hours)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Uid = Annotated[str, AfterValidator(_uid)]
 Keyword = Annotated[str, AfterValidator(_keyword)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -207,7 +233,43 @@ class DeliverSettings(Section):
     timeout_s: Positive = 30
     retry_first_s: Positive = 5
     retry_longest_s: Positive = 3600
+    jitter: Share = 0.2
     give_up_after_h: Positive = 72
+    breaker_failures: Annotated[int, Field(ge=1)] = 3
+    proof_wait_s: Annotated[float, Field(gt=0, le=80_000, allow_inf_nan=False)] = 600
+    prove_within_h: Positive = 24
+    resends_max: Annotated[int, Field(ge=0)] = 3
+
+
+class PeerTls(Section):
+    """How a peer is spoken to by TLS; a file that is not named is that of the section `tls`."""
+
+    authorities: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    name: CertificateName | None = None
+
+
+class ResultsSettings(Section):
+    disclaimer: Annotated[str, Field(min_length=1, max_length=64)] = "NOT FOR DIAGNOSTIC USE"
+    bytes_max: Annotated[int, Field(ge=1)] = 2_147_483_648
+
+
+ResultKind = Literal["SEG", "PM", "PR", "SC", "KO", "PDF", "SR"]
+
+
+class ResultsProfile(Section):
+    objects: Annotated[tuple[ResultKind, ...], Field(min_length=1)]
+    labelmap: Literal["auto"] | bool = False
+    frames_max: Annotated[int, Field(ge=1)] | None = None
+    instead: tuple[ResultKind, ...] = ("PR", "SC")
+
+
+RESULTS_PROFILES = (
+    *("default", "ohif", "slicer", "weasis", "orthanc", "no-seg", "sr-text-only"),
+    "everything",
+)
+"""The profiles that come with the node."""
 
 
 class Peer(Section):
@@ -218,18 +280,43 @@ class Peer(Section):
     port: Port | None = None
     retrieve: Literal["move", "get"] = "move"
     answers_find: bool = False
+    rejection_note: bool = False
+    stow_url: ServerUrl | None = None
+    stow_token_file: Path | None = None
+    stow_password_file: Path | None = None
+    stow_authorities: Path | None = None
+    proof: Literal["auto", "commitment", "read-back", "status"] = "auto"
+    read_back: Literal["find", "content"] = "find"
+    read_back_share: Share = 1
+    hours: Annotated[tuple[Hours, ...], BeforeValidator(_one_or_several)] = ()
+    instances_per_minute: Positive | None = None
+    megabytes_per_minute: Positive | None = None
+    associations: Annotated[int, Field(ge=1, le=32)] = 1
+    tls: Annotated[PeerTls | None, BeforeValidator(_tls_of_a_peer)] = None
     certificate_sha256: Fingerprint | None = None
     certificate_name: CertificateName | None = None
     assemble: AssembleSettings | None = None
+    results: str = "default"
+
+    @property
+    def has_address(self) -> bool:
+        """Whether it can be called by DIMSE."""
+        return self.host is not None and self.port is not None
 
     @property
     def can_receive(self) -> bool:
-        return self.host is not None and self.port is not None
+        return self.has_address or self.stow_url is not None
 
     @property
     def is_bound(self) -> bool:
         """Whether it may come in only over TLS, with a certificate that is named here."""
         return self.certificate_sha256 is not None or self.certificate_name is not None
+
+
+_OF_DESTINATIONS = frozenset(
+    {"proof", "read_back", "read_back_share", "hours", "rejection_note"}
+    | {"instances_per_minute", "megabytes_per_minute"}
+)
 
 
 class Config(Section):
@@ -243,6 +330,8 @@ class Config(Section):
     history: HistorySettings = HistorySettings()
     infer: InferSettings = InferSettings()
     deliver: DeliverSettings = DeliverSettings()
+    results: ResultsSettings = ResultsSettings()
+    results_profiles: dict[str, ResultsProfile] = {}
     peers: dict[str, Peer] = {}
 
     @property
@@ -270,8 +359,23 @@ class Config(Section):
 
     @property
     def destinations(self) -> dict[str, Peer]:
-        """The peers that results can be sent to: those with an address."""
+        """The peers that results can be sent to: those with an address or a stow_url."""
         return {name: peer for name, peer in self.peers.items() if peer.can_receive}
+
+    @property
+    def called(self) -> dict[str, Peer]:
+        """The peers that can be called by DIMSE: those with host and port."""
+        return {name: peer for name, peer in self.peers.items() if peer.has_address}
+
+    @property
+    def not_called(self) -> frozenset[str]:
+        """The destinations that have a stow_url only."""
+        return frozenset(self.destinations.keys() - self.called.keys())
+
+    @property
+    def believed(self) -> frozenset[str]:
+        """The destinations whose Success is all that is asked for."""
+        return frozenset(n for n, peer in self.destinations.items() if peer.proof == "status")
 
     @property
     def not_admitted(self) -> frozenset[str]:
@@ -281,7 +385,7 @@ class Config(Section):
         admitted = {peer.ae_title for peer in self.peers.values() if peer.may_send}
         return frozenset(
             name
-            for name, peer in self.destinations.items()
+            for name, peer in self.called.items()
             if peer.retrieve == "move" and peer.ae_title not in admitted
         )
 
@@ -318,8 +422,12 @@ def validate_config(loaded: YamlFile) -> Config | None:
     for name, peer in config.peers.items():
         if (peer.host is None) != (peer.port is None):
             loaded.mistake(("peers", name), "needs both host and port, or neither")
-        if peer.answers_find and not peer.can_receive:
+        if peer.answers_find and not peer.has_address:
             loaded.mistake(("peers", name, "answers_find"), "needs host and port to ask it at")
+        for key in sorted(_OF_DESTINATIONS & peer.model_fields_set if not peer.can_receive else ()):
+            loaded.mistake(
+                ("peers", name, key), "means nothing without host and port, or a stow_url"
+            )
         if not peer.may_send and not peer.can_receive:
             loaded.mistake(("peers", name), "neither may send nor has an address to send to")
     if not config.receive.admit_unknown_calling_ae_titles and not any(
@@ -330,24 +438,38 @@ def validate_config(loaded: YamlFile) -> Config | None:
             "no peer has `may_send: true`, so nobody could send; add one, or set "
             "receive.admit_unknown_calling_ae_titles",
         )
+    _check_results(loaded, config)
     _check_tls(loaded, config)
+    _check_stow(loaded, config)
+    _check_tls_of_peers(loaded, config)
     _check_runtimes(loaded, config.infer)
     base = loaded.file.parent
     paths = {
         key: (base / getattr(config.node, key)).resolve()
         for key in ("data_dir", "engines_dir", "rules_file")
     }
-    pem_files = {  # links stay links: a renewed certificate often arrives by moving one
-        key: base.absolute() / path
-        for key in ("certificate", "key", "authorities", "revocation_list")
-        if (path := getattr(config.tls, key)) is not None
+    peers = {
+        name: peer
+        if peer.tls is None
+        else peer.model_copy(update={"tls": peer.tls.model_copy(update=_pem_files(base, peer.tls))})
+        for name, peer in config.peers.items()
     }
     return config.model_copy(
         update={
             "node": config.node.model_copy(update=paths),
-            "tls": config.tls.model_copy(update=pem_files),
+            "tls": config.tls.model_copy(update=_pem_files(base, config.tls)),
+            "peers": {name: _with_whole_paths(peer, base) for name, peer in peers.items()},
         }
     )
+
+
+def _pem_files(base: Path, section: TlsSettings | PeerTls) -> dict[str, Path]:
+    """Return whole paths; links stay links, a renewed certificate often arrives by moving one."""
+    return {
+        key: base.absolute() / path
+        for key in ("certificate", "key", "authorities", "revocation_list")
+        if (path := getattr(section, key, None)) is not None
+    }
 
 
 def _check_tls(loaded: YamlFile, config: Config) -> None:
@@ -385,6 +507,74 @@ def _check_tls(loaded: YamlFile, config: Config) -> None:
                 ("peers", name),
                 "is bound to a certificate and could never come in: tls.authorities is missing, so "
                 "no peer is asked for one",
+            )
+
+
+def _check_results(loaded: YamlFile, config: Config) -> None:
+    known = (*RESULTS_PROFILES, *config.results_profiles)
+    for name in config.results_profiles:
+        if name in RESULTS_PROFILES:
+            loaded.mistake(("results_profiles", name), "is a profile of the node; choose a name")
+    for name, peer in config.peers.items():
+        if peer.results not in known:
+            loaded.mistake(
+                ("peers", name, "results"), f"no such profile; known are {', '.join(known)}"
+            )
+
+
+def _check_tls_of_peers(loaded: YamlFile, config: Config) -> None:
+    for name, peer in config.peers.items():
+        if peer.tls is None:
+            continue
+        place = ("peers", name, "tls")
+        if not peer.has_address:
+            loaded.mistake(place, "needs host and port to speak TLS to")
+        if peer.tls.authorities is None and config.tls.authorities is None:
+            loaded.mistake(
+                place,
+                "needs the PEM file of the authority that issued the peer's certificate: "
+                f"peers.{name}.tls.authorities or tls.authorities",
+            )
+        if (peer.tls.certificate is None) != (peer.tls.key is None):
+            loaded.mistake(place, "needs both certificate and key, or neither")
+        elif peer.tls.certificate is None and (config.tls.certificate is None) != (
+            config.tls.key is None
+        ):
+            loaded.mistake(place, "needs both tls.certificate and tls.key, or neither")
+
+
+def _with_whole_paths(peer: Peer, base: Path) -> Peer:
+    """Return a peer whose files do not depend on where the node is started."""
+    files = {
+        key: base.absolute() / path
+        for key in ("stow_token_file", "stow_password_file", "stow_authorities")
+        if (path := getattr(peer, key)) is not None
+    }
+    return peer.model_copy(update=files) if files else peer
+
+
+def _check_stow(loaded: YamlFile, config: Config) -> None:
+    """Note what does not fit together in how peers are sent to by STOW-RS."""
+    for name, peer in config.peers.items():
+        secrets = [
+            key
+            for key in ("stow_token_file", "stow_password_file")
+            if getattr(peer, key) is not None
+        ]
+        if peer.stow_url is None:
+            for key in (*secrets, *(["stow_authorities"] if peer.stow_authorities else [])):
+                loaded.mistake(("peers", name, key), "means nothing without stow_url")
+            continue
+        if len(secrets) > 1:
+            loaded.mistake(("peers", name, secrets[1]), "a token or a password, not both")
+        parts = urlsplit(peer.stow_url)
+        if parts.username or parts.query or parts.fragment:
+            loaded.mistake(
+                ("peers", name, "stow_url"), "must be the root of the services, and name no user"
+            )
+        if secrets and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            loaded.mistake(
+                ("peers", name, secrets[0]), "would be sent in clear text; stow_url must be https"
             )
 
 

@@ -61,7 +61,7 @@ class CommitmentReporter:
         self._clock = clock
         self._checkpoint = checkpoint
         self._addresses: dict[str, Address] = {}
-        for peer in config.destinations.values():
+        for peer in config.called.values():
             self._addresses.setdefault(peer.ae_title, address_of(peer, config))
 
     def turn(self, calling_ae_title: str) -> None:
@@ -155,15 +155,7 @@ class CommitmentReporter:
 
 def _associate(address: Address) -> Requestor:
     """Propose ourselves as the SCP: the peer stays the SCU that it was when it asked."""
-    return Requestor(
-        address.host,
-        address.port,
-        [_CONTEXT],
-        scp_of=[STORAGE_COMMITMENT_PUSH_MODEL],
-        calling=address.calling_ae_title,
-        called=address.called_ae_title,
-        timeout_s=address.timeout_s,
-    )
+    return address.associate([_CONTEXT], scp_of=[STORAGE_COMMITMENT_PUSH_MODEL])
 
 
 def _send(

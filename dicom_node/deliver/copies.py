@@ -16,6 +16,7 @@ from dicom_node.errors import DeliveryError, StudyUnusable
 from dicom_node.headers import reading
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.model import RESTORED, Instance
+from dicom_node.scu.content import Content, FilePart
 from dicom_node.store.local import LocalStore
 
 
@@ -67,14 +68,14 @@ class Copies:
         stored = self._store.file(instance.path)
         with from_the_store(stored.name), stored.open() as file:
             copied = apply_to_file(file, profile, self._secret)
-            file.seek(copied.pixels_offset)
-            pixels = file.read(copied.pixels_length)
         self._ledger.crosswalk.record(copied.coerced.crosswalk_entries)
+        begin = stored.offset + copied.pixels_offset
+        pixels = FilePart(stored.path, begin, copied.pixels_length)
         return Original(
             copied.sop_class_uid,
             copied.sop_instance_uid,
             copied.transfer_syntax_uid,
-            copied.head[copied.data_set_offset :] + pixels,
+            Content.of(copied.head[copied.data_set_offset :], pixels),
         )
 
     def _restored(self, instance: Instance) -> Original:
@@ -92,5 +93,5 @@ class Copies:
             instance.sop_class_uid,
             sop_instance_uid,
             instance.transfer_syntax_uid,
-            encode(real, instance.transfer_syntax_uid),
+            Content.of(encode(real, instance.transfer_syntax_uid)),
         )

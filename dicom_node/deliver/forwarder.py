@@ -12,8 +12,9 @@ from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
 from dicom_node.config.settings import Config
 from dicom_node.deliver.copies import Copies
 from dicom_node.deliver.originals import Original
+from dicom_node.deliver.outlets import Outlets
 from dicom_node.deliver.patience import wait_s
-from dicom_node.deliver.store_scu import send_originals
+from dicom_node.deliver.senders import originals_sender_of
 from dicom_node.errors import (
     DeliveryError,
     PeerUnreachable,
@@ -22,13 +23,11 @@ from dicom_node.errors import (
 )
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState
-from dicom_node.model import ForwardTask, InstanceKey
-from dicom_node.scu.peers import address_of
+from dicom_node.model import ForwardTask, Instance, InstanceKey
 
 log = structlog.get_logger()
 
 _BATCH = 64
-_BATCH_BYTES = 64_000_000
 
 
 class Forwarder:
@@ -38,6 +37,8 @@ class Forwarder:
     ----------
     copies : Copies
         Makes what goes out.
+    outlets : Outlets
+        When anything may go out, and how much.
     """
 
     def __init__(
@@ -45,16 +46,18 @@ class Forwarder:
         config: Config,
         ledger: Ledger,
         copies: Copies,
+        outlets: Outlets,
         clock: Clock,
         checkpoint: Checkpoint = pass_checkpoint,
     ) -> None:
         self._ledger = ledger
         self._copies = copies
+        self._outlets = outlets
         self._settings = config.deliver
         self._clock = clock
         self._checkpoint = checkpoint
-        self._addresses = {
-            name: address_of(peer, config) for name, peer in config.destinations.items()
+        self._senders = {
+            name: originals_sender_of(peer, config) for name, peer in config.destinations.items()
         }
 
     def turn(self, destination: str) -> bool:
@@ -62,8 +65,11 @@ class Forwarder:
 
         One batch at a time, so that a more urgent result or forward comes next.
         """
+        if self._outlets.is_closed(destination) or not self._outlets.has_room(destination):
+            return False
         now = self._clock()
-        for ready in self._ledger.forwards.ready(destination, now):
+        urgency = self._outlets.least_urgent(destination)
+        for ready in self._ledger.forwards.ready(destination, now, least_urgent=urgency):
             forward = self._ledger.forwards.start(ready, now)
             if forward is None:
                 return True
@@ -71,7 +77,9 @@ class Forwarder:
                 return self._attempt(forward)
             except DeliveryError as error:
                 self._postpone(forward, error)
-                return not isinstance(error, PeerUnreachable)
+                if not isinstance(error, PeerUnreachable):
+                    return True
+                self._outlets.failed(destination, error)
         return False
 
     def broke(self, destination: str, error: Exception) -> None:
@@ -82,8 +90,8 @@ class Forwarder:
                 self._postpone(forward, own)
 
     def _attempt(self, forward: ForwardTask) -> bool:
-        address = self._addresses.get(forward.destination)
-        if address is None:
+        send = self._senders.get(forward.destination)
+        if send is None:
             raise PeerUnreachable(
                 f"{forward.destination} is no longer configured",
                 hint="add it to `peers:` again, or let the forwards go dead",
@@ -93,9 +101,12 @@ class Forwarder:
         transient: DeliveryError | None = None
         try:
             if batch:
+                size_bytes = sum(len(original.data_set) for _, original in batch)
+                self._outlets.spend(forward.destination, len(batch), size_bytes)
                 self._checkpoint("forward.sending")
-                outcomes = send_originals([original for _, original in batch], address)
+                outcomes = send([original for _, original in batch])
                 for (key, _), outcome in zip(batch, outcomes, strict=True):
+                    self._outlets.worked(forward.destination)
                     if isinstance(outcome, str):
                         taken.append(key)
                     elif outcome.retryable:
@@ -131,24 +142,25 @@ class Forwarder:
         """Return what goes out next, and what must not go out with the reason."""
         batch: list[tuple[InstanceKey, Original]] = []
         refused: list[tuple[InstanceKey, str]] = []
-        size = 0
-        for key in self._ledger.forwards.unsent(forward.forward_id, _BATCH):
-            if size > _BATCH_BYTES:
-                break
+        keys = self._ledger.forwards.unsent(forward.forward_id, _BATCH)
+        here = {
+            InstanceKey(one.series_instance_uid, one.sop_instance_uid, one.digest): one
+            for one in self._ledger.studies.instances(
+                forward.study_instance_uid,
+                sop_instance_uids=[key.sop_instance_uid for key in keys],
+            )
+        }
+        for key in keys:
             try:
-                original = self._original(forward, key)
+                original = self._original(forward, here.get(key))
             except (StudyUnusable, StorageError) as error:
                 refused.append((key, error.in_words))
                 continue
-            size += len(original.data_set)
             batch.append((key, original))
         return batch, refused
 
-    def _original(self, forward: ForwardTask, key: InstanceKey) -> Original:
-        instance = self._ledger.studies.instance(
-            forward.study_instance_uid, key.series_instance_uid, key.sop_instance_uid
-        )
-        if instance is None or instance.digest != key.digest:
+    def _original(self, forward: ForwardTask, instance: Instance | None) -> Original:
+        if instance is None:
             raise StudyUnusable("it came again with other bytes since; the rules choose anew")
         return self._copies.copy(instance, forward.profile)
 

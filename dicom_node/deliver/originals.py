@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,25 +10,37 @@ from dataclasses import dataclass
 
 from dicom_node.errors import StorageError
 from dicom_node.model import Instance
+from dicom_node.scu.content import Content, FilePart
 from dicom_node.store.local import LocalStore
+from dicom_node.store.reading import StoredFile
 
 _PREFIX_AT = 128
 _META_AT = 132
 _GROUP_LENGTH = struct.Struct("<HH2sHL")
+_HEAD_BYTES = _META_AT + _GROUP_LENGTH.size
 
 
 @dataclass(frozen=True)
 class Original:
-    """A data set ready to be sent."""
+    """An instance ready to be sent; its data set mostly lies where it was filed."""
 
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-    data_set: bytes
+    content: Content
 
     @property
     def context(self) -> tuple[str, str]:
         return self.sop_class_uid, self.transfer_syntax_uid
+
+    @property
+    def size_bytes(self) -> int:
+        return self.content.size_bytes
+
+    @property
+    def data_set(self) -> bytes:
+        """All of it, read into memory; StorageError if it cannot be."""
+        return self.content.read()
 
 
 @contextmanager
@@ -43,7 +56,7 @@ def from_the_store(name: str) -> Iterator[None]:
 
 
 def read_original(store: LocalStore, instance: Instance) -> Original:
-    """Return an instance of the store as it came.
+    """Return an instance of the store as it came; only the length of its File Meta is read.
 
     Raises
     ------
@@ -52,22 +65,28 @@ def read_original(store: LocalStore, instance: Instance) -> Original:
     """
     file = store.file(instance.path)
     with from_the_store(file.name):
-        content = file.read_bytes()
-    return Original(
-        instance.sop_class_uid,
-        instance.sop_instance_uid,
-        instance.transfer_syntax_uid,
-        content[_data_set_at(content, file.name) :],
-    )
+        return Original(
+            instance.sop_class_uid,
+            instance.sop_instance_uid,
+            instance.transfer_syntax_uid,
+            Content.of(_data_set_of(file)),
+        )
 
 
-def _data_set_at(content: bytes, name: str) -> int:
-    """Return where the data set begins: behind preamble and File Meta (PS3.10 7.1)."""
-    if content[_PREFIX_AT:_META_AT] == b"DICM" and len(content) >= _META_AT + 12:
-        group, element, vr, length, value = _GROUP_LENGTH.unpack_from(content, _META_AT)
-        if (group, element, vr, length) == (2, 0, b"UL", 4):
-            return int(_META_AT + 12 + value)
+def _data_set_of(file: StoredFile) -> FilePart:
+    """Return where the data set lies: behind preamble and File Meta (PS3.10 7.1)."""
+    fd = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(fd).st_size if file.size_bytes is None else file.size_bytes
+        head = os.pread(fd, _HEAD_BYTES, file.offset)
+    finally:
+        os.close(fd)
+    if head[_PREFIX_AT:_META_AT] == b"DICM" and len(head) == _HEAD_BYTES <= size:
+        group, element, vr, length, value = _GROUP_LENGTH.unpack_from(head, _META_AT)
+        if (group, element, vr, length) == (2, 0, b"UL", 4) and _HEAD_BYTES + value <= size:
+            begin = int(_HEAD_BYTES + value)
+            return FilePart(file.path, file.offset + begin, size - begin)
     raise StorageError(
-        f"our file {name} has a broken head",
+        f"our file {file.name} has a broken head",
         hint="restore it from a backup of data_dir, then retry the forward",
     )

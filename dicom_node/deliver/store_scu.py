@@ -1,21 +1,20 @@
-"""Sending results by C-STORE: their bytes as they lie in the store, over one association."""
+"""Sending by C-STORE: bytes as they lie in the store, over one association or several."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom.uid import UID
-
+from dicom_node.deliver.line import Context, Line, Outcome, proposals
+from dicom_node.deliver.lines import Lines
 from dicom_node.deliver.originals import Original
-from dicom_node.errors import PeerRefused, PeerUnreachable, ResultLost
-from dicom_node.scu.address import SOP_CLASS_NOT_SUPPORTED, Address
+from dicom_node.errors import PeerUnreachable, ResultLost, StorageError
+from dicom_node.scu.address import Address
+from dicom_node.scu.content import Content
 from dicom_node.scu.part10 import Part10File
-from dicom_node.scu.requestor import Requestor
 
 SUCCESS = 0x0000
-_TRANSIENT = frozenset({0x0110, 0x0213})  # processing failure, resource limitation (PS3.7 C.5)
 
 
 def echo(address: Address) -> None:
@@ -39,77 +38,75 @@ class Item:
     sop_class_uid: str
     transfer_syntax_uid: str
 
+    @property
+    def context(self) -> Context:
+        return self.sop_class_uid, self.transfer_syntax_uid
 
-def send(items: Sequence[Item], address: Address) -> Iterator[PeerRefused | ResultLost | str]:
-    """Send files over one association; yield each one's outcome as soon as it is known.
+    def original(self) -> Original:
+        """Return what goes out; ResultLost if the file is gone or is another than we wrote."""
+        try:
+            file = Part10File.read(self.path)
+            part = file.data_set_part()
+        except OSError as error:
+            raise self._lost(str(error.strerror)) from error
+        except StorageError as error:
+            raise self._lost(error.message) from error
+        if file.context != self.context:
+            raise self._lost("its head is broken")
+        return Original(
+            self.sop_class_uid, file.sop_instance_uid, self.transfer_syntax_uid, Content.of(part)
+        )
+
+    def _lost(self, why: str) -> ResultLost:
+        return ResultLost(
+            f"our file {self.path.name} cannot be read: {why}",
+            hint="restore it from a backup of data_dir, then retry the delivery",
+        )
+
+
+def send(items: Sequence[Item], address: Address) -> Iterator[Outcome]:
+    """Send files; yield each one's outcome as soon as it and those before it are known.
+
+    `address.associations` says over how many associations at a time.
 
     Yields
     ------
-    PeerRefused, ResultLost or str
+    PeerRefused, ResultLost, PeerUnreachable or str
         For each file in order: why the destination did not get it, or in words that it did.
+        PeerUnreachable where its association broke while others went on.
 
     Raises
     ------
     PeerUnreachable
-        If there is no association, or it broke; the rest was not sent, and what was under way may
-        or may not have arrived.
+        If there is no association, or none is left; of the files whose outcome was not yielded,
+        nothing is known of those that were under way, and the rest was not sent.
     """
-    contexts = [(item.sop_class_uid, item.transfer_syntax_uid) for item in items]
-    with address.associate(contexts) as requestor:
-        for item in items:
-            yield _store(requestor, item, address)
+    return _send([item.context for item in items], lambda number: items[number].original(), address)
 
 
-def send_originals(originals: Sequence[Original], address: Address) -> Iterator[PeerRefused | str]:
-    """Send data sets over one association; as `send`."""
-    with address.associate([original.context for original in originals]) as requestor:
-        for original in originals:
-            file = Part10File(Path(), 0, original.context, original.sop_instance_uid)
-            yield _outcome(requestor, file, original.data_set, address)
+def send_originals(originals: Sequence[Original], address: Address) -> Iterator[Outcome]:
+    """Send instances that are ready; as `send`."""
+    return _send([original.context for original in originals], originals.__getitem__, address)
 
 
-def _store(requestor: Requestor, item: Item, address: Address) -> PeerRefused | ResultLost | str:
-    try:
-        file = Part10File.read(item.path)
-        content = file.data_set()
-    except OSError as error:
-        return _lost(item, str(error.strerror))
-    if file.context != (item.sop_class_uid, item.transfer_syntax_uid):
-        return _lost(item, "its head is broken")
-    return _outcome(requestor, file, content, address)
+def _send(
+    contexts: Sequence[Context], ready: Callable[[int], Original], address: Address
+) -> Iterator[Outcome]:
+    proposed = proposals(contexts)
 
+    def store(line: Line, number: int) -> Outcome:
+        line.open(proposed[number])
+        try:
+            original = ready(number)
+        except ResultLost as lost:
+            return lost
+        return line.store(original)
 
-def _outcome(
-    requestor: Requestor, file: Part10File, content: bytes, address: Address
-) -> PeerRefused | str:
-    peer = address.called_ae_title
-    if not requestor.accepts(file):
-        name = UID(file.context[0]).name if file.context else "instance without a SOP Class"
-        return PeerRefused(
-            f"{peer} accepts no {name}",
-            status=SOP_CLASS_NOT_SUPPORTED,
-            hint="have the destination accept this SOP Class, then retry",
-        )
-    status = requestor.store(file, content)
-    if status is None:
-        raise PeerUnreachable(
-            f"{peer} broke the association, or gave no answer within {address.timeout_s:g} s",
-            hint="look into the destination's log",
-        )
-    if status == SUCCESS:
-        return "stored"
-    if status & 0xF000 == 0xB000:  # warnings: coerced, or not as the SOP Class says (PS3.4 B.2.3)
-        return f"stored with warning 0x{status:04X}"
-    return PeerRefused(
-        f"{peer} answered 0x{status:04X}",
-        status=status,
-        retryable=status & 0xFF00 == 0xA700 or status in _TRANSIENT,
-        hint="look into the destination's log",
-    )
-
-
-def _lost(item: Item, why: str) -> ResultLost:
-    return ResultLost(
-        f"our file {item.path.name} cannot be read: {why}",
-        hint="restore it from a backup of data_dir, then retry the delivery",
-    )
+    count = len(contexts)
+    if address.associations > 1 and count > 1:
+        with Lines(address, proposed[0], min(address.associations, count)) as lines:
+            yield from lines.outcomes(store, count)
+        return
+    with Line(address) as line:
+        for number in range(count):
+            yield store(line, number)

@@ -8,6 +8,7 @@ from highdicom.color import CIELabColor
 from highdicom.sr import CodedConcept
 
 from dicom_node.finding import Code, QualityGrade
+from dicom_node.pictures import segment_colour
 
 
 def concept(code: Code) -> CodedConcept:
@@ -15,57 +16,52 @@ def concept(code: Code) -> CodedConcept:
     return CodedConcept(code.value, code.scheme, code.meaning)
 
 
-ARTIFICIAL_INTELLIGENCE = CodedConcept("123110", "DCM", "Artificial Intelligence")  # CID 7162
-COMMENT = CodedConcept("121106", "DCM", "Comment")
-ENGLISH_US = CodedConcept("en-US", "RFC5646", "English (United States)")
-QUALITATIVE_EVALUATIONS = CodedConcept("C0034375", "UMLS", "Qualitative Evaluations")
+ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")  # CID 7162
+ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")  # CID 7005
+SEGMENTATION = Code("113076", "DCM", "Segmentation")  # CID 7203
+SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")  # CID 7202
 
-VOLUME = CodedConcept("118565006", "SCT", "Volume")
-PROBABILITY = CodedConcept("122157", "DCM", "Probability")
-NO_UNITS = CodedConcept("1", "UCUM", "no units")
+COMMENT = Code("121106", "DCM", "Comment")
+ENGLISH_US = Code("en-US", "RFC5646", "English (United States)")
+QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
 
-PRESENCE = CodedConcept("705057003", "SCT", "Presence")
-PRESENT = CodedConcept("52101004", "SCT", "Present")
-ABSENT = CodedConcept("272519000", "SCT", "Absent")
+VOLUME = Code("118565006", "SCT", "Volume")
+PROBABILITY = Code("122157", "DCM", "Probability")
+NO_UNITS = Code("1", "UCUM", "no units")
 
-QUALITY_ASSESSMENT = CodedConcept("111050", "DCM", "Quality Assessment")
-SERIES_QUALITY = CodedConcept("130550", "DCM", "Imaging Series Quality")
+PRESENCE = Code("705057003", "SCT", "Presence")
+PRESENT = Code("52101004", "SCT", "Present")
+ABSENT = Code("272519000", "SCT", "Absent")
+
+QUALITY_ASSESSMENT = Code("111050", "DCM", "Quality Assessment")
+SERIES_QUALITY = Code("130550", "DCM", "Imaging Series Quality")
 GRADES = {  # CID 7036
-    QualityGrade.DIAGNOSTIC: CodedConcept("RID12", "RADLEX", "Diagnostic quality"),
-    QualityGrade.LIMITED: CodedConcept("RID13", "RADLEX", "Limited quality"),
-    QualityGrade.NON_DIAGNOSTIC: CodedConcept("RID14", "RADLEX", "Non-diagnostic quality"),
+    QualityGrade.DIAGNOSTIC: Code("RID12", "RADLEX", "Diagnostic quality"),
+    QualityGrade.LIMITED: Code("RID13", "RADLEX", "Limited quality"),
+    QualityGrade.NON_DIAGNOSTIC: Code("RID14", "RADLEX", "Non-diagnostic quality"),
 }
 
 # CID 100. SNOMED's (77477000, Computed tomography) is not in it, PixelMed calls it an error.
-_XR = CodedConcept("43468-8", "LN", "XR unspecified body region")
+_XR = Code("43468-8", "LN", "XR unspecified body region")
 _PROCEDURES = {
-    "CT": CodedConcept("25045-6", "LN", "CT unspecified body region"),
-    "MR": CodedConcept("25056-3", "LN", "MRI unspecified body region"),
-    "NM": CodedConcept("49118-3", "LN", "NM unspecified body region"),
-    "PT": CodedConcept("44136-0", "LN", "PET unspecified body region"),
+    "CT": Code("25045-6", "LN", "CT unspecified body region"),
+    "MR": Code("25056-3", "LN", "MRI unspecified body region"),
+    "NM": Code("49118-3", "LN", "NM unspecified body region"),
+    "PT": Code("44136-0", "LN", "PET unspecified body region"),
     "CR": _XR,
     "DX": _XR,
 }
-_ANY_PROCEDURE = CodedConcept("363679005", "SCT", "Imaging procedure")
-
-# One table for all engines, so that a segment keeps its colour from study to study: hues far
-# apart first, because few engines have more than six segments.
-_COLOURS = (
-    (31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189),
-    (140, 86, 75), (227, 119, 194), (188, 189, 34), (23, 190, 207), (255, 221, 87),
-    (174, 199, 232), (255, 187, 120), (152, 223, 138), (255, 152, 150), (197, 176, 213),
-    (196, 156, 148), (247, 182, 210), (219, 219, 141), (158, 218, 229), (127, 127, 127),
-)  # fmt: skip
+_ANY_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 
 
-def procedure_reported(modality: str) -> CodedConcept:
+def procedure_reported(modality: str) -> Code:
     """Return the Procedure Reported for the Modality of the source (PS3.16 CID 100)."""
     return _PROCEDURES.get(modality, _ANY_PROCEDURE)
 
 
 def display_colour(segment_number: int) -> CIELabColor:
     """Return the colour of a segment, by its number in the engine's manifest."""
-    return CIELabColor.from_rgb(*_COLOURS[(segment_number - 1) % len(_COLOURS)])
+    return CIELabColor.from_rgb(*segment_colour(segment_number))
 
 
 def long_string(text: str, length_max: int = 64) -> str:

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from highdicom import sr
 from pydicom.dataset import Dataset
 
 from dicom_node.encode import codes, identity
-from dicom_node.encode.seg import segment_tracking_uid, tracking_id
+from dicom_node.encode.content import (
+    CONTAINS,
+    HAS_CONCEPT_MODIFIER,
+    HAS_OBSERVATION_CONTEXT,
+    code_item,
+    container,
+    image_item,
+    number_item,
+    reference_item,
+    text_item,
+    uid_item,
+)
+from dicom_node.encode.segments import segment_tracking_uid, tracking_id
 from dicom_node.finding import (
     Classification,
     Code,
@@ -27,36 +37,58 @@ from dicom_node.finding import (
     Value,
 )
 
-_LATERALITIES = {"7771000", "24028007", "51440002", "66459002"}  # CID 244, SCT
+_GROUP = Code("125007", "DCM", "Measurement Group")
+_TRACKING_ID = Code("112039", "DCM", "Tracking Identifier")
+_TRACKING_UID = Code("112040", "DCM", "Tracking Unique Identifier")
+_FINDING = Code("121071", "DCM", "Finding")
+_FINDING_SITE = Code("363698007", "SCT", "Finding Site")
+_LATERALITY = Code("272741003", "SCT", "Laterality")
+_MODIFIER = Code("106233006", "SCT", "Topographical modifier")
+_ALGORITHM_NAME = Code("111001", "DCM", "Algorithm Name")
+_ALGORITHM_VERSION = Code("111003", "DCM", "Algorithm Version")
+_ALGORITHM_PARAMETERS = Code("111002", "DCM", "Algorithm Parameters")
+_DERIVATION = Code("121401", "DCM", "Derivation")
+_REFERENCED_SEGMENT = Code("121191", "DCM", "Referenced Segment")
+_REFERENCED_FRAME = Code("121214", "DCM", "Referenced Segmentation Frame")
+_SOURCE_SERIES = Code("121232", "DCM", "Source Series for Segmentation")
+_SOURCE_IMAGE = Code("121233", "DCM", "Source Image for Segmentation")
+_SOURCE_OF_MEASUREMENT = Code("121112", "DCM", "Source of Measurement")
+_LATERALITIES = frozenset({"7771000", "24028007", "51440002", "66459002"})  # CID 244, SCT
+
+_REGION, _VOLUME, _OTHER = "1410", "1411", "1501"
+"""The templates: a planar region, a volume, and what has no region."""
 
 
 def measurement_groups(
     finding: Finding, drawn: Sequence[Segment], copies: Sequence[Dataset], seg: Dataset | None
-) -> list[Any]:
-    """Return highdicom's measurement groups, in the order in which the finding names things.
+) -> list[bytes]:
+    """Return the measurement groups, in the order in which the finding names things.
 
     Parameters
     ----------
     finding : Finding
         Of any kind.
     drawn : sequence of Segment
-        Those that the SEG describes, in its order.
+        Those that have voxels, in the order in which a SEG describes them.
     copies : sequence of Dataset
         Of the source headers.
     seg : Dataset or None
-        The Segmentation of the same finding; None where no segment has a voxel.
+        The Segmentation of the same finding; None where its tree has none: then a segment that was
+        found is told with its measurements, and refers to no region.
     """
     reference = copies[0]
+    engine, series_uid = finding.engine, str(reference.SeriesInstanceUID)
     if finding.kind is FindingKind.SEGMENTATION:
         numbers = {segment.segment_number: number for number, segment in enumerate(drawn, start=1)}
         return [
-            _absent_segment(segment, finding.engine, reference)
-            if seg is None or segment.segment_number not in numbers
-            else _segment(segment, numbers[segment.segment_number], seg, finding.engine, reference)
+            _absent_segment(segment, engine, series_uid)
+            if segment.segment_number not in numbers
+            else _told_segment(segment, engine, series_uid)
+            if seg is None
+            else _segment(segment, numbers[segment.segment_number], seg, engine, reference)
             for segment in finding.segments
         ]
     by_uid = {str(copy.SOPInstanceUID): copy for copy in copies}
-    engine, series_uid = finding.engine, str(reference.SeriesInstanceUID)
     subjects = {
         said.sop_instance_uid: _Subject(engine, series_uid, by_uid.get(said.sop_instance_uid))
         for said in finding.statements
@@ -68,108 +100,121 @@ def measurement_groups(
     ]
 
 
-def algorithm(engine: EngineIdentity, *parameters: str) -> sr.AlgorithmIdentification:
+def comment(text: str) -> bytes:
+    """Return a comment, in words."""
+    return text_item(CONTAINS, codes.COMMENT, text)
+
+
+def _algorithm(engine: EngineIdentity, *parameters: str) -> tuple[bytes, ...]:
     """Return what made a group (PS3.16 TID 4019).
 
     Its family stands in the SEG only: readers that know an older TID 4019 take it for a finding.
     """
-    return sr.AlgorithmIdentification(
-        name=engine.name,
-        version=engine.version,
-        parameters=[
-            f"model sha256 {engine.model_digest}",
-            f"runtime {engine.runtime}",
-            *parameters,
-        ],
+    all_parameters = (
+        f"model sha256 {engine.model_digest}",
+        f"runtime {engine.runtime}",
+        *parameters,
+    )
+    return (
+        text_item(HAS_CONCEPT_MODIFIER, _ALGORITHM_NAME, engine.name),
+        text_item(HAS_CONCEPT_MODIFIER, _ALGORITHM_VERSION, engine.version),
+        *(text_item(HAS_CONCEPT_MODIFIER, _ALGORITHM_PARAMETERS, one) for one in all_parameters),
     )
 
 
-def comment(text: str) -> sr.TextContentItem:
-    """Return a comment, in words."""
-    return sr.TextContentItem(
-        name=codes.COMMENT,
-        value=text,
-        relationship_type=sr.RelationshipTypeValues.CONTAINS,
+def _tracked(identifier: str, uid: str) -> tuple[bytes, bytes]:
+    return (
+        text_item(HAS_OBSERVATION_CONTEXT, _TRACKING_ID, identifier),
+        uid_item(HAS_OBSERVATION_CONTEXT, _TRACKING_UID, uid),
     )
 
 
 def _segment(
     segment: Segment, number: int, seg: Dataset, engine: EngineIdentity, reference: Dataset
-) -> Any:
-    common = _segment_arguments(segment, engine, reference)
-    measurements = list(_numbers(segment.measurements))
+) -> bytes:
+    named = _named_segment(segment, engine, str(reference.SeriesInstanceUID))
+    measured = segment.measurements
+    seg_uids = str(seg.SOPClassUID), str(seg.SOPInstanceUID)
     if "ImagePositionPatient" not in reference:
-        # A projection has areas, not volumes; each segment of it is one frame.
-        frame = sr.ReferencedSegmentationFrame(
-            sop_class_uid=seg.SOPClassUID,
-            sop_instance_uid=seg.SOPInstanceUID,
-            frame_number=number,
-            segment_number=number,
-            source_image=sr.SourceImageForSegmentation(
-                referenced_sop_class_uid=reference.SOPClassUID,
-                referenced_sop_instance_uid=reference.SOPInstanceUID,
-            ),
+        # A projection has areas, not volumes. Each segment of it is one frame, but of a label map,
+        # where one frame has all; frame or segment, never both (PS3.3 10.3, type 1C).
+        drawn = (
+            reference_item(*seg_uids, segment_number=number)
+            if seg.SegmentationType == "LABELMAP"
+            else reference_item(*seg_uids, frame_number=number)
         )
-        # Frame or segment, never both (PS3.3 10.3, type 1C); highdicom writes both.
-        del frame[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
-        flat = [one for one in measurements if one.name != codes.VOLUME]
-        return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-            referenced_segment=frame, measurements=flat or None, **common
+        source = reference_item(str(reference.SOPClassUID), str(reference.SOPInstanceUID))
+        return container(
+            _GROUP,
+            *named,
+            *_numbers([one for one in measured if not _is_volume(one)]),
+            image_item(_REFERENCED_FRAME, drawn),
+            image_item(_SOURCE_IMAGE, source),
+            template=_REGION,
         )
-    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        referenced_segment=sr.ReferencedSegment(
-            sop_class_uid=seg.SOPClassUID,
-            sop_instance_uid=seg.SOPInstanceUID,
-            segment_number=number,
-            source_series=sr.SourceSeriesForSegmentation(reference.SeriesInstanceUID),
-        ),
-        measurements=measurements or None,
-        **common,
+    return container(
+        _GROUP,
+        *named,
+        *_numbers(measured),
+        image_item(_REFERENCED_SEGMENT, reference_item(*seg_uids, segment_number=number)),
+        uid_item(CONTAINS, _SOURCE_SERIES, str(reference.SeriesInstanceUID)),
+        template=_VOLUME,
     )
 
 
-def _numbers(measurements: Sequence[Measurement]) -> Iterator[sr.Measurement]:
+def _is_volume(measurement: Measurement) -> bool:
+    concept = measurement.concept
+    return concept is not None and (concept.value, concept.scheme) == ("118565006", "SCT")
+
+
+def _numbers(measurements: Sequence[Measurement]) -> Iterator[bytes]:
     """Yield measurements as TID 1419 has them; those without a code are for rules alone."""
     for one in measurements:
         if one.concept is not None:
-            yield sr.Measurement(
-                name=codes.concept(one.concept),
-                value=round(one.value, 3),
-                unit=codes.concept(one.unit),
-                derivation=None if one.derivation is None else codes.concept(one.derivation),
+            derivation = (
+                []
+                if one.derivation is None
+                else [code_item(HAS_CONCEPT_MODIFIER, _DERIVATION, one.derivation)]
             )
+            yield number_item(CONTAINS, one.concept, round(one.value, 3), one.unit, *derivation)
 
 
-def _absent_segment(segment: Segment, engine: EngineIdentity, reference: Dataset) -> Any:
-    return sr.MeasurementsAndQualitativeEvaluations(
-        qualitative_evaluations=[sr.QualitativeEvaluation(codes.PRESENCE, codes.ABSENT)],
-        **_segment_arguments(segment, engine, reference),
+def _absent_segment(segment: Segment, engine: EngineIdentity, series_uid: str) -> bytes:
+    return container(
+        _GROUP,
+        *_named_segment(segment, engine, series_uid),
+        code_item(CONTAINS, codes.PRESENCE, codes.ABSENT),
+        template=_OTHER,
     )
 
 
-def _segment_arguments(
-    segment: Segment, engine: EngineIdentity, reference: Dataset
-) -> dict[str, Any]:
-    return {
-        "tracking_identifier": sr.TrackingIdentifier(
-            uid=segment_tracking_uid(segment, engine, reference.SeriesInstanceUID),
-            identifier=tracking_id(segment, engine),
-        ),
-        "finding_type": codes.concept(segment.type),
-        "finding_sites": _site(segment.type, segment.modifier),
-        "algorithm_id": algorithm(engine),
-    }
+def _told_segment(segment: Segment, engine: EngineIdentity, series_uid: str) -> bytes:
+    """Return the group of a segment that was found and is drawn nowhere in its tree."""
+    return container(
+        _GROUP,
+        *_named_segment(segment, engine, series_uid),
+        *_numbers(segment.measurements),
+        code_item(CONTAINS, codes.PRESENCE, codes.PRESENT),
+        template=_OTHER,
+    )
 
 
-def _site(anatomy: Code, modifier: Code | None) -> list[sr.FindingSite] | None:
+def _named_segment(segment: Segment, engine: EngineIdentity, series_uid: str) -> tuple[bytes, ...]:
+    return (
+        *_tracked(tracking_id(segment, engine), segment_tracking_uid(segment, engine, series_uid)),
+        code_item(CONTAINS, _FINDING, segment.type),
+        *_site(segment.type, segment.modifier),
+        *_algorithm(engine),
+    )
+
+
+def _site(anatomy: Code, modifier: Code | None) -> tuple[bytes, ...]:
     """Return where a segment is, if its type alone does not tell: the left of two lungs."""
     if modifier is None:
-        return None
-    role = "laterality" if modifier.value in _LATERALITIES else "topographical_modifier"
-    site = sr.FindingSite(
-        anatomic_location=codes.concept(anatomy), **{role: codes.concept(modifier)}
-    )
-    return [site]
+        return ()
+    role = _LATERALITY if modifier.value in _LATERALITIES else _MODIFIER
+    modified = code_item(HAS_CONCEPT_MODIFIER, role, modifier)
+    return (code_item(HAS_CONCEPT_MODIFIER, _FINDING_SITE, anatomy, modified),)
 
 
 @dataclass(frozen=True)
@@ -180,70 +225,55 @@ class _Subject:
     series_uid: str
     image: Dataset | None
 
-    def named(self, label: str, *what: str) -> dict[str, Any]:
-        """Return the arguments that say of what a group speaks.
-
-        Of a whole series no image is singled out: all of them are the report's evidence.
-        """
+    def tracked(self, label: str, *what: str) -> tuple[bytes, bytes]:
+        """Return how a group about it is found again in later reports."""
         image_uid = "" if self.image is None else str(self.image.SOPInstanceUID)
-        arguments: dict[str, Any] = {
-            "tracking_identifier": sr.TrackingIdentifier(
-                uid=identity.tracking_uid(self.engine, self.series_uid, image_uid, *what),
-                identifier=f"{label} ({self.engine.name})",
-            )
-        }
-        if self.image is not None:
-            arguments["source_images"] = [
-                sr.SourceImageForMeasurementGroup(
-                    referenced_sop_class_uid=self.image.SOPClassUID,
-                    referenced_sop_instance_uid=image_uid,
-                )
-            ]
-        return arguments
+        uid = identity.tracking_uid(self.engine, self.series_uid, image_uid, *what)
+        return _tracked(f"{label} ({self.engine.name})", uid)
+
+    def named(self) -> tuple[bytes, ...]:
+        """Return the image; of a whole series none is singled out, all are the evidence."""
+        if self.image is None:
+            return ()
+        reference = reference_item(str(self.image.SOPClassUID), str(self.image.SOPInstanceUID))
+        return (image_item(_SOURCE_OF_MEASUREMENT, reference),)
 
 
-def _classification(said: Classification, subject: _Subject) -> Any:
-    return sr.MeasurementsAndQualitativeEvaluations(
-        finding_type=codes.concept(said.code),
-        algorithm_id=algorithm(subject.engine, f"threshold {said.threshold:g}"),
-        measurements=[
-            sr.Measurement(
-                name=codes.PROBABILITY, value=round(said.probability, 4), unit=codes.NO_UNITS
-            )
-        ],
-        qualitative_evaluations=[
-            sr.QualitativeEvaluation(
-                codes.PRESENCE, codes.PRESENT if said.present else codes.ABSENT
-            )
-        ],
-        **subject.named(said.label, said.code.scheme, said.code.value, said.label),
+def _classification(said: Classification, subject: _Subject) -> bytes:
+    presence = codes.PRESENT if said.present else codes.ABSENT
+    return container(
+        _GROUP,
+        *subject.tracked(said.label, said.code.scheme, said.code.value, said.label),
+        code_item(CONTAINS, _FINDING, said.code),
+        *_algorithm(subject.engine, f"threshold {said.threshold:g}"),
+        number_item(CONTAINS, codes.PROBABILITY, round(said.probability, 4), codes.NO_UNITS),
+        code_item(CONTAINS, codes.PRESENCE, presence),
+        *subject.named(),
+        template=_OTHER,
     )
 
 
-def _value(said: Value, subject: _Subject) -> Any:
-    return sr.MeasurementsAndQualitativeEvaluations(
-        finding_type=codes.concept(said.code),
-        algorithm_id=algorithm(subject.engine),
-        measurements=[
-            sr.Measurement(
-                name=codes.concept(said.code),
-                value=round(said.value, 4),
-                unit=codes.concept(said.unit),
-            )
-        ],
-        **subject.named(said.label, "value", said.code.scheme, said.code.value, said.label),
+def _value(said: Value, subject: _Subject) -> bytes:
+    return container(
+        _GROUP,
+        *subject.tracked(said.label, "value", said.code.scheme, said.code.value, said.label),
+        code_item(CONTAINS, _FINDING, said.code),
+        *_algorithm(subject.engine),
+        number_item(CONTAINS, said.code, round(said.value, 4), said.unit),
+        *subject.named(),
+        template=_OTHER,
     )
 
 
-def _quality(said: Quality, subject: _Subject) -> Any:
-    group = sr.MeasurementsAndQualitativeEvaluations(
-        finding_type=codes.QUALITY_ASSESSMENT,
-        algorithm_id=algorithm(subject.engine),
-        qualitative_evaluations=[
-            sr.QualitativeEvaluation(codes.SERIES_QUALITY, codes.GRADES[said.grade])
-        ],
-        **subject.named("Image quality", "quality"),
-    )
+def _quality(said: Quality, subject: _Subject) -> bytes:
     found = [f"{fault.name} ({fault.probability:.2f})" for fault in said.faults if fault.found]
-    group[0].ContentSequence.extend([comment(text) for text in (*found, *said.notes)])
-    return group
+    return container(
+        _GROUP,
+        *subject.tracked("Image quality", "quality"),
+        code_item(CONTAINS, _FINDING, codes.QUALITY_ASSESSMENT),
+        *_algorithm(subject.engine),
+        code_item(CONTAINS, codes.SERIES_QUALITY, codes.GRADES[said.grade]),
+        *subject.named(),
+        *(comment(text) for text in (*found, *said.notes)),
+        template=_OTHER,
+    )

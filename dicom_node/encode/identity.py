@@ -10,32 +10,62 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from dicom_node.finding import EngineIdentity, Finding
+from dicom_node.model import REJECTION
 from dicom_node.uid import derived_uid
 
-SERIES_NUMBERS = {"SEG": 9000, "SR": 9500}
-"""Where our own range of Series Numbers begins, by kind; each has 500."""
+SERIES_NUMBERS = {
+    REJECTION: 6000,
+    "PDF": 6500,
+    "KO": 7000,
+    "SC": 7500,
+    "PR": 8000,
+    "PM": 8500,
+    "SEG": 9000,
+    "SR": 9500,
+}
+"""Where our own range of Series Numbers begins, by the first word of a kind; each has 500.
 
+What follows in a kind names the encoding of a Segmentation, and sets apart what would differ: `SEG
+LABELMAP`, and `SR LABELMAP` that refers to it. `SEG` and `SR` alone are those of BINARY.
+"""
 
 _OF_SINGLE_IMAGES = ("image_share", "area_cm2")
 
 
+_KNOWN: WeakKeyDictionary[Finding, str] = WeakKeyDictionary()
+"""Digests of findings: every result asks, and a mask can have a gigabyte."""
+
+
 def content_digest(finding: Finding) -> str:
     """Return the SHA-256 (hexadecimal) of everything that the finding says."""
+    if finding not in _KNOWN:
+        _KNOWN[finding] = _content_digest(finding)
+    return _KNOWN[finding]
+
+
+def _content_digest(finding: Finding) -> str:
     digest = hashlib.sha256()
-    said = asdict(replace(finding, mask=None, engine=replace(finding.engine, runtime="")))
-    del said["sop_instance_uids"]
+    engine = replace(finding.engine, runtime="")
+    said = asdict(replace(finding, mask=None, probabilities=None, maps=(), engine=engine))
+    del said["sop_instance_uids"], said["probabilities"], said["maps"]
     for segment in said["segments"]:
         for name in _OF_SINGLE_IMAGES:  # words that came later: volumes keep their UIDs
             if segment[name] is None:
                 del segment[name]
     digest.update(json.dumps(said, sort_keys=True).encode())
-    if finding.mask is not None:
-        digest.update(repr(finding.mask.shape).encode())
-        digest.update(np.ascontiguousarray(finding.mask).data)
+    for voxels in (finding.mask, finding.probabilities):
+        if voxels is not None:
+            digest.update(repr(voxels.shape).encode())
+            digest.update(np.ascontiguousarray(voxels).data)
+    for one in finding.maps:
+        words = (one.label, one.quantity, one.unit, one.slope, one.intercept)
+        digest.update(repr((words, one.values.dtype.str, one.values.shape)).encode())
+        digest.update(np.ascontiguousarray(one.values).data)
     return digest.hexdigest()
 
 
@@ -47,7 +77,7 @@ def series_uid(engine: EngineIdentity, source_series_uid: str, kind: str) -> str
 def series_number(engine: EngineIdentity, source_series_uid: str, kind: str) -> int:
     """Return a Series Number of our own range, the same for the same series."""
     uid = series_uid(engine, source_series_uid, kind)
-    return SERIES_NUMBERS[kind] + int(uid.removeprefix("2.25.")) % 500
+    return SERIES_NUMBERS[kind.partition(" ")[0]] + int(uid.removeprefix("2.25.")) % 500
 
 
 def instance_uid(finding: Finding, kind: str, job_key: str) -> str:

@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from dicom_node.errors import StudyUnusable
 from dicom_node.headers import Part10, reading
+from dicom_node.multiframe import frame_number_of
 
 
 def read_masks(file: Part10) -> dict[str, dict[str, NDArray[np.uint8]]]:
-    """Return what a SEG has drawn, by segment label and SOP Instance UID of the source.
+    """Return what a SEG has drawn, by segment label and source.
+
+    A source is named by its SOP Instance UID; a frame of it by that and its number: "1.2.3/4".
 
     Returns
     -------
@@ -45,7 +48,9 @@ def read_masks(file: Part10) -> dict[str, dict[str, NDArray[np.uint8]]]:
 def _source(groups: Any) -> str:
     [derivation] = groups.DerivationImageSequence
     [source] = derivation.SourceImageSequence
-    return str(source.ReferencedSOPInstanceUID)
+    uid = str(source.ReferencedSOPInstanceUID)
+    number = frame_number_of(source)
+    return uid if number is None else f"{uid}/{number}"
 
 
 def _frame(packed: bytes, first: int, pixels: int) -> NDArray[np.uint8]:

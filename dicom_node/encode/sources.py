@@ -5,6 +5,8 @@ and fails on sources that hospitals really send: no Patient ID, ISO 2022 charact
 whose orientation differs in the seventh digit. So it never sees a source, only what is made here:
 
 * the first copy carries everything that can be inherited; the others only their place;
+* the frames of a multi-frame source are copies each, and pass for single-frame instances with UIDs
+  of their own (`_stand_in`); `reference_of` says how they are named in what we write;
 * identifying text and UIDs are kept as they are; dates, ages and code strings that break their VR
   are left out;
 * what highdicom would take from the scanner and get wrong is replaced by what was measured.
@@ -12,8 +14,10 @@ whose orientation differs in the seventh digit. So it never sees a source, only 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy as copy_of
 from copy import deepcopy
+from dataclasses import dataclass
 
 from highdicom.spatial import get_volume_positions
 from pydicom import config
@@ -22,12 +26,20 @@ from pydicom.dataset import Dataset
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedPETImageStorage,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLSNearLossless,
+    LegacyConvertedEnhancedCTImageStorage,
+    LegacyConvertedEnhancedPETImageStorage,
+    MRImageStorage,
+    PositronEmissionTomographyImageStorage,
 )
 from pydicom.valuerep import DS, validate_value
 
+from dicom_node.multiframe import frame_number_of
 from dicom_node.uid import derived_uid
 
 TYPE_2 = (
@@ -56,6 +68,7 @@ _PLACE = (
     "ImagePositionPatient",
     "PixelSpacing",
     "SliceThickness",
+    "ReferencedFrameNumber",
 )
 _CHECKED_VR = frozenset({"AS", "CS", "DA", "DT", "TM"})
 _OLD_SEPARATOR = {"DA": ".", "TM": ":"}
@@ -67,6 +80,62 @@ _LOSSY_METHODS = {  # (0028,2114), PS3.3 C.7.6.1.1.5.1
     JPEG2000: "ISO_15444_1",
     HTJ2K: "ISO_15444_15",
 }
+
+_SINGLE_FRAME = {
+    EnhancedCTImageStorage: CTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage: CTImageStorage,
+    EnhancedPETImageStorage: PositronEmissionTomographyImageStorage,
+    LegacyConvertedEnhancedPETImageStorage: PositronEmissionTomographyImageStorage,
+}
+"""What a frame passes for; MR in all other cases: a volume with a frame of reference."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """How a result names one of its sources (PS3.3 Table 10-3)."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    frame_number: int | None
+    """None for a single-frame instance."""
+
+
+def reference_of(copy: Dataset) -> Reference:
+    """Return how a copy of `copies_of` is to be named in what is built on it."""
+    number = frame_number_of(copy)
+    if number is None:
+        return Reference(str(copy.SOPClassUID), str(copy.SOPInstanceUID), None)
+    return Reference(str(copy.ReferencedSOPClassUID), str(copy.ReferencedSOPInstanceUID), number)
+
+
+def instances_of(copies: Sequence[Dataset]) -> list[Dataset]:
+    """Return one copy for each source instance, under its own UIDs: the evidence of a report."""
+    instances: dict[str, Dataset] = {}
+    for copy in copies:
+        reference = reference_of(copy)
+        if reference.sop_instance_uid in instances:
+            continue
+        instance = copy
+        if reference.frame_number is not None:
+            instance = Dataset({element.tag: element for element in copy})
+            instance.add_new("SOPClassUID", "UI", reference.sop_class_uid)
+            instance.add_new("SOPInstanceUID", "UI", reference.sop_instance_uid)
+        instances[reference.sop_instance_uid] = instance
+    return list(instances.values())
+
+
+def name_sources(dataset: Dataset, copies: Sequence[Dataset]) -> None:
+    """Replace stand-ins, wherever a data set built on copies of frames names them.
+
+    A list of instances names each once and whole; a frame's derivation names the frame.
+    """
+    by_stand_in = {
+        str(copy.SOPInstanceUID): reference_of(copy)
+        for copy in copies
+        if frame_number_of(copy) is not None
+    }
+    if by_stand_in:
+        _name_sources(dataset, by_stand_in, with_frames=False)
 
 
 def copies_of(sources: Sequence[Dataset]) -> list[Dataset]:
@@ -81,7 +150,8 @@ def copies_of(sources: Sequence[Dataset]) -> list[Dataset]:
     -------
     list of Dataset
         In the same order. The first has every attribute of its source but private ones, and all
-        of type 2; the others only their identity and geometry.
+        of type 2; the others only their identity and geometry. That of a frame has a SOP Instance
+        UID and SOP Class of its own; `reference_of` tells the true ones.
     """
     first = _cleaned(sources[0])
     copies = [first, *(_placed(source) for source in sources[1:])]
@@ -89,6 +159,7 @@ def copies_of(sources: Sequence[Dataset]) -> list[Dataset]:
     _describe_compression(first, sources)
     for copy in copies:
         _settle_geometry(copy, first)
+        _stand_in(copy)
     spacing_mm = slice_spacing_mm(copies)
     if spacing_mm is not None:
         for copy in copies:
@@ -120,7 +191,7 @@ def _cleaned(dataset: Dataset) -> Dataset:
             items = [_cleaned(item) for item in element.value]
             clean.add(DataElement(element.tag, "SQ", items))
             continue
-        copy = deepcopy(element)
+        copy = copy_of(element)
         separator = _OLD_SEPARATOR.get(element.VR)
         if separator and isinstance(copy.value, str) and separator in copy.value:
             copy.value = copy.value.replace(separator, "")
@@ -133,7 +204,7 @@ def _placed(dataset: Dataset) -> Dataset:
     placed = Dataset()
     for keyword in _PLACE:
         if keyword in dataset:
-            placed.add(deepcopy(dataset[keyword]))
+            placed.add(copy_of(dataset[keyword]))
     return placed
 
 
@@ -201,3 +272,50 @@ def _settle_geometry(copy: Dataset, first: Dataset) -> None:
         del copy.PixelSpacing
     if "ImagePositionPatient" in copy and copy.get("SliceThickness") in (None, ""):
         copy.SliceThickness = None
+
+
+def _stand_in(copy: Dataset) -> None:
+    """Have the copy of a frame pass for a single-frame instance.
+
+    highdicom goes by the SOP Class: of an enhanced one it takes a single source, whole, and sees
+    its frames in their own order. Ours are in the order of the mask, some of them left out, and
+    may come from several instances.
+    """
+    number = frame_number_of(copy)
+    if number is None:
+        return
+    copy.ReferencedSOPClassUID, copy.ReferencedSOPInstanceUID = (
+        copy.SOPClassUID,
+        copy.SOPInstanceUID,
+    )
+    copy.SOPClassUID = _SINGLE_FRAME.get(copy.SOPClassUID, MRImageStorage)
+    copy.SOPInstanceUID = derived_uid("frame", copy.SOPInstanceUID, str(number))
+
+
+def _name_sources(
+    dataset: Dataset, by_stand_in: Mapping[str, Reference], *, with_frames: bool
+) -> None:
+    for element in dataset:
+        if element.VR != "SQ":
+            continue
+        kept: list[Dataset] = []
+        named: set[str] = set()
+        for item in element.value:
+            reference = by_stand_in.get(item.get("ReferencedSOPInstanceUID", ""))
+            if reference is None:
+                _name_sources(
+                    item,
+                    by_stand_in,
+                    with_frames=with_frames or element.keyword == "DerivationImageSequence",
+                )
+            else:
+                item.ReferencedSOPClassUID = reference.sop_class_uid
+                item.ReferencedSOPInstanceUID = reference.sop_instance_uid
+                if with_frames:
+                    item.ReferencedFrameNumber = reference.frame_number
+                elif reference.sop_instance_uid in named:
+                    continue
+                named.add(reference.sop_instance_uid)
+            kept.append(item)
+        if len(kept) < len(element.value):
+            element.value = kept

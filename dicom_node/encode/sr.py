@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from copy import deepcopy
+from collections.abc import Iterable, Sequence
 
-from highdicom import sr
+from highdicom import SOPClass
 from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian
 
 from dicom_node.encode import codes, identity
+from dicom_node.encode.content import (
+    HAS_CONCEPT_MODIFIER,
+    HAS_OBSERVATION_CONTEXT,
+    code_item,
+    container,
+    reference_item,
+    template_element,
+    text_item,
+    uid_item,
+)
+from dicom_node.encode.drafts import Draft
+from dicom_node.encode.explicit import coded, item, sequence, text
 from dicom_node.encode.groups import comment, measurement_groups
-from dicom_node.encode.header import MANUFACTURER, Stamp, common_arguments
-from dicom_node.finding import Finding, Segment
+from dicom_node.encode.header import (
+    MANUFACTURER,
+    Stamp,
+    common_arguments,
+    contributing_equipment,
+    patient_arguments,
+)
+from dicom_node.encode.library import image_library
+from dicom_node.finding import Code, Finding, Segment
 
-_PROJECTION = {"CR", "DX", "IO", "MG", "PX", "RF", "RG", "XA"}
-_CROSS_SECTION = {"CT", "MR", "PT"}
+_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
+_LANGUAGE = Code("121049", "DCM", "Language of Content Item and Descendants")
+_OBSERVER_TYPE = Code("121005", "DCM", "Observer Type")
+_DEVICE = Code("121007", "DCM", "Device")
+_DEVICE_UID = Code("121012", "DCM", "Device Observer UID")
+_DEVICE_NAME = Code("121013", "DCM", "Device Observer Name")
+_DEVICE_MANUFACTURER = Code("121014", "DCM", "Device Observer Manufacturer")
+_DEVICE_MODEL = Code("121015", "DCM", "Device Observer Model Name")
+_DEVICE_SERIAL_NUMBER = Code("121016", "DCM", "Device Observer Serial Number")
+_PROCEDURE = Code("121058", "DCM", "Procedure reported")
+_MEASUREMENTS = Code("126010", "DCM", "Imaging Measurements")
 
 
 def make_sr(
@@ -23,11 +51,14 @@ def make_sr(
     copies: Sequence[Dataset],
     seg: Dataset | None,
     stamp: Stamp,
-) -> Dataset:
-    """Return the report of a finding.
+    kind: str = "SR",
+    others: Sequence[Dataset] = (),
+) -> Draft:
+    """Return the report of a finding, the root of its tree.
 
-    All source instances, and the SEG if there is one, are listed as evidence; the image library
-    has one entry, because 18 content items an image are most of the cost of a report.
+    All source instances, the SEG if there is one, and all other objects of the tree are listed as
+    evidence; the image library has one entry, because 18 content items an image are most of the
+    cost of a report.
 
     Parameters
     ----------
@@ -36,81 +67,112 @@ def make_sr(
     drawn : sequence of Segment
         Those that the SEG describes, in its order.
     copies : sequence of Dataset
-        Of the source headers, from `copies_of`.
+        Of the source instances, from `instances_of`.
     seg : Dataset or None
         The Segmentation of the same finding.
     stamp : Stamp
         The job's time and the node.
+    kind : str
+        From which its identity follows; another for a report that refers to another SEG.
+    others : sequence of Dataset
+        What else the tree has: captures, presentation states, maps, key objects, a PDF.
 
     Returns
     -------
-    Dataset
-        As highdicom made it, times and Patient's Name not yet set.
+    Draft
+        Times and Patient's Name not yet set.
     """
     reference = copies[0]
-    report = sr.MeasurementReport(
-        observation_context=_observer(finding, stamp),
-        procedure_reported=codes.procedure_reported(reference.get("Modality", "")),
-        imaging_measurements=measurement_groups(finding, drawn, copies, seg),
-        language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
-            codes.ENGLISH_US
+    dataset = SOPClass(
+        **patient_arguments(reference),
+        **common_arguments(finding, reference, stamp, kind),
+        sop_class_uid=Comprehensive3DSRStorage,
+        modality="SR",
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+    )
+    dataset.CompletionFlag = "COMPLETE"
+    dataset.VerificationFlag = "UNVERIFIED"
+    dataset.PreliminaryFlag = "PRELIMINARY"  # an algorithm's word is not the definitive one
+    dataset.PerformedProcedureCodeSequence = []
+    dataset.ReferencedPerformedProcedureStepSequence = []
+    dataset.copy_patient_and_study_information(reference)
+    dataset.ContributingEquipmentSequence = contributing_equipment(reference)
+    dataset.ValueType = "CONTAINER"
+    dataset.ContinuityOfContent = "CONTINUOUS"
+    content = (
+        code_item(HAS_CONCEPT_MODIFIER, _LANGUAGE, codes.ENGLISH_US),
+        *_observer(finding, stamp),
+        code_item(
+            HAS_CONCEPT_MODIFIER,
+            _PROCEDURE,
+            codes.procedure_reported(reference.get("Modality", "")),
         ),
-        referenced_images=[_library_entry(reference)],
+        image_library(reference),
+        container(_MEASUREMENTS, *measurement_groups(finding, drawn, copies, seg)),
+        _remarks(finding),
     )
-    report[0].ContentSequence.append(_remarks(finding))
-    dataset: Dataset = sr.Comprehensive3DSR(
-        evidence=[*copies, *([] if seg is None else [seg])],
-        content=report[0],
-        is_complete=True,
-        is_final=False,  # an algorithm's word is not the definitive one
-        **common_arguments(finding, reference, stamp, "SR"),
-    )
-    return dataset
+    written = {
+        "ConceptNameCodeSequence": coded("ConceptNameCodeSequence", _REPORT),
+        "CurrentRequestedProcedureEvidenceSequence": _evidence(
+            [*copies, *([] if seg is None else [seg]), *others]
+        ),
+        "ContentTemplateSequence": template_element("1500"),
+        "ContentSequence": sequence("ContentSequence", *content),
+    }
+    return Draft(dataset, {keyword: (whole,) for keyword, whole in written.items()})
 
 
-def _observer(finding: Finding, stamp: Stamp) -> sr.ObservationContext:
+def _observer(finding: Finding, stamp: Stamp) -> tuple[bytes, ...]:
+    """Return the device that observed (PS3.16 TID 1002, 1004)."""
     engine = finding.engine
-    return sr.ObservationContext(
-        observer_device_context=sr.ObserverContext(
-            observer_type=sr.CodedConcept("121007", "DCM", "Device"),
-            observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-                uid=identity.device_uid(engine, stamp.node_name),
-                name=engine.title,
-                manufacturer_name=MANUFACTURER,
-                model_name=engine.name,
-                serial_number=stamp.node_name,
-            ),
-        )
+    uid = identity.device_uid(engine, stamp.node_name)
+    named = (
+        (_DEVICE_NAME, engine.title),
+        (_DEVICE_MANUFACTURER, MANUFACTURER),
+        (_DEVICE_MODEL, engine.name),
+        (_DEVICE_SERIAL_NUMBER, stamp.node_name),
+    )
+    return (
+        code_item(HAS_OBSERVATION_CONTEXT, _OBSERVER_TYPE, _DEVICE),
+        uid_item(HAS_OBSERVATION_CONTEXT, _DEVICE_UID, uid),
+        *(text_item(HAS_OBSERVATION_CONTEXT, name, value) for name, value in named),
     )
 
 
-def _remarks(finding: Finding) -> sr.ContainerContentItem:
+def _remarks(finding: Finding) -> bytes:
     """Return the summary, the warnings and the engine's limits, in words.
 
     They stand in TID 1500 rows 12 and 14, the one place of the template that takes free text.
     """
-    container = sr.ContainerContentItem(
-        name=codes.QUALITATIVE_EVALUATIONS,
-        relationship_type=sr.RelationshipTypeValues.CONTAINS,
-    )
     texts = (finding.summary, *finding.warnings, *finding.engine.limits, finding.engine.description)
-    container.ContentSequence = sr.ContentSequence([comment(text) for text in texts if text])
-    return container
+    return container(codes.QUALITATIVE_EVALUATIONS, *(comment(text) for text in texts if text))
 
 
-def _library_entry(reference: Dataset) -> Dataset:
-    """Return the source for the image library, with what its modality's descriptors need.
-
-    highdicom fails on a projection without orientation and on a slice without thickness (TID 1603,
-    1604). As modality OT the image is listed without those descriptors.
-    """
-    needed: tuple[str, ...] = ()
-    if reference.get("Modality") in _PROJECTION:
-        needed = ("PatientOrientation", "ImagerPixelSpacing")
-    elif reference.get("Modality") in _CROSS_SECTION:
-        needed = ("PixelSpacing", "SliceThickness", "ImagePositionPatient")
-    if all(reference.get(keyword) for keyword in needed):
-        return reference
-    entry = deepcopy(reference)
-    entry.Modality = "OT"
-    return entry
+def _evidence(instances: Iterable[Dataset]) -> bytes:
+    """Return the instances that were looked at, by study and series (PS3.3 C.17.2.3)."""
+    studies: dict[str, dict[str, dict[str, bytes]]] = {}
+    for one in instances:
+        uid = str(one.SOPInstanceUID)
+        series = studies.setdefault(str(one.StudyInstanceUID), {})
+        series.setdefault(str(one.SeriesInstanceUID), {})[uid] = reference_item(
+            str(one.SOPClassUID), uid
+        )
+    return sequence(
+        "CurrentRequestedProcedureEvidenceSequence",
+        *(
+            item(
+                sequence(
+                    "ReferencedSeriesSequence",
+                    *(
+                        item(
+                            sequence("ReferencedSOPSequence", *references.values()),
+                            text("SeriesInstanceUID", series_uid),
+                        )
+                        for series_uid, references in series.items()
+                    ),
+                ),
+                text("StudyInstanceUID", study_uid),
+            )
+            for study_uid, series in studies.items()
+        ),
+    )

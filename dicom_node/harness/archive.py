@@ -34,7 +34,6 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_node.errors import StudyUnusable
 from dicom_node.headers import reading
-from dicom_node.scu.requestor import send_at_once
 from dicom_node.uid import is_uid
 
 SUCCESS = 0x0000
@@ -259,6 +258,13 @@ class Archive:
             count=1,
             path=path,
         )
+
+
+def send_at_once(event: evt.Event) -> None:
+    """Set TCP_NODELAY: pynetdicom does not, and Nagle then costs 40 ms a message."""
+    transport = event.assoc.dul.socket
+    if transport is not None and transport.socket is not None:
+        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _place_of(part10: bytes) -> tuple[str, str]:

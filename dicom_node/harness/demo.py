@@ -31,6 +31,7 @@ _TIMEOUT_S = 120.0
 _LOOK_EVERY_S = 0.2
 _QUIET_S = 2
 
+_ON_THE_WAY = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.SENT)
 _STAGES = ("receive", "assemble", "route", "wait", "infer", "encode", "deliver")
 _WIDTH_MIN = 130
 
@@ -176,7 +177,7 @@ def _is_done(studies: Sequence[Sample], ledger: Ledger) -> bool:
         if known is None or known.state != "ROUTED":
             return False
     open_jobs = ledger.jobs.in_states(JobState.QUEUED, JobState.RUNNING)
-    waiting = ledger.deliveries.in_states(DeliveryState.PENDING, DeliveryState.SENDING)
+    waiting = ledger.deliveries.in_states(*_ON_THE_WAY)
     return not open_jobs and not waiting
 
 
@@ -221,7 +222,8 @@ def _seconds(ledger: Ledger, job: Job) -> dict[str, float]:
     at = {event.event: event.at for event in events.of(job.study_instance_uid)}
     at |= {f"JOB_{event.event}": event.at for event in events.of(job.job_id)}
     received = [i.received_at for i in ledger.studies.instances(job.study_instance_uid)]
-    sent = [parcel.delivery.updated_at for parcel in ledger.deliveries.of_job(job.job_id)]
+    parcels = ledger.deliveries.of_job(job.job_id)
+    sent = [parcel.delivery.sent_at or 0.0 for parcel in parcels]
     return {
         "receive": max(received) - at["INSTANCE_STORED"],
         "assemble": at["COMPLETED"] - max(received),

@@ -9,15 +9,19 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+
+from dicom_node.pictures import (
+    Layer,
+    captioned,
+    grey_of,
+    picture_of,
+    pixel_aspect,
+    segment_colour,
+)
 
 _SIDE = 768
-_OPACITY = 0.45
-_COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167))
-"""Okabe and Ito's colours: told apart by colour-blind readers too."""
-
 _SHOWN = frozenset({"Finding", "Presence", "Imaging Series Quality"})
 
 
@@ -40,17 +44,12 @@ def picture_of_seg(seg: Dataset, sources: Mapping[str, Path]) -> Image.Image:
         derivation = item.DerivationImageSequence[0].SourceImageSequence[0]
         by_source[derivation.ReferencedSOPInstanceUID].append((number, frame > 0))
     fullest = max(by_source, key=lambda uid: sum(int(mask.sum()) for _, mask in by_source[uid]))
-    grey = grey_of(sources[fullest])
-    rgb = np.repeat(grey[..., None], 3, axis=2).astype(np.float32)
-    for number, mask in by_source[fullest]:
-        colour = np.array(_COLOURS[(number - 1) % len(_COLOURS)], dtype=np.float32)
-        rgb[mask] = (1 - _OPACITY) * rgb[mask] + _OPACITY * colour
-    picture = _fitted(Image.fromarray(rgb.astype(np.uint8)))
+    layers = [Layer(mask, segment_colour(number)) for number, mask in by_source[fullest]]
     labels = [
-        (segment.SegmentLabel, _COLOURS[(int(segment.SegmentNumber) - 1) % len(_COLOURS)])
+        (str(segment.SegmentLabel), segment_colour(int(segment.SegmentNumber)))
         for segment in seg.SegmentSequence
     ]
-    return _captioned(picture, labels)
+    return captioned(_shown(sources[fullest], layers), labels)
 
 
 def picture_of_sr(report: Dataset, sources: Mapping[str, Path]) -> Image.Image:
@@ -61,8 +60,7 @@ def picture_of_sr(report: Dataset, sources: Mapping[str, Path]) -> Image.Image:
         if item.ValueType == "IMAGE"
     ]
     [first, *_] = [uid for uid in uids if uid in sources]
-    picture = _fitted(Image.fromarray(grey_of(sources[first])).convert("RGB"))
-    return _captioned(picture, [(row, (255, 255, 255)) for row in rows_of_sr(report)])
+    return captioned(_shown(sources[first]), [(row, None) for row in rows_of_sr(report)])
 
 
 def rows_of_sr(report: Dataset) -> list[str]:
@@ -79,15 +77,9 @@ def rows_of_sr(report: Dataset) -> list[str]:
     return rows
 
 
-def grey_of(path: Path) -> NDArray[np.uint8]:
-    """Return an image as a radiologist sees it: modality and VOI LUT applied, 0 is black."""
-    dataset = pydicom.dcmread(path, force=True)
-    shown = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset)
-    low, high = float(shown.min()), float(shown.max())
-    scaled = (shown - low) / max(high - low, 1e-6)
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        scaled = 1 - scaled
-    return np.asarray(255 * scaled, dtype=np.uint8)
+def _shown(path: Path, layers: list[Layer] | None = None) -> Image.Image:
+    image = pydicom.dcmread(path, force=True)
+    return picture_of(grey_of(image), layers or [], pixel_aspect(image), _SIDE)
 
 
 def _content(item: Dataset) -> Iterator[Dataset]:
@@ -104,20 +96,3 @@ def _name(item: Dataset) -> str:
 def _measurements(report: Dataset) -> Dataset:
     [container] = [item for item in _content(report) if _name(item) == "Imaging Measurements"]
     return container
-
-
-def _fitted(picture: Image.Image) -> Image.Image:
-    scale = _SIDE / max(picture.size)
-    size = (round(picture.width * scale), round(picture.height * scale))
-    return picture.resize(size, Image.Resampling.BILINEAR)
-
-
-def _captioned(picture: Image.Image, lines: list[tuple[str, tuple[int, int, int]]]) -> Image.Image:
-    font = ImageFont.load_default(size=18)
-    height = 26 * len(lines) + 12
-    whole = Image.new("RGB", (picture.width, picture.height + height))
-    whole.paste(picture)
-    draw = ImageDraw.Draw(whole)
-    for i, (text, colour) in enumerate(lines):
-        draw.text((12, picture.height + 6 + 26 * i), text, font=font, fill=colour)
-    return whole

@@ -98,7 +98,7 @@ def _readable(files: Sequence[SeriesFiles]) -> list[SourceSeries]:
     series = []
     for one in files:
         try:
-            series.append(load_source(one))
+            series.append(load_source(one).frame_by_frame())
         except StudyUnusable:
             continue
     return series

@@ -161,7 +161,8 @@ class Engine:
         """
         require_parity(self.manifest, probes_of(self.manifest), self._networks)
 
-    def _volume(self, source: SourceSeries) -> SourceVolume:
+    def _volume(self, given: SourceSeries) -> SourceVolume:
+        source = given.frame_by_frame()  # an engine is told of frames as if each came by itself
         slices = [header for header in source.headers if not is_localizer(header)]
         if reasons := refusals(self.manifest.accepts, slices or source.headers, len(source.images)):
             raise self._not_mine(reasons + sorted({unfit(header) for header in slices} - {""}))

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from dicom_node.errors import StudyUnusable
 from dicom_node.infer.blocks import ImageInput, Intensity
 from dicom_node.infer.intensity import clipped, scaled
-from dicom_node.infer.pixels import network_values
 from dicom_node.infer.resample import axis_weights, resample
 from dicom_node.infer.series import SourceImage
 
@@ -21,7 +20,7 @@ def to_network(
     Parameters
     ----------
     values : numpy.ndarray, shape (rows, columns), float32
-        As `pixels.network_values` gives them.
+        As `SourceImage.values` gives them.
     wanted : ImageInput
     intensity : Intensity
         Its scale is taken over the whole image, before the field is cut.
@@ -57,5 +56,4 @@ def field_of(shape: tuple[int, int], wanted: ImageInput) -> tuple[slice, slice]:
 
 def prepared(image: SourceImage, wanted: ImageInput, intensity: Intensity) -> NDArray[np.float32]:
     """Return one image as its network sees it; see `to_network`."""
-    values = network_values(image.file, image.header, intensity.values, image.pixels_at)
-    return to_network(values, wanted, intensity)
+    return to_network(image.values(intensity.values), wanted, intensity)

@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
+from pydicom.encaps import get_frame
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
@@ -25,7 +25,7 @@ from pydicom.uid import (
 
 from dicom_node.errors import StudyUnusable
 from dicom_node.headers import Part10, reading
-from dicom_node.infer.frames import quick_frame
+from dicom_node.infer.frames import ONLY_FRAME, Frame, quick_frame
 
 _PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
@@ -48,7 +48,11 @@ class Values(StrEnum):
 
 
 def network_values(
-    file: Part10, header: Dataset, values: Values, pixels_at: int | None = None
+    file: Part10,
+    header: Dataset,
+    values: Values,
+    pixels_at: int | None = None,
+    frame: Frame = ONLY_FRAME,
 ) -> NDArray[np.float32]:
     """Return the values of one image as a network expects them; the stored file is not changed.
 
@@ -62,6 +66,8 @@ def network_values(
         Hounsfield units or brightness; the VOI LUT is not applied to either.
     pixels_at : int, optional
         Where in the file the pixels begin; without it they are looked for.
+    frame : Frame
+        Which one of the file is meant; the header is then that frame's.
 
     Returns
     -------
@@ -76,7 +82,7 @@ def network_values(
     ----------
     PS3.3 C.7.6.3.1.2 (Photometric Interpretation), C.11.1 (Modality LUT Module)
     """
-    image = linear_values(file, header, values, pixels_at)
+    image = linear_values(file, header, values, pixels_at, frame)
     result = image.stored.astype(np.float32)
     if image.slope != 1:
         result *= image.slope
@@ -96,10 +102,14 @@ class LinearImage:
 
 
 def linear_values(
-    file: Part10, header: Dataset, values: Values, pixels_at: int | None = None
+    file: Part10,
+    header: Dataset,
+    values: Values,
+    pixels_at: int | None = None,
+    frame: Frame = ONLY_FRAME,
 ) -> LinearImage:
     """Return one image as it is stored, with what brings it to a network; see `network_values`."""
-    stored = stored_values(file, header, pixels_at)
+    stored = stored_values(file, header, pixels_at, frame)
     is_inverted = False
     if values is Values.HOUNSFIELD:
         _refuse_other_units(header)
@@ -123,20 +133,24 @@ def linear_values(
     return LinearImage(stored, np.float32(slope), np.float32(intercept))
 
 
-def stored_values(file: Part10, header: Dataset, pixels_at: int | None = None) -> NDArray[Any]:
+def stored_values(
+    file: Part10, header: Dataset, pixels_at: int | None = None, frame: Frame = ONLY_FRAME
+) -> NDArray[Any]:
     """Return the stored values of one image, of an integer type, shape (rows, columns)."""
     what = f"Pixel Data of instance {header.get('SOPInstanceUID', '')}"
     if pixels_at is not None:
         with file.open("rb") as opened:
-            quick = quick_frame(opened, header, pixels_at)
+            quick = quick_frame(opened, header, pixels_at, frame)
         if quick is not None:
-            stored, frame = quick
-            _refuse_cut_off(header.file_meta.TransferSyntaxUID, frame, what)
+            stored, encoded = quick
+            _refuse_cut_off(header.file_meta.TransferSyntaxUID, encoded, what)
             return stored
-    return _stored_values_by_pydicom(file, header, what)
+    return _stored_values_by_pydicom(file, header, what, frame)
 
 
-def _stored_values_by_pydicom(file: Part10, header: Dataset, what: str) -> NDArray[Any]:
+def _stored_values_by_pydicom(
+    file: Part10, header: Dataset, what: str, frame: Frame
+) -> NDArray[Any]:
     with reading(what):
         with file.open("rb") as opened:
             dataset = pydicom.dcmread(opened, force=True)
@@ -145,10 +159,11 @@ def _stored_values_by_pydicom(file: Part10, header: Dataset, what: str) -> NDArr
         _name_transfer_syntax(dataset)
         syntax = dataset.file_meta.TransferSyntaxUID
         if syntax in _WITH_END:
-            (frame,) = generate_frames(dataset.PixelData, number_of_frames=1)
-            _refuse_cut_off(syntax, frame, what)
+            encoded = get_frame(dataset.PixelData, frame.index, number_of_frames=frame.count)
+            _refuse_cut_off(syntax, encoded, what)
         plugin = _FASTEST.get(syntax, "")
-        stored: NDArray[Any] = pixel_array(dataset, decoding_plugin=plugin)
+        index = None if frame.count == 1 else frame.index
+        stored: NDArray[Any] = pixel_array(dataset, index=index, decoding_plugin=plugin)
     if stored.shape != (header.Rows, header.Columns):
         raise StudyUnusable(f"{what} is not {header.Rows} x {header.Columns} but {stored.shape}")
     if stored.dtype.kind not in "iu":

@@ -92,7 +92,7 @@ accepts:  # conditions on the series; all must hold. Be strict: a rule can be wr
   Modality: CT
   # SliceThickness: "<= 5"  # <, <=, >, >=, or a range: "1 .. 5"
   # SeriesDescription: "/lung|thorax/"  # a regular expression, found anywhere
-  # instance_count: ">= 10"  # ours: how many instances the series has
+  # instance_count: ">= 10"  # ours: how many images the series has
 """
 
 _MODEL = """\

@@ -10,34 +10,69 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import StudyUnusable
 from dicom_node.geometry import Grid, Plane, arrange
-from dicom_node.headers import Part10, read_to_the_pixels, reading
-from dicom_node.infer.pixels import Values, network_values
+from dicom_node.header_reader import HeaderReader
+from dicom_node.headers import Part10, reading
+from dicom_node.infer.frames import ONLY_FRAME, Frame
+from dicom_node.infer.pixels import LinearImage, Values, linear_values, network_values
+from dicom_node.multiframe import frames_of, is_multiframe
 
 LeftOut = tuple[tuple[str, str], ...]
 """SOP Instance UIDs that were not used, each with the reason."""
 
 _SHAPE = ("Rows", "Columns")
-_ENHANCED = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _HUMAN = frozenset({"337915000", "L-85B00"})  # Homo sapiens in SCT and SRT (CID 7454)
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
 @dataclass(frozen=True, eq=False)
 class SourceImage:
-    """One instance: its header, and the file that holds its pixels."""
+    """One image: an instance, or a frame of one; its header, and the file that holds its pixels."""
 
     file: Part10
     header: Dataset
     pixels_at: int | None = None
     """Where in the file the pixels begin, if that is known."""
+    frame: Frame = ONLY_FRAME
 
     @property
     def sop_instance_uid(self) -> str:
         return str(self.header.get("SOPInstanceUID", ""))
+
+    @property
+    def name(self) -> str:
+        """What it is called in a message."""
+        if self.frame == ONLY_FRAME:
+            return self.sop_instance_uid
+        return f"{self.sop_instance_uid} frame {self.frame.index + 1}"
+
+    def frames(self) -> list[SourceImage]:
+        """Return it frame by frame if it is multi-frame, else itself; see `multiframe.frames_of`.
+
+        Raises
+        ------
+        StudyUnusable
+            If its frames are not described.
+        """
+        if not is_multiframe(self.header):
+            return [self]
+        headers = frames_of(self.header)
+        return [
+            SourceImage(self.file, header, self.pixels_at, Frame(index, len(headers)))
+            for index, header in enumerate(headers)
+        ]
+
+    def linear(self, values: Values) -> LinearImage:
+        """Return its stored values with what brings them to a network; see `linear_values`."""
+        return linear_values(self.file, self.header, values, self.pixels_at, self.frame)
+
+    def values(self, values: Values) -> NDArray[np.float32]:
+        """Return its values as a network expects them; see `network_values`."""
+        return network_values(self.file, self.header, values, self.pixels_at, self.frame)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +97,19 @@ class SourceSeries:
     def headers(self) -> tuple[Dataset, ...]:
         return tuple(image.header for image in self.images)
 
+    def frame_by_frame(self) -> SourceSeries:
+        """Return the series with a multi-frame image taken apart; itself where there is none.
+
+        Raises
+        ------
+        StudyUnusable
+            If an image does not describe its frames.
+        """
+        if not any(is_multiframe(image.header) for image in self.images):
+            return self
+        frames = tuple(frame for image in self.images for frame in image.frames())
+        return SourceSeries(frames, self.left_out)
+
     def volume(self) -> SourceVolume:
         """Return the series as one volume.
 
@@ -70,14 +118,15 @@ class SourceSeries:
         StudyUnusable
             If an image is no slice, or the slices make no regular grid (see `geometry.arrange`).
         """
-        scouts = [image for image in self.images if is_localizer(image.header)]
-        slices = [image for image in self.images if not is_localizer(image.header)]
-        left_out = [(scout.sop_instance_uid, "localizer") for scout in scouts]
+        images = self.frame_by_frame().images
+        scouts = [image for image in images if is_localizer(image.header)]
+        slices = [image for image in images if not is_localizer(image.header)]
+        left_out = [(scout.name, "localizer") for scout in scouts]
         if not slices:
             raise StudyUnusable("no slices: every image of the series is a localizer")
         for image in slices:
             if reason := unfit(image.header):
-                raise StudyUnusable(f"instance {image.sop_instance_uid}: {reason}")
+                raise StudyUnusable(f"instance {image.name}: {reason}")
         arrangement = arrange([_plane(image) for image in slices])
         _refuse_several(slices, "SOP Classes", lambda h: str(h.get("SOPClassUID", "")))
         _refuse_several(slices, "modalities", lambda h: str(h.get("Modality", "")))
@@ -89,11 +138,11 @@ class SourceSeries:
 
         kept = []
         for same in arrangement.positions:
-            here = sorted((slices[index] for index in same), key=lambda i: i.sop_instance_uid)
+            here = sorted((slices[index] for index in same), key=_place_in_series)
             kept.append(here[0])
             for other in here[1:]:
                 _refuse_different(here[0], other)
-                left_out.append((other.sop_instance_uid, "the same slice as another instance"))
+                left_out.append((other.name, "the same slice as another instance"))
         return SourceVolume(arrangement.grid, tuple(kept), self.left_out + tuple(left_out))
 
 
@@ -113,8 +162,11 @@ def load_source(files: Sequence[Part10]) -> SourceSeries:
     """
     by_uid: dict[str, SourceImage] = {}
     left_out: list[tuple[str, str]] = []
+    reader = HeaderReader()
     for file in sorted(files, key=str):
-        image = SourceImage(file, *read_to_the_pixels(file))
+        header, pixels_at = reader.read(file)
+        header.pop("ReferencedFrameNumber", None)  # of no instance: it would pass for a frame
+        image = SourceImage(file, header, pixels_at)
         uid = image.sop_instance_uid
         if not uid:
             raise StudyUnusable(
@@ -142,8 +194,8 @@ def unfit(header: Dataset) -> str:
     """Return why an instance is no single grey image, or nothing if it is one."""
     if not all(isinstance(header.get(key), int) and header[key].value > 0 for key in _SHAPE):
         return "no image (Rows or Columns missing)"
-    if header.get("NumberOfFrames") not in (None, "", 1) or any(key in header for key in _ENHANCED):
-        return "a multi-frame object; only single-frame instances are supported yet"
+    if is_multiframe(header):
+        return "a multi-frame object, where single images are looked at"
     photometric = str(header.get("PhotometricInterpretation", ""))
     if header.get("SamplesPerPixel") not in (None, 1) or photometric not in _GREY:
         return f"not a grey image (Photometric Interpretation {photometric or 'missing'})"
@@ -164,6 +216,10 @@ def _instance_order(image: SourceImage) -> tuple[int, str]:
         return int(image.header.get("InstanceNumber") or 0), image.sop_instance_uid
 
 
+def _place_in_series(image: SourceImage) -> tuple[str, int]:
+    return image.sop_instance_uid, image.frame.index
+
+
 def _plane(image: SourceImage) -> Plane:
     header = image.header
     position = _numbers(image, "ImagePositionPatient", 3)
@@ -173,11 +229,11 @@ def _plane(image: SourceImage) -> Plane:
     lengths = np.linalg.norm(along_row), np.linalg.norm(down_column)
     if not np.allclose(lengths, 1.0, atol=0.01) or abs(along_row @ down_column) > 0.01:
         raise StudyUnusable(
-            f"instance {image.sop_instance_uid}: Image Orientation (Patient) is no pair of unit "
+            f"instance {image.name}: Image Orientation (Patient) is no pair of unit "
             "vectors at right angles"
         )
     if min(spacing) <= 0:
-        raise StudyUnusable(f"instance {image.sop_instance_uid}: Pixel Spacing is not positive")
+        raise StudyUnusable(f"instance {image.name}: Pixel Spacing is not positive")
     unit = tuple(float(v) for v in (*along_row / lengths[0], *down_column / lengths[1]))
     return Plane(
         position_mm=(position[0], position[1], position[2]),
@@ -191,13 +247,11 @@ def _plane(image: SourceImage) -> Plane:
 def _numbers(image: SourceImage, keyword: str, count: int) -> list[float]:
     value = image.header.get(keyword)
     if value is None or value == "":
-        raise StudyUnusable(f"instance {image.sop_instance_uid}: {keyword} is missing")
-    with reading(f"{keyword} of instance {image.sop_instance_uid}"):
+        raise StudyUnusable(f"instance {image.name}: {keyword} is missing")
+    with reading(f"{keyword} of instance {image.name}"):
         numbers = [float(number) for number in value]
     if len(numbers) != count or not np.all(np.isfinite(numbers)):
-        raise StudyUnusable(
-            f"instance {image.sop_instance_uid}: {keyword} does not hold {count} numbers"
-        )
+        raise StudyUnusable(f"instance {image.name}: {keyword} does not hold {count} numbers")
     return numbers
 
 
@@ -214,10 +268,9 @@ def _refuse_several(
 
 
 def _refuse_different(one: SourceImage, other: SourceImage) -> None:
-    here, there = (network_values(i.file, i.header, Values.BRIGHTNESS) for i in (one, other))
+    here, there = (image.values(Values.BRIGHTNESS) for image in (one, other))
     if not np.array_equal(here, there):
         raise StudyUnusable(
-            f"two different images at one position: {one.sop_instance_uid} and "
-            f"{other.sop_instance_uid}",
+            f"two different images at one position: {one.name} and {other.name}",
             hint="send each phase, echo or time point as its own series",
         )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.infer.pixels import LinearImage, Values, linear_values
+from dicom_node.infer.pixels import LinearImage, Values
 from dicom_node.infer.series import SourceImage
 
 
@@ -56,13 +56,27 @@ def read_voxels(images: Sequence[SourceImage], values: Values, *, threads: int) 
     """
 
     def read(image: SourceImage) -> LinearImage:
-        return linear_values(image.file, image.header, values, image.pixels_at)
+        return image.linear(values)
+
+    first = read(images[0])
+    stored = np.empty((len(images), *first.stored.shape), first.stored.dtype)
+    lines = np.empty((2, len(images)), np.float32)
+    others: dict[int, NDArray[Any]] = {}
+
+    def place(index: int) -> None:
+        """Put a slice where it belongs while it is in the processor's cache."""
+        image = first if index == 0 else read(images[index])
+        lines[:, index] = image.slope, image.intercept
+        if image.stored.dtype == stored.dtype:
+            stored[index] = image.stored
+        else:
+            others[index] = image.stored
 
     with ThreadPoolExecutor(threads) as pool:
-        slices = list(pool.map(read, images))
-    kind = np.result_type(*{one.stored.dtype for one in slices})
-    return Voxels(
-        stored=np.stack([one.stored.astype(kind, copy=False) for one in slices]),
-        slopes=np.array([one.slope for one in slices], np.float32),
-        intercepts=np.array([one.intercept for one in slices], np.float32),
-    )
+        list(pool.map(place, range(len(images))))
+    if others:  # slices of several types: they get the one that holds all
+        kind = np.result_type(stored.dtype, *{one.dtype for one in others.values()})
+        stored = stored.astype(kind)
+        for index, other in others.items():
+            stored[index] = other
+    return Voxels(stored, slopes=lines[0], intercepts=lines[1])

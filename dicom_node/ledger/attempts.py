@@ -75,13 +75,13 @@ class Attempts(Generic[State, Move]):
         with self.database.writing() as connection:
             return self.end(connection, key, attempt, event, reason, now, **values)
 
-    def hurry(self, now: float) -> int:
+    def hurry(self, now: float, *conditions: ColumnElement[bool]) -> int:
         """Let everything that waits for its next attempt go at once; return how many waited."""
         table = self.moves.table
         with self.database.writing() as connection:
             return connection.execute(
                 update(table)
-                .where(table.c.state == self.waiting.value, table.c.not_before > now)
+                .where(table.c.state == self.waiting.value, table.c.not_before > now, *conditions)
                 .values(not_before=now)
             ).rowcount
 

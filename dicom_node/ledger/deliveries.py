@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -15,9 +15,10 @@ from dicom_node.ledger.transitions import Transitions, is_due
 from dicom_node.lifecycle import DeliveryEvent, DeliveryState, next_delivery_state
 from dicom_node.model import Delivery, Priority, Result
 
-_MOVES = Transitions[DeliveryState, DeliveryEvent](
+MOVES = Transitions[DeliveryState, DeliveryEvent](
     schema.deliveries, "delivery", next_delivery_state
 )
+_SENT_OR_ENDED = frozenset(DeliveryState) - {DeliveryState.PENDING, DeliveryState.SENDING}
 
 
 @dataclass(frozen=True)
@@ -62,26 +63,42 @@ class Deliveries:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._attempts = Attempts(
-            database, _MOVES, DeliveryState.PENDING, DeliveryState.SENDING, DeliveryEvent.STARTED
+            database, MOVES, DeliveryState.PENDING, DeliveryState.SENDING, DeliveryEvent.STARTED
         )
 
     # ------------------------------------------------------------ reading
 
-    def ready(self, destination: str, now: float, limit: int) -> list[Parcel]:
+    def ready(
+        self, destination: str, now: float, limit: int, least_urgent: Priority = Priority.LOW
+    ) -> list[Parcel]:
         """Return what can be sent to a destination now: urgent first, then oldest."""
         table = schema.deliveries
-        return self._parcels(
+        return self.parcels(
             table.c.destination == destination,
             table.c.state == DeliveryState.PENDING.value,
+            table.c.priority <= int(least_urgent),
             is_due(table.c.not_before, now),
             limit=limit,
         )
 
     def in_states(self, *states: DeliveryState) -> list[Parcel]:
-        return self._parcels(schema.deliveries.c.state.in_([state.value for state in states]))
+        return self.parcels(schema.deliveries.c.state.in_([state.value for state in states]))
+
+    def unproven(self, not_to: Collection[str] = ()) -> list[Parcel]:
+        """Return what nobody can prove, but for the destinations that are believed."""
+        table = schema.deliveries
+        return self.parcels(
+            table.c.state == DeliveryState.UNPROVEN.value,
+            table.c.destination.not_in(list(not_to)),
+        )
+
+    def count_unproven(self, not_to: Collection[str] = ()) -> int:
+        """Return how many `unproven` returns."""
+        others = schema.deliveries.c.destination.not_in(list(not_to))
+        return self._attempts.counts(others).get(DeliveryState.UNPROVEN, 0)
 
     def of_job(self, job_id: str) -> list[Parcel]:
-        return self._parcels(schema.results.c.job_id == job_id)
+        return self.parcels(schema.results.c.job_id == job_id)
 
     def destinations_ready(self, now: float) -> list[tuple[str, Priority]]:
         """Return the destinations that something can be sent to now, and how urgent it is."""
@@ -106,7 +123,18 @@ class Deliveries:
         return taken
 
     def accepted(self, delivery: Delivery, reason: str, now: float) -> bool:
-        return self._end_attempt(delivery, DeliveryEvent.ACCEPTED, reason, now)
+        """The destination says that it has it; the time for its proof begins."""
+        return self._end_attempt(
+            delivery,
+            DeliveryEvent.ACCEPTED,
+            reason,
+            now,
+            not_before=now,
+            failures=0,
+            sent_at=now,
+            transaction_uid="",
+            committed=None,
+        )
 
     def postpone(self, delivery: Delivery, reason: str, not_before: float, now: float) -> bool:
         return self._end_attempt(
@@ -131,14 +159,42 @@ class Deliveries:
             not_before=now,
         )
 
-    def retry(self, delivery_id: int, now: float) -> bool:
-        """Send a dead or sent delivery again, with a clean count."""
+    def give_up_late(self, destination: str, tried_before: float, reason: str, now: float) -> int:
+        """Give up what waits for a destination that has answered nobody; return how many.
+
+        Parameters
+        ----------
+        tried_before : float
+            What was made or retried since then goes on waiting.
+        """
         table = schema.deliveries
-        found = self._parcels(table.c.delivery_id == delivery_id)
-        if not found or found[0].delivery.state not in {DeliveryState.DEAD, DeliveryState.SENT}:
+        late = self.parcels(
+            table.c.destination == destination,
+            table.c.state == DeliveryState.PENDING.value,
+            table.c.tried_since < tried_before,
+        )
+        with self._database.writing() as connection:
+            return sum(
+                MOVES.move(
+                    connection,
+                    parcel.delivery.delivery_id,
+                    DeliveryState.PENDING,
+                    DeliveryEvent.GIVEN_UP,
+                    reason,
+                    now,
+                    table.c.attempt == parcel.delivery.attempt,
+                )
+                for parcel in late
+            )
+
+    def retry(self, delivery_id: int, now: float) -> bool:
+        """Send a delivery that has come to an end again, with a clean count."""
+        table = schema.deliveries
+        found = self.parcels(table.c.delivery_id == delivery_id)
+        if not found or found[0].delivery.state not in _SENT_OR_ENDED:
             return False
         with self._database.writing() as connection:
-            return _MOVES.move(
+            return MOVES.move(
                 connection,
                 delivery_id,
                 found[0].delivery.state,
@@ -148,11 +204,13 @@ class Deliveries:
                 not_before=now,
                 tried_since=now,
                 failures=0,
+                resends=0,
             )
 
-    def hurry(self, now: float) -> int:
+    def hurry(self, now: float, destination: str | None = None) -> int:
         """Let everything that waits for its next attempt go at once; return how many waited."""
-        return self._attempts.hurry(now)
+        here = () if destination is None else (schema.deliveries.c.destination == destination,)
+        return self._attempts.hurry(now, *here)
 
     def _end_attempt(
         self,
@@ -166,7 +224,13 @@ class Deliveries:
             delivery.delivery_id, delivery.attempt, event, reason, now, **values
         )
 
-    def _parcels(self, *conditions: ColumnElement[bool], limit: int | None = None) -> list[Parcel]:
+    def parcels(
+        self,
+        *conditions: ColumnElement[bool],
+        limit: int | None = None,
+        order_by: Sequence[ColumnElement[Any]] = (),
+    ) -> list[Parcel]:
+        """Return the deliveries for which this holds: urgent first, then oldest, by default."""
         d, r = schema.deliveries, schema.results
         columns: list[ColumnElement[Any]] = [d.c[field.name] for field in fields(Delivery)]
         columns += [r.c[field.name].label(f"result_{field.name}") for field in fields(Result)]
@@ -174,7 +238,7 @@ class Deliveries:
             select(*columns)
             .join(r, r.c.sop_instance_uid == d.c.sop_instance_uid)
             .where(*conditions)
-            .order_by(d.c.priority, d.c.created_at, d.c.delivery_id)
+            .order_by(*(order_by or (d.c.priority, d.c.created_at, d.c.delivery_id)))
             .limit(limit)
         )
         with self._database.reading() as connection:
@@ -187,4 +251,5 @@ def _parcel(row: Row[Any]) -> Parcel:
     delivery["priority"] = Priority(delivery["priority"])
     delivery["state"] = DeliveryState(delivery["state"])
     result = {field.name: values[f"result_{field.name}"] for field in fields(Result)}
+    result["renditions"] = tuple(result["renditions"])
     return Parcel(Delivery(**delivery), Result(**result))

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Row,
     Table,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -157,12 +158,19 @@ class Forwards:
     def in_states(self, *states: DeliveryState) -> list[ForwardTask]:
         return self._read(schema.forwards.c.state.in_([state.value for state in states]))
 
-    def ready(self, destination: str, now: float, limit: int = 1) -> list[ForwardTask]:
+    def ready(
+        self,
+        destination: str,
+        now: float,
+        limit: int = 1,
+        least_urgent: Priority = Priority.LOW,
+    ) -> list[ForwardTask]:
         """Return what can be sent to a destination now: urgent first, then oldest."""
         table = schema.forwards
         return self._read(
             table.c.destination == destination,
             table.c.state == DeliveryState.PENDING.value,
+            table.c.priority <= int(least_urgent),
             is_due(table.c.not_before, now),
             limit=limit,
         )
@@ -217,10 +225,16 @@ class Forwards:
     ) -> None:
         """Mark what a destination has taken, and what it or a policy will never let pass."""
         table = schema.forwarded_instances
+        marked = update(table).where(
+            table.c.forward_id == forward.forward_id,
+            table.c.series_instance_uid == bindparam("series"),
+            table.c.sop_instance_uid == bindparam("sop"),
+            table.c.digest == bindparam("of"),
+        )
         with self._database.writing() as connection:
-            for one in taken:
-                here = (*_is(table, forward.forward_id, one), table.c.digest == one.digest)
-                connection.execute(update(table).where(*here).values(sent_at=now))
+            if taken:
+                rows = [dict(zip(("series", "sop", "of"), one, strict=True)) for one in taken]
+                connection.execute(marked.values(sent_at=now), rows)
             for one, reason in refused:
                 here = (*_is(table, forward.forward_id, one), table.c.digest == one.digest)
                 connection.execute(update(table).where(*here).values(refused=reason))
@@ -288,9 +302,33 @@ class Forwards:
                 failures=0,
             )
 
-    def hurry(self, now: float) -> int:
+    def hurry(self, now: float, destination: str | None = None) -> int:
         """Let everything that waits for its next attempt go at once; return how many waited."""
-        return self._attempts.hurry(now)
+        here = () if destination is None else (schema.forwards.c.destination == destination,)
+        return self._attempts.hurry(now, *here)
+
+    def give_up_late(self, destination: str, tried_before: float, reason: str, now: float) -> int:
+        """Give up what waits for a destination that has answered nobody; return how many."""
+        table = schema.forwards
+        late = self._read(
+            table.c.destination == destination,
+            table.c.state == DeliveryState.PENDING.value,
+            table.c.tried_since < tried_before,
+        )
+        event = DeliveryEvent.GIVEN_UP
+        with self._database.writing() as connection:
+            return sum(
+                _MOVES.move(
+                    connection,
+                    forward.forward_id,
+                    DeliveryState.PENDING,
+                    event,
+                    reason,
+                    now,
+                    table.c.attempt == forward.attempt,
+                )
+                for forward in late
+            )
 
     def _end_attempt(
         self, forward: ForwardTask, event: DeliveryEvent, reason: str, now: float, **values: Any

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -17,7 +17,16 @@ from dicom_node.ledger.events import write_event
 from dicom_node.ledger.fetches import supersede_fetch, waits_for_priors
 from dicom_node.ledger.transitions import Transitions, is_due
 from dicom_node.lifecycle import JobEvent, JobState, next_job_state
-from dicom_node.model import Attributes, Job, JobRole, Priority, Result, Study
+from dicom_node.model import (
+    DEFAULT_RENDITION,
+    REJECTION,
+    Attributes,
+    Job,
+    JobRole,
+    Priority,
+    Result,
+    Study,
+)
 
 _MOVES = Transitions[JobState, JobEvent](schema.jobs, "job", next_job_state)
 _SUPERSEDABLE = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
@@ -36,29 +45,42 @@ def send_results(
     job_id: str,
     now: float,
     to: Sequence[str] | None = None,
+    only_to: Mapping[str, Collection[str]] | None = None,
 ) -> None:
     """Have the results of a job sent, once it is done: those that it has, or will have.
 
-    Where to is read from the row, since a job may be told while it runs.
+    Where to is read from the row, since a job may be told while it runs. A destination gets the
+    tree of its rendition as a whole; one of which the job knows nothing gets the default one.
 
     Parameters
     ----------
     to : sequence of str, optional
         Other destinations than those that it has.
+    only_to : mapping, optional
+        By kind of result, the only destinations that get it.
     """
     table = schema.jobs
     here = table.c.job_id == job_id
     if to is not None:
         connection.execute(update(table).where(here).values(destinations=list(to)))
-    query = select(table.c.state, table.c.destinations, table.c.priority).where(here)
+    query = select(table.c.state, table.c.destinations, table.c.priority, table.c.renditions).where(
+        here
+    )
     job = connection.execute(query).one()
     if job.state != JobState.DONE.value:
         return
     columns = [schema.results.c[field.name] for field in fields(Result)]
     made = connection.execute(select(*columns).where(schema.results.c.job_id == job_id)).all()
-    for result in (Result(*row) for row in made):
+    for result in map(_result, made):
         for destination in job.destinations:
-            plan_delivery(database, connection, result, destination, Priority(job.priority), now)
+            rendition = job.renditions.get(destination, DEFAULT_RENDITION)
+            if result.kind in (only_to or {}):
+                is_wanted = destination in (only_to or {})[result.kind]
+            else:
+                is_wanted = rendition in result.renditions
+            if is_wanted:
+                priority = Priority(job.priority)
+                plan_delivery(database, connection, result, destination, priority, now)
 
 
 class Jobs:
@@ -110,7 +132,7 @@ class Jobs:
             .order_by(table.c.kind)
         )
         with self._database.reading() as connection:
-            return [Result(*row) for row in connection.execute(query)]
+            return [_result(row) for row in connection.execute(query)]
 
     def earlier_reports(self, job: Job) -> list[Result]:
         """Return the SR of older jobs of the same engine on the same series, the oldest first."""
@@ -128,7 +150,38 @@ class Jobs:
             .order_by(j.c.created_at)
         )
         with self._database.reading() as connection:
-            return [Result(*row) for row in connection.execute(query)]
+            return [_result(row) for row in connection.execute(query)]
+
+    def replaced_by(self, job: Job, destinations: Collection[str]) -> list[Result]:
+        """Return what some destinations were to get of the last job that this one replaces.
+
+        That is of the same engine on the same series, in an earlier revision or with the same
+        parameters; with others in the same revision, both stand. Rejection notes are left aside.
+        """
+        r, j, d = schema.results, schema.jobs, schema.deliveries
+        replacing = (j.c.created_at, j.c.revision, j.c.parameters)
+        query = (
+            select(*[r.c[field.name] for field in fields(Result)], *replacing)
+            .join(j, j.c.job_id == r.c.job_id)
+            .where(
+                r.c.kind != REJECTION,
+                r.c.sop_instance_uid.in_(
+                    select(d.c.sop_instance_uid).where(d.c.destination.in_(list(destinations)))
+                ),
+                j.c.study_instance_uid == job.study_instance_uid,
+                j.c.series_instance_uid == job.series_instance_uid,
+                j.c.engine_name == job.engine_name,
+                j.c.created_at < job.created_at,
+            )
+            .order_by(j.c.created_at, r.c.kind)
+        )
+        with self._database.reading() as connection:
+            found = [
+                (_result(row), row.created_at)
+                for row in connection.execute(query)
+                if row.revision < job.revision or row.parameters == dict(job.parameters)
+            ]
+        return [result for result, created_at in found if created_at == found[-1][1]]
 
     # ------------------------------------------------------------ routing
 
@@ -248,8 +301,17 @@ class Jobs:
         seconds: Mapping[str, float],
         now: float,
         facts: Attributes | None = None,
+        renditions: Mapping[str, str] | None = None,
+        only_to: Mapping[str, Collection[str]] | None = None,
     ) -> bool:
-        """Record the results of an attempt and a delivery of each to each destination.
+        """Record the results of an attempt and their deliveries.
+
+        Parameters
+        ----------
+        renditions : mapping, optional
+            Which tree each destination gets; the default one where nothing is said.
+        only_to : mapping, optional
+            By kind of result, the only destinations that get it, whatever their tree.
 
         Returns
         -------
@@ -266,14 +328,16 @@ class Jobs:
                 summary=summary,
                 seconds=dict(seconds),
                 facts={fact: list(values) for fact, values in (facts or {}).items()},
+                renditions=dict(renditions or {}),
             )
             if not moved:
                 return False
             for result in results:
                 row = {field.name: getattr(result, field.name) for field in fields(Result)}
+                row["renditions"] = list(result.renditions)
                 if not self._database.insert_new(connection, schema.results, row):
                     self._require_same_job(connection, result)
-            send_results(self._database, connection, job.job_id, now)
+            send_results(self._database, connection, job.job_id, now, only_to=only_to)
             return True
 
     def refuse(self, job: Job, reason: str, now: float) -> bool:
@@ -369,6 +433,12 @@ class Jobs:
         )
         with self._database.reading() as connection:
             return [_job(row) for row in connection.execute(query)]
+
+
+def _result(row: Any) -> Result:
+    values = {field.name: row._mapping[field.name] for field in fields(Result)}
+    values["renditions"] = tuple(values["renditions"])
+    return Result(**values)
 
 
 def _job(row: Row[Any]) -> Job:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dicom_node.ledger.acceptances import Acceptances
 from dicom_node.ledger.arrivals import Arrivals
 from dicom_node.ledger.associations import Associations
+from dicom_node.ledger.breakers import Breakers
 from dicom_node.ledger.commitments import Commitments
 from dicom_node.ledger.crosswalk import Crosswalk
 from dicom_node.ledger.database import Database
@@ -17,6 +19,7 @@ from dicom_node.ledger.headers import Headers
 from dicom_node.ledger.holdings import Holdings
 from dicom_node.ledger.jobs import Jobs
 from dicom_node.ledger.paces import Paces
+from dicom_node.ledger.proofs import Proofs
 from dicom_node.ledger.routing import Routing
 from dicom_node.ledger.studies import Studies
 from dicom_node.ledger.trials import Trials
@@ -41,6 +44,8 @@ class Ledger:
         self.routing = Routing(self._database, self.studies, self.jobs)
         self.headers = Headers(self._database)
         self.deliveries = Deliveries(self._database)
+        self.proofs = Proofs(self._database, self.deliveries)
+        self.breakers = Breakers(self._database)
         self.forwards = Forwards(self._database)
         self.fetches = Fetches(self._database)
         self.events = Events(self._database)
@@ -52,6 +57,7 @@ class Ledger:
         self.verdicts = Verdicts(self._database)
         self.paces = Paces(self._database)
         self.trials = Trials(self._database)
+        self.acceptances = Acceptances(self._database)
 
     def migrate(self) -> None:
         """Bring the schema to the newest version; by the supervisor, before its children."""

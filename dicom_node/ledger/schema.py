@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Iterable
 
 from sqlalchemy import (
     JSON,
@@ -21,6 +21,8 @@ from sqlalchemy import (
 )
 
 from dicom_node.lifecycle import (
+    FORWARD_STATES,
+    BreakerState,
     CommitmentState,
     ComparisonState,
     DeliveryState,
@@ -44,7 +46,7 @@ _NUMBER = BigInteger().with_variant(Integer, "sqlite")
 """SQLite counts a row's number up by itself only in an INTEGER, which has 64 bits there."""
 
 
-def _state_check(states: type[StrEnum]) -> CheckConstraint:
+def _state_check(states: Iterable[str]) -> CheckConstraint:
     allowed = ", ".join(f"'{state}'" for state in states)
     return CheckConstraint(f"state IN ({allowed})", name="state")
 
@@ -124,6 +126,7 @@ jobs = Table(
     Column("parameters", JSON, nullable=False, server_default="{}"),
     Column("facts", JSON, nullable=False, server_default="{}"),  # what rules may ask of it
     Column("role", Text, nullable=False, server_default="current"),  # current, canary or shadow
+    Column("renditions", JSON, nullable=False, server_default="{}"),  # by destination
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     _state_check(JobState),
@@ -144,6 +147,7 @@ results = Table(
     Column("path", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("digest", Text, nullable=False),
+    Column("renditions", JSON, nullable=False, server_default='["default"]'),  # trees it is in
     Index(None, "job_id"),
     Index(None, "study_instance_uid"),
 )
@@ -163,9 +167,27 @@ deliveries = Table(
     Column("created_at", Float, nullable=False),
     Column("tried_since", Float, nullable=False),  # giving up counts from here
     Column("updated_at", Float, nullable=False),
+    Column("sent_at", Float),  # NULL until the destination has answered Success
+    Column("resends", Integer, nullable=False, server_default="0"),
+    Column("transaction_uid", Text, nullable=False, server_default=""),  # or empty
+    Column("committed", Integer),  # 0, a Failure Reason, or NULL while it has not been answered
     _state_check(DeliveryState),
     UniqueConstraint("sop_instance_uid", "destination"),
     Index(None, "state", "destination", "not_before"),
+    Index(None, "transaction_uid"),
+)
+
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("not_before", Float, nullable=False),  # the next probe
+    Column("opened_at", Float, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    _state_check(BreakerState),
 )
 
 events = Table(
@@ -327,7 +349,7 @@ forwards = Table(
     Column("created_at", Float, nullable=False),
     Column("tried_since", Float, nullable=False),  # giving up counts from here
     Column("updated_at", Float, nullable=False),
-    _state_check(DeliveryState),
+    _state_check(FORWARD_STATES),
     UniqueConstraint("study_instance_uid", "destination", "profile"),
     Index(None, "state", "destination", "not_before"),
 )
@@ -470,4 +492,13 @@ comparisons = Table(
     Index(None, "trial_id", "state"),
     Index(None, "study_instance_uid"),
     Index(None, "state"),
+)
+
+acceptances = Table(
+    "acceptances",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    Column("sop_class_uid", Text, primary_key=True),
+    Column("accepted", Boolean, nullable=False),
+    Column("asked_at", Float, nullable=False),
 )

@@ -37,9 +37,16 @@ class Studies:
         return arrival
 
     def instances(
-        self, study_instance_uid: str, series_instance_uid: str | None = None
+        self,
+        study_instance_uid: str,
+        series_instance_uid: str | None = None,
+        *,
+        sop_instance_uids: Collection[str] | None = None,
     ) -> list[Instance]:
-        """Return the instances of a study or of one series, by series and SOP Instance UID."""
+        """Return the instances of a study or of one series, by series and SOP Instance UID.
+
+        Of `sop_instance_uids`, where they are given, those that are here.
+        """
         table = schema.instances
         query = (
             select(*[table.c[field.name] for field in fields(Instance)])
@@ -48,6 +55,8 @@ class Studies:
         )
         if series_instance_uid is not None:
             query = query.where(table.c.series_instance_uid == series_instance_uid)
+        if sop_instance_uids is not None:
+            query = query.where(table.c.sop_instance_uid.in_(sop_instance_uids))
         with self._database.reading() as connection:
             return [Instance(*row) for row in connection.execute(query)]
 

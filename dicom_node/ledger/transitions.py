@@ -67,3 +67,8 @@ def is_due(not_before: ColumnElement[float], now: float) -> ColumnElement[bool]:
     No wait of ours lasts a day: one that seems to comes from a clock that was set back since.
     """
     return or_(not_before <= now, not_before > now + _WAIT_LONGEST_S)
+
+
+def is_over(not_before: float, now: float) -> bool:
+    """Return whether a wait is over: `is_due` of one that was read."""
+    return not_before <= now or not_before > now + _WAIT_LONGEST_S

@@ -70,9 +70,7 @@ class PriorFetcher:
         self._clock = clock
         self._stopped = stopped
         self._checkpoint = checkpoint
-        self._addresses = {
-            name: address_of(peer, config) for name, peer in config.destinations.items()
-        }
+        self._addresses = {name: address_of(peer, config) for name, peer in config.called.items()}
 
     def turn(self, source: str) -> None:
         """Fetch what jobs wait for from `source`, one after the other, until nothing is due."""

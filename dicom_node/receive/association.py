@@ -14,10 +14,8 @@ import structlog
 from dicom_node.errors import ProtocolBroken
 from dicom_node.ledger.arrivals import AssociationClosed, AssociationOpened, NotedEvent
 from dicom_node.ledger.associations import AssociationEnd
-from dicom_node.receive.command import RESPONSE, Command, CommandField, response
-from dicom_node.receive.contexts import AcceptedContext
-from dicom_node.receive.doorway import Doorway
-from dicom_node.receive.pdu import (
+from dicom_node.protocol.command import RESPONSE, Command, CommandField, response
+from dicom_node.protocol.pdu import (
     APPLICATION_CONTEXT_NOT_SUPPORTED,
     LOCAL_LIMIT_EXCEEDED,
     PDV_HEADER,
@@ -30,6 +28,8 @@ from dicom_node.receive.pdu import (
     message_pdus,
     release_response,
 )
+from dicom_node.receive.contexts import AcceptedContext
+from dicom_node.receive.doorway import Doorway
 from dicom_node.receive.policy import Caller, Refusal, Status
 from dicom_node.receive.rows import closed_texts, event_texts, opened_texts
 from dicom_node.receive.serving import Serving

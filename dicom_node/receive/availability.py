@@ -16,7 +16,7 @@ from dicom_node.model import (
     AnnouncementKind,
     AnnouncementStatus,
 )
-from dicom_node.receive.command import CommandField, Element, ui
+from dicom_node.protocol.command import CommandField, Element, ui
 from dicom_node.receive.mpps import created_uid, duplicate, required_uid
 from dicom_node.receive.refusal import (
     MISSING_ATTRIBUTE_VALUE,

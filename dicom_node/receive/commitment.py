@@ -18,7 +18,7 @@ from dicom_node.data_sets import decode, items_of, text_of
 from dicom_node.errors import DicomNodeError
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.model import Commitment, CommitmentOutcome, Instance, ReferencedInstance
-from dicom_node.receive.command import CommandField, Element
+from dicom_node.protocol.command import CommandField, Element
 from dicom_node.receive.refusal import (
     INVALID_ARGUMENT_VALUE,
     RequestRefused,
@@ -27,6 +27,7 @@ from dicom_node.receive.refusal import (
 )
 from dicom_node.receive.service import DimseStatus, EventReport, ServiceReply, ServiceRequest
 from dicom_node.scu.commitment import (
+    REQUEST_STORAGE_COMMITMENT,
     STORAGE_COMMITMENT_INSTANCE,
     STORAGE_COMMITMENT_PUSH_MODEL,
     event_type_id,
@@ -39,9 +40,6 @@ log = structlog.get_logger()
 
 Later = Callable[[Callable[[], None]], object]
 """Has something done soon, on a thread that may wait for the ledger."""
-
-REQUEST_STORAGE_COMMITMENT = 1
-"""The only (0000,1008) Action Type ID (PS3.4 Table J.3-1)."""
 
 _AT_ONCE_S = 60.0
 """So long the report may take on the association of its request."""

@@ -11,10 +11,10 @@ from contextlib import suppress
 
 from dicom_node.errors import ProtocolBroken
 from dicom_node.ledger.associations import AssociationEnd
+from dicom_node.protocol.pdu import AbortReason, abort
 from dicom_node.receive.admission import PeerCertificate
 from dicom_node.receive.association import Association
 from dicom_node.receive.doorway import Doorway
-from dicom_node.receive.pdu import AbortReason, abort
 from dicom_node.receive.policy import Caller
 from dicom_node.receive.tls import (
     begin_handshake,

@@ -15,7 +15,11 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from pynetdicom import AllStoragePresentationContexts
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from dicom_node.receive.pdu import (
+from dicom_node.protocol.implementation import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+)
+from dicom_node.protocol.pdu import (
     APPLICATION_CONTEXT,
     AssociateRequest,
     ContextAnswer,
@@ -23,7 +27,6 @@ from dicom_node.receive.pdu import (
     ProposedContext,
     associate_accept_items,
 )
-from dicom_node.store.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 TRANSFER_SYNTAXES = frozenset(
     uid for uid, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax"
@@ -40,6 +43,10 @@ PLAIN_TRANSFER_SYNTAXES = frozenset(
     map(str, (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian))
 )
 """In which the services beside storage take their data sets."""
+
+REPORTING_SOP_CLASSES = frozenset({"1.2.840.10008.1.20.1"})
+"""Those whose SCP may ask for an association with us, its SCU: storage commitment, which reports
+what we asked it for (PS3.4 J.3.3)."""
 
 _ACCEPTED = 0
 _ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
@@ -121,8 +128,12 @@ class Negotiator:
             if answer.result == _ACCEPTED
         }
         accepted = {context.abstract_syntax for context in contexts.values()}
-        # we are the SCP of everything: the requestor may be SCU, not SCP (PS3.7 D.3.3.4)
-        roles = {uid: (scu, 0) for uid, (scu, _) in proposal.roles.items() if uid in accepted}
+        # we are the SCP: the requestor may be SCU, and SCP only to report (PS3.7 D.3.3.4)
+        roles = {
+            uid: (scu, scp if uid in REPORTING_SOP_CLASSES else 0)
+            for uid, (scu, scp) in proposal.roles.items()
+            if uid in accepted
+        }
         items = associate_accept_items(
             answers,
             roles,

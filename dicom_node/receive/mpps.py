@@ -20,7 +20,7 @@ from dicom_node.model import (
     AnnouncementKind,
     AnnouncementStatus,
 )
-from dicom_node.receive.command import CommandField, Element, ui, us
+from dicom_node.protocol.command import CommandField, Element, ui, us
 from dicom_node.receive.refusal import (
     INVALID_SOP_INSTANCE,
     MISSING_ATTRIBUTE_VALUE,

@@ -9,12 +9,12 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 from dicom_node.config.settings import Config, Peer
 from dicom_node.errors import InstanceRefused
-from dicom_node.receive.admission import PeerCertificate, refusal_of_certificate
-from dicom_node.receive.pdu import (
+from dicom_node.protocol.pdu import (
     CALLED_AE_TITLE_NOT_RECOGNIZED,
     CALLING_AE_TITLE_NOT_RECOGNIZED,
     Rejection,
 )
+from dicom_node.receive.admission import PeerCertificate, refusal_of_certificate
 from dicom_node.uid import is_uid
 
 

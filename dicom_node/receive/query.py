@@ -19,7 +19,7 @@ from dicom_node.data_sets import decode, encode
 from dicom_node.errors import StudyUnusable
 from dicom_node.headers import reading
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.receive.command import CommandField
+from dicom_node.protocol.command import CommandField
 from dicom_node.receive.query_keys import Key, Level, Query, read_query
 from dicom_node.receive.query_search import STUDIES_MAX, Entity, ReadHeader, Search
 from dicom_node.receive.refusal import RequestRefused, answering, check_command

@@ -9,7 +9,7 @@ import structlog
 from pydicom.datadict import tag_for_keyword
 
 from dicom_node.errors import DicomNodeError, StorageError, StudyUnusable
-from dicom_node.receive.command import CommandField, Element, lo
+from dicom_node.protocol.command import CommandField, Element, lo
 from dicom_node.receive.service import DimseStatus, EventReport, ServiceReply, ServiceRequest
 
 log = structlog.get_logger()

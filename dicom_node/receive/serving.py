@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dicom_node.receive.command import (
+from dicom_node.protocol.command import (
     Command,
     CommandField,
     Element,

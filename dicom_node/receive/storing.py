@@ -11,8 +11,8 @@ import structlog
 from dicom_node.errors import InstanceRefused, StoreFull
 from dicom_node.ledger.arrivals import NotedEvent
 from dicom_node.ledger.events import INSTANCE_REFUSED
+from dicom_node.protocol.command import Command, Element, lo, response, store_response
 from dicom_node.receive.arriving import Arriving
-from dicom_node.receive.command import Command, Element, lo, response, store_response
 from dicom_node.receive.contexts import AcceptedContext
 from dicom_node.receive.doorway import Doorway
 from dicom_node.receive.identity import IdentityReader

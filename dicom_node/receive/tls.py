@@ -20,11 +20,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dicom_node.certificates import Loaded, Validity, files_of, load
 from dicom_node.clock import Clock
 from dicom_node.config.settings import TlsSettings
 from dicom_node.errors import ConfigError
 from dicom_node.receive.admission import PeerCertificate
-from dicom_node.receive.certificates import Loaded, Validity, files_of, load
 
 TLS_RELOADED = "TLS_RELOADED"
 TLS_RELOAD_FAILED = "TLS_RELOAD_FAILED"

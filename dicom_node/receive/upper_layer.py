@@ -18,7 +18,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from dicom_node.errors import ProtocolBroken
-from dicom_node.receive.pdu import (
+from dicom_node.protocol.pdu import (
     COMMAND,
     HEADER,
     LAST,

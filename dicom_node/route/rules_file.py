@@ -66,6 +66,8 @@ class Names:
     destinations: Collection[str]
     not_admitted: Collection[str] = ()
     """Destinations that a C-MOVE to us would be of no use to: they may not send."""
+    not_called: Collection[str] = ()
+    """Destinations that can be sent to, but asked for nothing: they have no host and port."""
 
 
 def load_rules(file: Path, names: Names, text: str | None = None) -> RuleSet:
@@ -285,7 +287,7 @@ class _RuleReader:
         return read_priors(
             self._written["priors"],
             lambda path, message: self._mistake(("priors", *path), message),
-            self._names.destinations,
+            set(self._names.destinations) - set(self._names.not_called),
             self._names.not_admitted,
         )
 

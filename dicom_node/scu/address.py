@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dicom_node.errors import PeerRefused, PeerUnreachable
 from dicom_node.scu.requestor import Requestor
+from dicom_node.scu.tls import ClientTls
 
 SOP_CLASS_NOT_SUPPORTED = 0x0122  # PS3.7 C.5.6
 
@@ -25,6 +26,9 @@ class Address:
     calling_ae_title: str
     timeout_s: float = 30.0
     """For the association and for each answer; silence counts from the last sign of life."""
+    associations: int = 1
+    """How many at a time, where many instances are sent."""
+    tls: ClientTls | None = None
 
     def associate(
         self, contexts: Sequence[tuple[str, str]], *, scp_of: Sequence[str] = ()
@@ -38,6 +42,7 @@ class Address:
             calling=self.calling_ae_title,
             called=self.called_ae_title,
             timeout_s=self.timeout_s,
+            tls=self.tls,
         )
 
     def unreachable(self) -> PeerUnreachable:

@@ -1,9 +1,9 @@
 """One C-FIND, C-MOVE or C-GET: its request, each of its answers, and its end.
 
 The peer may be silent for as long as its address says, counted from the last thing that it sent:
-an answer, or a request of its own, which is how a C-GET gets its instances. What the caller does
-between two answers is not its silence. After a C-CANCEL the peer has that long once to come to an
-end, whatever it sends in the meantime.
+an answer, a request of its own, which is how a C-GET gets its instances, or a part of one. What the
+caller does between two answers is not its silence. After a C-CANCEL the peer has that long once to
+come to an end, whatever it sends in the meantime.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Operation:
         while True:
             if not self.is_cancelled and self._is_wanted_no_more():
                 self.cancel()
-            left_s = self._deadline - time.monotonic()
+            left_s = self._left_s()
             arrived = self._requestor.receive(min(left_s, LOOK_EVERY_S)) if left_s > 0 else None
             if arrived is None:
                 if left_s > 0 and self._requestor.is_alive():
@@ -142,6 +142,13 @@ class Operation:
                     return
             if not self.is_cancelled:
                 self._deadline = time.monotonic() + self._address.timeout_s
+
+    def _left_s(self) -> float:
+        """Return how long the peer may still be silent; a large instance takes its time."""
+        deadline = self._deadline
+        if not self.is_cancelled:
+            deadline = max(deadline, self._requestor.heard_at + self._address.timeout_s)
+        return deadline - time.monotonic()
 
     def cancel(self) -> None:
         """Ask the peer to stop; answers that were on their way still come."""

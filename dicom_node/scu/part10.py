@@ -14,6 +14,7 @@ from pynetdicom.dsutils import split_dataset
 
 from dicom_node.errors import StudyUnusable
 from dicom_node.headers import reading
+from dicom_node.scu.content import FilePart, unreadable
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,14 @@ class Part10File:
         with self.path.open("rb") as stream:
             stream.seek(self.data_set_offset)
             return stream.read()
+
+    def data_set_part(self) -> FilePart:
+        """Return where the data set lies; StorageError if the file is gone."""
+        try:
+            size = self.path.stat().st_size
+        except OSError as error:
+            raise unreadable(self.path, str(error.strerror)) from error
+        return FilePart(self.path, self.data_set_offset, max(0, size - self.data_set_offset))
 
 
 def _meta_of(file: Path) -> tuple[Dataset, int]:

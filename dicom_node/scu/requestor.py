@@ -2,38 +2,50 @@
 
 pynetdicom's `send_c_store` waits for its answer on a queue that the association's own loop reads
 too, and now and then loses the race: an instance that was stored gets an empty status and the
-association is aborted. Here the loop alone reads, and hands every answer over by message ID.
+association is aborted. Here nobody but the caller reads, and an answer counts by its message ID.
 """
 
 from __future__ import annotations
 
-import queue
-import socket
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from pydicom.uid import UID
-from pynetdicom import AE, build_role, evt
-from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import (
     C_CANCEL,
-    C_ECHO,
-    C_STORE,
     N_EVENT_REPORT,
+    DimsePrimitiveType,
     DimseServiceType,
 )
-from pynetdicom.presentation import build_context
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-from pynetdicom.transport import AssociationSocket
 
-from dicom_node.errors import PeerUnreachable
+from dicom_node.errors import PeerUnreachable, ProtocolBroken
+from dicom_node.protocol.command import (
+    NO_DATA_SET,
+    RESPONSE,
+    CommandField,
+    Element,
+    encode,
+    ui,
+    us,
+)
+from dicom_node.protocol.pdu import Rejection
+from dicom_node.scu.association import Association, Ended
+from dicom_node.scu.connection import Connection
+from dicom_node.scu.content import Content
+from dicom_node.scu.messages import Message
+from dicom_node.scu.negotiation import VERIFICATION, accepted_of, proposed, rejected, request_of
 from dicom_node.scu.part10 import Part10File
+from dicom_node.scu.primitives import from_message, to_bytes
+from dicom_node.scu.tls import ClientTls, TlsFailed
 
 LOOK_EVERY_S = 0.5
 """So long one look at what has arrived may take, before the next question is asked."""
+
+_HAS_DATA_SET = 0x0001
 
 
 class Arrived(NamedTuple):
@@ -47,16 +59,19 @@ class Requestor:
     """One association as its requestor: C-STORE, C-ECHO and N-EVENT-REPORT, one at a time.
 
     Operations with more than one answer are made of `send`, `receive`, `reply` and `cancel`;
-    `Operation` does it.
+    `Operation` does it. For one thread.
 
     Leaving the `with` block releases the association, or aborts it if an exception passes.
 
     Parameters
     ----------
     contexts : sequence of (SOP Class UID, Transfer Syntax UID)
-        What is proposed, each pair in a presentation context of its own; repeats are harmless.
+        What is proposed, each pair in a presentation context of its own; repeats are harmless, and
+        `negotiation.CONTEXTS_MAX` different ones fit.
     scp_of : sequence of str
         The SOP Classes among them whose SCP we are, by SCP/SCU Role Selection (PS3.7 D.3.3.4).
+    tls : ClientTls, optional
+        How the peer is spoken to by TLS.
 
     Raises
     ------
@@ -74,36 +89,39 @@ class Requestor:
         calling: str = "SCANNER",
         called: str = "ANY-SCP",
         timeout_s: float = 30.0,
+        tls: ClientTls | None = None,
     ) -> None:
         self._timeout_s = timeout_s
-        self._arrived: queue.Queue[Arrived | None] = queue.Queue()
+        self._arrived: deque[Message] = deque()
         self._message_id = 0
-        ae = _RequestorAE(calling)
-        ae.acse_timeout = ae.dimse_timeout = ae.connection_timeout = timeout_s
-        ae.network_timeout = None  # it would count the time of a long upload as silence
-        proposed = [build_context(*pair) for pair in dict.fromkeys(contexts)]
-        self._association = ae.associate(
-            host,
-            port,
-            contexts=[build_context(Verification), *proposed],
-            ae_title=called,
-            max_pdu=131072,
-            ext_neg=[build_role(uid, scp_role=True) for uid in scp_of],
-            evt_handlers=[
-                (evt.EVT_CONN_OPEN, send_at_once),
-                (evt.EVT_CONN_CLOSE, lambda event: self._arrived.put(None)),
-            ],
-        )
-        if not self._association.is_established:
-            ae.close_socket()
-            raise _no_association(self._association, called, f"{host} port {port}", calling)
-        # The association's loop is the only reader of its queue, so no answer can be lost to it.
-        self._association._serve_request = self._take  # type: ignore[method-assign,assignment]
-        self._context_ids = {
-            (str(context.abstract_syntax), str(context.transfer_syntax[0])): context.context_id
-            for context in self._association.accepted_contexts
-            if context.context_id is not None
-        }
+        self._requests = 0
+        offered = proposed(contexts)
+        request = request_of(offered, calling, called, scp_of)
+        who = f"{called} at {host} port {port}"
+        try:
+            connection = Connection(host, port, timeout_s, tls)
+            self._association = Association(connection, timeout_s)
+            answer = self._association.negotiate(request)
+        except TlsFailed as error:
+            raise PeerUnreachable(f"{who} {error.what}", hint=error.hint) from error
+        except Ended as error:
+            raise PeerUnreachable(
+                f"{who} {self._association.ending}", hint="look into its log"
+            ) from error
+        except OSError as error:
+            raise PeerUnreachable(
+                f"{who} cannot be reached", hint="check its host, its port and the network"
+            ) from error
+        if isinstance(answer, Rejection):
+            raise rejected(answer, who, calling, called)
+        self._roles = answer.roles
+        self._context_ids = accepted_of(offered, answer)
+        if not self._context_ids:
+            self._association.release()
+            raise PeerUnreachable(
+                f"{who} accepts nothing that was proposed",
+                hint="have it accept the SOP Classes that are sent to it",
+            )
 
     def accepts(self, file: Part10File) -> bool:
         """Return whether the peer accepted the presentation context that this file needs."""
@@ -118,6 +136,16 @@ class Requestor:
         """The presentation context ID of each SOP Class UID and Transfer Syntax UID accepted."""
         return self._context_ids
 
+    @property
+    def heard_at(self) -> float:
+        """When the peer last sent anything, be it a part of a message (monotonic clock)."""
+        return self._association.heard_at
+
+    @property
+    def ending(self) -> str:
+        """What ended the association, to follow the name of the peer; empty while it is there."""
+        return self._association.ending
+
     def store(
         self,
         file: Part10File,
@@ -130,34 +158,60 @@ class Requestor:
         Parameters
         ----------
         data_set : bytes, optional
-            Its bytes, for those who have read them already.
+            What is sent instead of the file's own.
         move_originator : (str, int), optional
             AE title and message ID of the C-MOVE that this is a sub-operation of.
+
+        Raises
+        ------
+        StorageError
+            If the file cannot be read; the association ends by that if some of it was sent.
         """
-        context_id = self._context_ids.get(file.context) if file.context else None
-        if file.context is None or context_id is None:
+        if file.context is None or file.context not in self._context_ids:
             return None
-        request = C_STORE()
-        request.AffectedSOPClassUID = UID(file.context[0])
-        request.AffectedSOPInstanceUID = UID(file.sop_instance_uid)
-        request.Priority = 0
-        request.DataSet = BytesIO(file.data_set() if data_set is None else data_set)
+        content = Content.of(file.data_set_part() if data_set is None else data_set)
+        return self.store_content(
+            file.context, file.sop_instance_uid, content, move_originator=move_originator
+        )
+
+    def store_content(
+        self,
+        context: tuple[str, str],
+        sop_instance_uid: str,
+        content: Content,
+        *,
+        move_originator: tuple[str, int] | None = None,
+    ) -> int | None:
+        """Send one instance by a presentation context that was accepted; as `store`."""
+        elements: dict[int, bytes] = {
+            Element.AFFECTED_SOP_CLASS_UID: ui(context[0]),
+            Element.COMMAND_FIELD: us(CommandField.C_STORE),
+            Element.PRIORITY: us(0),
+            Element.COMMAND_DATA_SET_TYPE: us(_HAS_DATA_SET),
+            Element.AFFECTED_SOP_INSTANCE_UID: ui(sop_instance_uid),
+        }
         if move_originator is not None:
-            request.MoveOriginatorApplicationEntityTitle = move_originator[0]
-            request.MoveOriginatorMessageID = move_originator[1]
-        return self._exchange(request, context_id)
+            ae_title = move_originator[0].encode("ascii", "replace")
+            elements[Element.MOVE_ORIGINATOR_AE_TITLE] = ae_title + b" " * (len(ae_title) % 2)
+            elements[Element.MOVE_ORIGINATOR_MESSAGE_ID] = us(move_originator[1])
+        return self._ask(self._context_ids[context], elements, content)
 
     def echo(self) -> int | None:
         """Send a C-ECHO; return the status of the answer, None if there is none."""
-        request = C_ECHO()
-        request.AffectedSOPClassUID = Verification
-        ids = [number for (uid, _), number in self._context_ids.items() if uid == Verification]
-        return self._exchange(request, ids[0]) if ids else None
+        ids = [number for (uid, _), number in self._context_ids.items() if uid == VERIFICATION]
+        if not ids:
+            return None
+        elements: dict[int, bytes] = {
+            Element.AFFECTED_SOP_CLASS_UID: ui(VERIFICATION),
+            Element.COMMAND_FIELD: us(CommandField.C_ECHO),
+            Element.COMMAND_DATA_SET_TYPE: us(NO_DATA_SET),
+        }
+        return self._ask(ids[0], elements)
 
     def refuses_as_scp(self, sop_class_uid: str) -> bool:
         """Return whether the peer denied us the SCP role; many say nothing, and play along."""
-        role = self._association.acceptor.role_selection.get(UID(sop_class_uid))
-        return role is not None and not role.scp_role
+        role = self._roles.get(sop_class_uid)
+        return role is not None and not role[1]
 
     def report_event(
         self,
@@ -181,13 +235,13 @@ class Requestor:
         request.AffectedSOPInstanceUID = UID(sop_instance_uid)
         request.EventTypeID = event_type_id
         request.EventInformation = BytesIO(event_information)
-        return self._exchange(request, context_id)
+        message_id = self.send(request, context_id)
+        return self._status_of(message_id, CommandField.N_EVENT_REPORT)
 
     def send(self, request: DimseServiceType, context_id: int) -> int:
         """Send a request under a new message ID, and return that."""
-        self._message_id = self._message_id % 65535 + 1
-        request.MessageID = self._message_id
-        self._association.dimse.send_msg(request, context_id)
+        request.MessageID = self._next_message_id()
+        self._send(request, context_id)
         return self._message_id
 
     def receive(self, timeout_s: float) -> Arrived | None:
@@ -195,41 +249,40 @@ class Requestor:
 
         What arrived before the connection closed is still returned, and `is_alive` says no then.
         """
-        try:
-            arrived = self._arrived.get(timeout=timeout_s)
-            if arrived is None:
-                # The connection closed; what came before it may still be on its way to us.
-                self._association.join(self._timeout_s)
-                self._take_the_rest()
-                self._arrived.put(None)
-                arrived = self._arrived.get_nowait()
-        except queue.Empty:
+        message = self._arrived.popleft() if self._arrived else self._association.receive(timeout_s)
+        if message is None:
             return None
-        return arrived
+        try:
+            return Arrived(from_message(message), message.context_id)
+        except ProtocolBroken as error:
+            self._association.fail(f"broke the protocol: {error.message}")
+            return None
 
     def reply(self, response: DimseServiceType, context_id: int) -> None:
         """Send the response to a request of the peer."""
-        self._association.dimse.send_msg(response, context_id)
+        self._send(response, context_id)
 
     def cancel(self, message_id: int, context_id: int) -> None:
         """Send C-CANCEL for a request that is under way (PS3.7 9.3.2.3)."""
         request = C_CANCEL()
         request.MessageIDBeingRespondedTo = message_id
-        self._association.dimse.send_msg(request, context_id)
+        self._send(request, context_id)
 
     def is_alive(self) -> bool:
         """Whether the association is still there."""
-        return bool(self._association.is_established)
+        return self._association.is_established
 
     def abort(self) -> None:
-        """Send A-ABORT and wait until the connection is closed."""
+        """Send A-ABORT and close the connection."""
         self._association.abort()
-        self._association.join(self._timeout_s)
+
+    def interrupt(self) -> None:
+        """End what is under way; the one call that another thread may make."""
+        self._association.interrupt()
 
     def release(self) -> None:
-        """Release the association and wait until the connection is closed."""
+        """Release the association and close the connection."""
         self._association.release()
-        self._association.join(self._timeout_s)
 
     def __enter__(self) -> Self:
         return self
@@ -245,72 +298,79 @@ class Requestor:
         else:
             self.release()
 
-    def _take(self, message: DimseServiceType, context_id: int) -> None:
-        self._arrived.put(Arrived(message, context_id))
+    # ------------------------------------------------------------ one request, one answer
 
-    def _take_the_rest(self) -> None:
-        """Take what the association's loop left in its queue when it ended."""
-        while True:
-            context_id, message = self._association.dimse.get_msg(block=False)
-            if message is None or context_id is None:
-                return
-            self._take(message, context_id)
-
-    def _exchange(self, request: DimseServiceType, context_id: int) -> int | None:
-        if not self.is_alive():
+    def _ask(
+        self, context_id: int, elements: Mapping[int, bytes], content: Content | None = None
+    ) -> int | None:
+        """Send a request; return the status of its answer."""
+        message_id = self._next_message_id()
+        command = encode({**elements, Element.MESSAGE_ID: us(message_id)})
+        try:
+            if content is None:
+                self._association.send(context_id, command)
+            else:
+                with content.opened(mapped=self._association.can_map) as views:
+                    self._association.send(context_id, command, views, content.size_bytes)
+        except Ended:
             return None
-        message_id = self.send(request, context_id)
-        unsent = self._association.dul.to_provider_queue
-        waiting = unsent.qsize()
+        return self._status_of(
+            message_id, int.from_bytes(elements[Element.COMMAND_FIELD], "little")
+        )
+
+    def _status_of(self, message_id: int, field: int) -> int | None:
+        """Wait for the answer to a message.
+
+        The peer's time begins when it has everything: what is still on its way out, over a slow
+        line, is no silence of its own.
+        """
+        unsent: int | None = None
         deadline = time.monotonic() + self._timeout_s
         while (left_s := deadline - time.monotonic()) > 0:
-            arrived = self.receive(min(left_s, LOOK_EVERY_S))
-            if arrived is None:
-                # what is still on its way out, over a slow line, is no silence of the peer
+            message = self._association.receive(min(left_s, LOOK_EVERY_S))
+            if message is None:
                 if not self.is_alive():
-                    break
-                if unsent.qsize() < waiting:
-                    waiting = unsent.qsize()
+                    return None
+                left = self._association.unsent_bytes()
+                if unsent is not None and left < unsent:
                     deadline = time.monotonic() + self._timeout_s
-            elif arrived.message.MessageIDBeingRespondedTo == message_id:
-                return arrived.message.Status
-        self.abort()
+                unsent = left
+                continue
+            if not message.command.field & RESPONSE:
+                self._arrived.append(message)  # a request of the peer, for `receive`
+            elif self._answers(message, message_id):
+                return self._status_in(message, field)
+            elif not self.is_alive():
+                return None
+        self._association.fail(f"gave no answer within {self._timeout_s:g} s")
         return None
 
+    def _answers(self, message: Message, message_id: int) -> bool:
+        """Return whether this is the answer; a second one to an earlier request is passed over."""
+        answered = message.command.number(Element.MESSAGE_ID_BEING_RESPONDED_TO)
+        if answered == message_id:
+            return True
+        if not 0 < answered <= min(self._requests, 0xFFFF):
+            self._association.fail(f"answered message {answered}, which was never sent")
+        return False
 
-def _no_association(
-    association: Association, called: str, where: str, calling: str
-) -> PeerUnreachable:
-    if association.is_rejected:
-        return PeerUnreachable(
-            f"{called} at {where} rejected the association",
-            hint=f"have it admit the calling AE title {calling}, and be called {called}",
-        )
-    if association.acceptor.primitive is not None:
-        return PeerUnreachable(
-            f"{called} at {where} accepts nothing that was proposed",
-            hint="have it accept the SOP Classes that are sent to it",
-        )
-    return PeerUnreachable(
-        f"{called} at {where} cannot be reached", hint="check its host, its port and the network"
-    )
+    def _status_in(self, message: Message, field: int) -> int | None:
+        command = message.command
+        if command.field != field | RESPONSE or len(command.get(Element.STATUS, b"")) != 2:
+            self._association.fail("answered with something that is no answer to the request")
+            return None
+        return command.number(Element.STATUS)
 
+    def _next_message_id(self) -> int:
+        self._message_id = self._message_id % 65535 + 1
+        self._requests += 1
+        return self._message_id
 
-def send_at_once(event: evt.Event) -> None:
-    """Set TCP_NODELAY: pynetdicom does not, and Nagle then costs 40 ms a message."""
-    transport = event.assoc.dul.socket
-    if transport is not None and transport.socket is not None:
-        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-class _RequestorAE(AE):
-    """Closes the socket of a failed connection, which pynetdicom leaves to garbage collection."""
-
-    def _create_socket(self, *args: Any, **kwargs: Any) -> AssociationSocket:
-        transport = super()._create_socket(*args, **kwargs)
-        self._socket = transport.socket
-        return transport
-
-    def close_socket(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
+    def _send(self, primitive: DimsePrimitiveType, context_id: int) -> None:
+        """Send a message; if the association ends by that, `is_alive` says so."""
+        command, data_set = to_bytes(primitive)
+        views = [memoryview(data_set)] if data_set else []
+        try:
+            self._association.send(context_id, command, views, len(data_set))
+        except Ended:
+            return

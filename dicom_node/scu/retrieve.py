@@ -132,16 +132,19 @@ def get(
     take: Take,
     *,
     series_instance_uid: str | None = None,
+    sop_instance_uid: str | None = None,
     contents: Contents | None = None,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] = never,
 ) -> RetrieveOutcome:
-    """Fetch a study, or one of its series, over the association that asks for it.
+    """Fetch a study, one of its series or instances, over the association that asks for it.
 
     Parameters
     ----------
     take : callable
         Gets each instance, one after the other, and returns the status that answers it.
+    series_instance_uid, sop_instance_uid : str, optional
+        The series; the instance in it.
     contents : Contents, optional
         What is to come; asked for by C-FIND if left out.
     progress, cancelled : callable
@@ -169,7 +172,7 @@ def get(
             address,
             C_GET(),
             STUDY_ROOT_GET,
-            _identifier(study_instance_uid, series_instance_uid),
+            _identifier(study_instance_uid, series_instance_uid, sop_instance_uid),
             cancelled=cancelled,
             on_request=taking,
         )
@@ -273,10 +276,18 @@ def _hint(status: int) -> str:
     return "look into its log"
 
 
-def _identifier(study_instance_uid: str, series_instance_uid: str | None) -> Dataset:
+def _identifier(
+    study_instance_uid: str,
+    series_instance_uid: str | None,
+    sop_instance_uid: str | None = None,
+) -> Dataset:
     identifier = Dataset()
-    identifier.QueryRetrieveLevel = "STUDY" if series_instance_uid is None else "SERIES"
+    identifier.QueryRetrieveLevel = "STUDY"
     identifier.StudyInstanceUID = study_instance_uid
     if series_instance_uid is not None:
+        identifier.QueryRetrieveLevel = "SERIES"
         identifier.SeriesInstanceUID = series_instance_uid
+    if sop_instance_uid is not None:
+        identifier.QueryRetrieveLevel = "IMAGE"
+        identifier.SOPInstanceUID = sop_instance_uid
     return identifier

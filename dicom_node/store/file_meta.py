@@ -5,11 +5,10 @@ from __future__ import annotations
 import struct
 from functools import lru_cache
 
-from dicom_node import __version__
-from dicom_node.uid import derived_uid
-
-IMPLEMENTATION_CLASS_UID = derived_uid("dicom_node", "implementation class")
-IMPLEMENTATION_VERSION_NAME = f"DICOM_NODE_{__version__}"[:16]
+from dicom_node.protocol.implementation import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+)
 
 _PREAMBLE = bytes(128) + b"DICM"
 _SHORT = struct.Struct("<HH2sH")

@@ -21,7 +21,7 @@ from dicom_node.ledger.deliveries import Parcel
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.paces import Lesson
 from dicom_node.lifecycle import DeliveryState, JobState, StudyState
-from dicom_node.model import Delivery, Instance, Job, Priority
+from dicom_node.model import REJECTION, Delivery, Instance, Job, Priority
 from dicom_node.verdict import Action, Certainty, SeriesVerdict, Silences, Verdict
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import (
@@ -46,7 +46,7 @@ from tests.unit.ledger.rows import (
 
 STUDY_STATES = {"RECEIVING", "COMPLETE", "ROUTED", "PARKED"}
 JOB_STATES = {"QUEUED", "RUNNING", "DONE", "REFUSED", "PARKED", "SUPERSEDED"}
-DELIVERY_STATES = {"PENDING", "SENDING", "SENT", "DEAD"}
+DELIVERY_STATES = {"PENDING", "SENDING", "SENT", "PROVEN", "UNPROVEN", "DEAD"}
 
 
 def count_of(database: Database, table: str) -> int:
@@ -570,6 +570,85 @@ def test_finishing_records_the_results_and_plans_each_delivery_once(
         assert delivery.not_before == delivery.created_at == delivery.tried_since == 400.0
     assert not ledger.jobs.finish(job, results, "again", {}, 401.0)
     assert count_of(database, "deliveries") == 4
+
+
+def test_a_kind_of_result_can_be_for_some_destinations_only(ledger: Ledger) -> None:
+    routed(ledger, a_job(destinations=("archive", "research")))
+    results = [a_result(1), a_result(2, kind=REJECTION)]
+    only_to = {REJECTION: ["research"]}
+    assert ledger.jobs.finish(started(ledger), results, "", {}, 400.0, only_to=only_to)
+    assert {(p.result.kind, p.delivery.destination) for p in ledger.deliveries.of_job("job-1")} == {
+        ("SEG", "archive"),
+        ("SEG", "research"),
+        (REJECTION, "research"),
+    }
+
+
+def test_a_job_replaces_the_last_of_its_engine_that_no_longer_stands(ledger: Ledger) -> None:
+    study = complete(ledger, an_instance())
+    older = [
+        a_job("oldest", created_at=300.0, revision=1),
+        a_job("old", created_at=310.0, revision=2),
+        a_job("of another engine", created_at=320.0, revision=2, engine_name="other"),
+        a_job("of another series", created_at=320.0, revision=2, series_instance_uid="1.2.9"),
+        a_job("sent elsewhere", created_at=320.0, revision=2, destinations=("research",)),
+        a_job("beside it", created_at=330.0, revision=3, parameters={"threshold": 0.4}),
+    ]
+    rows.route(ledger, study, older, "rules", 340.0)
+    for number, job in enumerate(older, 1):
+        results = [
+            a_result(10 * number, job_id=job.job_id),
+            a_result(10 * number + 1, job_id=job.job_id, kind="SR"),
+            a_result(10 * number + 2, job_id=job.job_id, kind=REJECTION),
+        ]
+        ledger.jobs.finish(started(ledger, job.job_id), results, "", {}, 400.0 + number)
+    new = a_job("new", created_at=350.0, revision=3)
+    replaced = ledger.jobs.replaced_by(new, ["archive"])
+    assert [(one.job_id, one.kind) for one in replaced] == [("old", "SEG"), ("old", "SR")]
+    upgraded = a_job("upgraded", created_at=350.0, revision=3, parameters={"threshold": 0.4})
+    assert {one.job_id for one in ledger.jobs.replaced_by(upgraded, ["archive"])} == {"beside it"}
+    assert ledger.jobs.replaced_by(older[0], ["archive"]) == []
+    assert ledger.jobs.replaced_by(new, []) == []
+
+
+def test_each_destination_gets_the_tree_of_its_rendition_and_an_unknown_one_the_default(
+    ledger: Ledger,
+) -> None:
+    routed(ledger, a_job(destinations=("archive", "viewer", "new")))
+    results = [
+        a_result(1, renditions=("default", "SEG+KO+SR")),
+        a_result(2, kind="SR"),
+        a_result(3, kind="KO", renditions=("SEG+KO+SR",)),
+        a_result(4, kind="SR", renditions=("SEG+KO+SR",)),
+    ]
+    wanted = {"archive": "default", "viewer": "SEG+KO+SR"}
+    assert ledger.jobs.finish(started(ledger), results, "", {}, 400.0, renditions=wanted)
+    planned: dict[str, set[str]] = {}
+    for parcel in ledger.deliveries.of_job("job-1"):
+        uids_of = planned.setdefault(parcel.delivery.destination, set())
+        uids_of.add(parcel.result.sop_instance_uid)
+    assert planned == {
+        "archive": {"2.25.1", "2.25.2"},
+        "new": {"2.25.1", "2.25.2"},
+        "viewer": {"2.25.1", "2.25.3", "2.25.4"},
+    }
+    assert {one.renditions for one in ledger.jobs.results("job-1")} == {
+        ("default", "SEG+KO+SR"),
+        ("default",),
+        ("SEG+KO+SR",),
+    }
+
+
+def test_what_a_destination_accepts_is_remembered_as_it_last_answered(ledger: Ledger) -> None:
+    assert ledger.acceptances.accepting("1.2.3") == frozenset()
+    assert ledger.acceptances.asked_at("archive", "1.2.3") is None
+    ledger.acceptances.note("archive", "1.2.3", accepted=True, now=100.0)
+    ledger.acceptances.note("other", "1.2.3", accepted=False, now=110.0)
+    ledger.acceptances.note("archive", "1.2.4", accepted=False, now=120.0)
+    assert ledger.acceptances.accepting("1.2.3") == {"archive"}
+    ledger.acceptances.note("archive", "1.2.3", accepted=False, now=200.0)
+    assert ledger.acceptances.accepting("1.2.3") == frozenset()
+    assert ledger.acceptances.asked_at("archive", "1.2.3") == 200.0
 
 
 @pytest.mark.parametrize("end", ["give_up", "refuse"])

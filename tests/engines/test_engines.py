@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code as DictionaryCode
@@ -19,7 +20,7 @@ from dicom_node.infer.engine_folders import list_engines
 from dicom_node.infer.engine_loading import load_engine
 from dicom_node.infer.manifest import Manifest
 from tests.engines.brain import whole_brain
-from tests.factories import make_ct_series, write_series
+from tests.factories import make_ct_series, make_enhanced, write, write_series
 
 ENGINES = Path(__file__).parents[2] / "engines"
 NAMES = ("ct_lungs", "cxr_pneumonia", "cxr_quality", "mr_brain")
@@ -121,6 +122,26 @@ def test_the_same_series_gives_the_same_mask_on_two_threads(lungs: Finding, data
     assert again.mask is not None
     assert lungs.mask is not None
     assert np.array_equal(again.mask, lungs.mask)
+
+
+def test_an_enhanced_ct_of_the_same_slices_has_the_same_lungs(
+    engine: Callable[[str], Engine], lungs: Finding, data_dir: Path, tmp_path: Path
+) -> None:
+    slices = [
+        pydicom.dcmread(file) for file in sorted((data_dir / "ct-chest-lctsc-011").glob("*.dcm"))
+    ]
+    slices.sort(key=lambda one: one.SOPInstanceUID)  # in no order of place
+    for one in slices:
+        one.decompress(generate_instance_uid=False)
+    file = write(make_enhanced(slices), tmp_path / "enhanced.dcm")
+    finding, frames = engine("ct_lungs").run([file])
+    assert finding.mask is not None
+    assert lungs.mask is not None
+    assert np.array_equal(finding.mask, lungs.mask)
+    numbers = {one.SOPInstanceUID: number for number, one in enumerate(slices, 1)}
+    expected = [numbers[uid] for uid in lungs.sop_instance_uids]
+    assert [frame.ReferencedFrameNumber for frame in frames] == expected
+    assert set(finding.sop_instance_uids) == {frames[0].SOPInstanceUID}
 
 
 def test_an_abdomen_without_lungs_is_an_honest_answer(

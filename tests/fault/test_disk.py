@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import Engine, event
 
 from dicom_node.config.settings import Config, Peer
-from dicom_node.deliver.deliverer import Deliverer
 from dicom_node.errors import StorageError, StoreFull
 from dicom_node.harness.archive import Archive
 from dicom_node.harness.scanner import send
@@ -24,6 +23,7 @@ from dicom_node.store.local import LocalStore
 from tests.door import Door
 from tests.factories import STUDY, make_ct_series, make_instance, write, write_series
 from tests.node_process import wait_until
+from tests.unit.deliver.delivering import deliverer_of
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import HandClock
 from tests.unit.store.disks import PowerCutDisk
@@ -268,7 +268,7 @@ def test_a_result_that_is_gone_from_the_disk_does_not_hold_up_the_others(
     with Archive(tmp_path / "archive") as archive:
         peer = Peer(ae_title="ARCHIVE", host="127.0.0.1", port=archive.port)
         clock = HandClock(500.0)
-        deliverer = Deliverer(Config(peers={"archive": peer}), ledger, store, clock)
+        deliverer = deliverer_of(Config(peers={"archive": peer}), ledger, store, clock)
         for _ in range(3):
             try:
                 deliverer.turn("archive")

@@ -10,9 +10,10 @@ import pytest
 
 from dicom_node.errors import PeerUnreachable
 from dicom_node.harness.archive import Archive
+from dicom_node.harness.lying_archive import Deed, LyingArchive
 from dicom_node.harness.scanner import Answer, send
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.lifecycle import JobState
+from dicom_node.lifecycle import DeliveryState, JobState
 from dicom_node.store.local import LocalStore
 from dicom_node.store.record import digest_of
 from tests.node_process import NodeProcess, wait_until
@@ -43,6 +44,10 @@ AFTERWARDS = (
     ("deliver.answered", 1),
     ("deliver.answered", 2),
     ("deliver.noted", 1),
+    ("prove.asking", 1),
+    ("prove.answered", 1),
+    ("prove.asked", 1),
+    ("prove.noted", 2),
 )
 RESULTS = 4  # SEG and SR of the CT, two SR of the X-ray
 
@@ -83,13 +88,77 @@ def test_killed_while_receiving(
 def test_killed_after_the_studies_came(
     boundary: str, nth: int, load: list[Path], tmp_path: Path, free_port: int
 ) -> None:
-    with Archive(tmp_path / "archive") as archive:
+    with LyingArchive(tmp_path / "archive") as archive:  # an honest one: it commits
         node = _node(tmp_path, free_port, archive).start(kill_at=boundary, nth=nth)
         assert_all_stored(send(load, "127.0.0.1", free_port, called="DICOM_NODE"))
         node.wait_killed()
         node.start()
         assert_kept(node, load)
         assert_finished(node, archive)
+        assert_proven(node)
+
+
+@pytest.mark.parametrize("boundary", ["prove.asking", "prove.asked"])
+def test_killed_while_it_asks_an_archive_that_has_nothing(
+    boundary: str, load: list[Path], tmp_path: Path, free_port: int
+) -> None:
+    """Nothing is proven that is not: what was thrown away at first is sent again, and is there."""
+
+    def script(number: int) -> Deed:
+        return Deed.DROP if number < RESULTS else Deed.KEEP
+
+    with LyingArchive(tmp_path / "archive", script=script) as archive:
+        node = _node(tmp_path, free_port, archive).start(kill_at=boundary)
+        assert_all_stored(send(load, "127.0.0.1", free_port, called="DICOM_NODE"))
+        node.wait_killed()
+        ledger = node.ledger()
+        held = {received.sop_instance_uid for received in archive.received()}
+        proven = ledger.deliveries.in_states(DeliveryState.PROVEN)
+        assert {parcel.result.sop_instance_uid for parcel in proven} <= held
+        ledger.close()
+        node.start()
+        assert_finished(node, archive)
+        assert_proven(node)
+
+
+@pytest.mark.parametrize(
+    ("boundary", "sent", "twice"),
+    [
+        ("store.saved", [], []),
+        ("deliver.answered", ["SEG"], ["SEG"]),
+        ("deliver.noted", ["SEG"], []),
+    ],
+    ids=["saved", "sent", "noted"],
+)
+def test_killed_between_seg_and_sr(
+    boundary: str,
+    sent: list[str],
+    twice: list[str],
+    load: list[Path],
+    tmp_path: Path,
+    free_port: int,
+) -> None:
+    """Each comes once; what nobody knows to have arrived comes again, the same bytes."""
+    with Archive(tmp_path / "archive") as archive:
+
+        def modalities(*, again: bool = False) -> list[str]:
+            received = [one for one in archive.received() if one.count > 1 or not again]
+            return sorted(pydicom.dcmread(one.path).Modality for one in received)
+
+        node = _node(tmp_path, free_port, archive).start(kill_at=boundary)
+        assert_all_stored(send(load[:-1], "127.0.0.1", free_port, called="DICOM_NODE"))
+        node.wait_killed()
+        assert modalities() == sent
+        written = {file: file.read_bytes() for file in (node.data / "results").rglob("*.dcm")}
+        assert len(written) == (1 if boundary == "store.saved" else 2)
+        node.start()
+        node.wait_done(studies=1)
+        assert modalities() == ["SEG", "SR"]
+        assert modalities(again=True) == twice
+        assert archive.conflicts() == ()
+        assert all(file.read_bytes() == before for file, before in written.items())
+        assert len(list((node.data / "results").rglob("*.dcm"))) == 2
+        assert node.stop() == 0
 
 
 def test_killed_between_the_answers_to_the_sender(
@@ -138,7 +207,10 @@ def _send_while_it_runs(node: NodeProcess, load: list[Path]) -> list[Answer]:
 def _node(tmp_path: Path, port: int, archive: Archive) -> NodeProcess:
     peer = {"ae_title": "ARCHIVE", "host": "127.0.0.1", "port": archive.port}
     scanner = {"ae_title": "SCANNER", "may_send": True}
-    return NodeProcess(tmp_path / "node", port, peers={"archive": peer, "scanner": scanner})
+    # a crash between a request for commitment and its answer costs one such wait
+    deliver = {"retry_first_s": 0.2, "retry_longest_s": 1, "timeout_s": 5, "proof_wait_s": 3}
+    peers = {"archive": peer, "scanner": scanner}
+    return NodeProcess(tmp_path / "node", port, peers=peers, deliver=deliver)
 
 
 def assert_all_stored(answers: list[Answer]) -> None:
@@ -188,6 +260,16 @@ def assert_finished(node: NodeProcess, archive: Archive) -> None:
     finally:
         ledger.close()
     assert node.stop() == 0
+
+
+def assert_proven(node: NodeProcess) -> None:
+    """The archive commits to every result, or answers a C-FIND with it where no answer came."""
+    ledger = node.ledger()
+    parcels = ledger.deliveries.in_states(*DeliveryState)
+    assert [parcel.delivery.state for parcel in parcels] == [DeliveryState.PROVEN] * RESULTS
+    reasons = {parcel.delivery.reason for parcel in parcels}
+    assert reasons <= {"it commits to keep it", "it answers a C-FIND with it"}
+    ledger.close()
 
 
 def assert_nothing_left_over(node: NodeProcess, ledger: Ledger) -> None:

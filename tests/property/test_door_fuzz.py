@@ -30,8 +30,8 @@ from dicom_node.harness.pdu import (
 )
 from dicom_node.ledger.arrivals import AssociationClosed, AssociationOpened
 from dicom_node.model import Instance
-from dicom_node.receive.command import Command, Element
-from dicom_node.receive.pdu import AssociateRequest, Proposal
+from dicom_node.protocol.command import Command, Element
+from dicom_node.protocol.pdu import AssociateRequest, Proposal
 from dicom_node.receive.service import EventReport, ServiceReply, ServiceRequest
 from tests.factories import CT_SERIES
 from tests.unit.receive.conversation import (

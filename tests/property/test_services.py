@@ -15,8 +15,8 @@ from pydicom.tag import Tag
 from dicom_node.data_sets import encode
 from dicom_node.lifecycle import COMMITMENT_MOVES, CommitmentState
 from dicom_node.model import Commitment, ReferencedInstance
+from dicom_node.protocol.command import CommandField, us
 from dicom_node.receive.availability import INSTANCE_AVAILABILITY_NOTIFICATION, AvailabilityService
-from dicom_node.receive.command import CommandField, us
 from dicom_node.receive.commitment import CommitmentService
 from dicom_node.receive.matching import matches, wildcard
 from dicom_node.receive.mpps import MODALITY_PERFORMED_PROCEDURE_STEP, ProcedureStepService

@@ -25,6 +25,7 @@ from dicom_node.lifecycle import DeliveryState, JobState
 from dicom_node.model import Instance, Job, Priority, Result
 from dicom_node.store.local import LocalStore
 from tests.factories import make_instance
+from tests.unit.deliver.delivering import deliverer_of
 from tests.unit.ledger import rows
 
 RESULTS = 5
@@ -82,10 +83,12 @@ def sending_to(tmp_path: Path) -> Iterator[SendingTo]:
         _record(ledger, results, clock())
         config = Config(
             node=NodeSettings(ae_title="DICOM_NODE"),
-            deliver=DeliverSettings(timeout_s=2, retry_first_s=10, give_up_after_h=24),
+            deliver=DeliverSettings(
+                timeout_s=2, retry_first_s=10, give_up_after_h=24, jitter=0, breaker_failures=1000
+            ),
             peers={"archive": Peer(ae_title="ARCHIVE", host="127.0.0.1", port=port)},
         )
-        deliverer = Deliverer(config, ledger, store, clock)
+        deliverer = deliverer_of(config, ledger, store, clock)
         return Sending(ledger, clock, deliverer, [r.sop_instance_uid for r in results])
 
     yield make

@@ -26,7 +26,7 @@ from tests.unit.ledger.rows import STUDY
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 
-ForwardingTo = Callable[[int], Forwarding]
+ForwardingTo = Callable[..., Forwarding]
 
 
 @pytest.fixture
@@ -34,8 +34,10 @@ def forwarding_to(tmp_path: Path) -> Iterator[ForwardingTo]:
     """Return a function that makes a forwarder for the archive at a port."""
     made: list[Forwarding] = []
 
-    def make(port: int) -> Forwarding:
-        made.append(Forwarding(tmp_path, port, {"nothing": Profile("nothing")}))
+    def make(port: int, associations: int = 1) -> Forwarding:
+        made.append(
+            Forwarding(tmp_path, port, {"nothing": Profile("nothing")}, associations=associations)
+        )
         return made[-1]
 
     with capture_logs():
@@ -119,6 +121,41 @@ def test_an_association_that_breaks_in_the_middle_costs_an_attempt_and_no_instan
         assert_arrived(archive, forwarding)
         repeated = [r.count for r in archive.received() if r.count > 1]
         assert repeated == ([2] if keeps_last else [])
+
+
+def test_several_associations_share_a_study_and_each_answer_is_noted_once(
+    forwarding_to: ForwardingTo, tmp_path: Path
+) -> None:
+    with FailingArchive(tmp_path / "archive", status=0xC000, every=50, times=2) as archive:
+        forwarding = forwarding_to(archive.port, associations=3)
+        forwarding.add_some(150)
+        forwarding.choose()
+        forwarding.run()
+        assert (forwarding.state(), forwarding.progress) == (DeliveryState.DEAD, (148, 2, 150))
+        assert len(forwarding.ledger.events.named("NOT_FORWARDED")) == 2
+        assert forwarding.ledger.forwards.retry(forwarding.task.forward_id, forwarding.clock())
+        forwarding.run()
+        assert forwarding.progress == (150, 0, 150)
+        assert_arrived(archive, forwarding)
+        assert {r.count for r in archive.received()} == {1}
+
+
+def test_one_of_several_associations_that_breaks_postpones_what_was_not_answered(
+    forwarding_to: ForwardingTo, tmp_path: Path
+) -> None:
+    with AbortingArchive(tmp_path / "archive", after=2, times=1) as archive:
+        forwarding = forwarding_to(archive.port, associations=3)
+        forwarding.add_some(60)
+        forwarding.choose()
+        forwarding.run()
+        assert (forwarding.state(), forwarding.progress) == (DeliveryState.PENDING, (59, 0, 60))
+        assert "aborted the association" in forwarding.task.reason
+        assert len(archive.received()) == 59
+        forwarding.wait_for_backoff()
+        forwarding.run()
+        assert (forwarding.state(), forwarding.progress) == (DeliveryState.SENT, (60, 0, 60))
+        assert_arrived(archive, forwarding)
+        assert {r.count for r in archive.received()} == {1}
 
 
 def test_an_archive_that_is_full_is_tried_again_with_the_rest_alone(

@@ -279,7 +279,7 @@ def test_a_dead_archive_does_not_hold_up_another(
         send([xray], "127.0.0.1", free_port, called="DICOM_NODE")
         assert alive.wait_for(1)
         ledger = node.ledger()
-        wait_until(lambda: _destinations(ledger, DeliveryState.SENT) == ["alive"])
+        wait_until(lambda: _destinations(ledger, DeliveryState.UNPROVEN) == ["alive"])
         unsent = (DeliveryState.PENDING, DeliveryState.SENDING)
         assert _destinations(ledger, *unsent) == ["dead"]
         dead.start()

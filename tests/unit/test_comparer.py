@@ -60,7 +60,7 @@ class Site:
         mask = np.roll(blobs(sources), shift, axis=1)
         encoded = encode(segmentation(sources, mask), sources, STAMP)[0]
         path = f"results/{number}.dcm"
-        self.store.save(path, [encoded.content])
+        self.store.save(path, encoded.pieces)
         return a_result(number, job_id=job_id, path=path)
 
 

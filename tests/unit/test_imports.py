@@ -17,16 +17,18 @@ import dicom_node
 
 LAYERS = (
     ("dicom_node", "errors", "uid", "clock", "backoff"),
-    ("lifecycle", "logs"),
+    ("lifecycle", "logs", "protocol"),
     ("model", "finding", "verdict", "priors", "trials"),
-    ("conditions", "elements", "headers", "geometry", "plain_values"),
+    ("conditions", "elements", "headers", "geometry", "plain_values", "pictures"),
     ("part10",),
-    ("file_walk",),
+    ("file_walk", "header_reader"),
     ("attributes",),
-    ("config", "data_sets", "slices"),
+    ("config", "data_sets", "decoders", "multiframe", "slices"),
+    ("certificates",),
     ("ledger", "store", "scu", "coerce"),
     ("executor", "history"),
     ("receive", "assemble", "route", "infer", "encode", "deliver", "prior"),
+    ("gate",),
     ("inference", "comparer"),
     ("worker",),
     ("receiver", "coordinator", "engine_worker"),
@@ -39,7 +41,7 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 HARNESS_MAY = {part for layer in LAYERS[:4] for part in layer} | {"scu"}
 DOORS = {
     "pynetdicom": ("receive", "scu", "harness"),
-    "highdicom": ("encode",),
+    "highdicom": ("encode", "gate.tables"),
     "sqlalchemy": ("ledger",),
     "alembic": ("ledger",),
     "xxhash": ("store", "receive"),
@@ -49,6 +51,8 @@ DOORS = {
     "openvino": ("infer.runtimes.openvino",),
     "onnx": ("infer.plans", "infer.authoring.layout"),
     "keras": ("infer.authoring.keras_file",),
+    "PIL": ("pictures", "encode", "harness.pictures"),
+    "fpdf": ("encode.pages",),
     "typer": ("cli", "harness.demo"),
     "rich": ("cli", "harness.demo"),
 }

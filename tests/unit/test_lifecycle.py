@@ -11,6 +11,8 @@ import pytest
 from dicom_node import lifecycle
 from dicom_node.errors import InvariantBroken
 from dicom_node.lifecycle import (
+    BreakerEvent,
+    BreakerState,
     CommitmentEvent,
     CommitmentState,
     ComparisonEvent,
@@ -25,6 +27,7 @@ from dicom_node.lifecycle import (
     StudyState,
     TrialEvent,
     TrialState,
+    next_breaker_state,
     next_commitment_state,
     next_comparison_state,
     next_delivery_state,
@@ -64,12 +67,28 @@ JOBS = """
 """
 DELIVERIES = """
     PENDING     STARTED          SENDING
+    PENDING     GIVEN_UP         DEAD
     SENDING     ACCEPTED         SENT
     SENDING     POSTPONED        PENDING
     SENDING     INTERRUPTED      PENDING
     SENDING     GIVEN_UP         DEAD
+    SENT        ASKED            SENT
+    SENT        ANSWERED         SENT
+    SENT        POSTPONED        SENT
+    SENT        PROVEN           PROVEN
+    SENT        MISSED           PENDING
+    SENT        UNPROVEN         UNPROVEN
+    SENT        GIVEN_UP         DEAD
+    UNPROVEN    ANSWERED         SENT
+    PROVEN      RETRIED          PENDING
+    UNPROVEN    RETRIED          PENDING
     DEAD        RETRIED          PENDING
     SENT        RETRIED          PENDING
+"""
+BREAKERS = """
+    CLOSED      OPENED           OPEN
+    OPEN        FAILED           OPEN
+    OPEN        ANSWERED         CLOSED
 """
 COMMITMENTS = """
     PENDING     ACKNOWLEDGED     REPORTED
@@ -117,6 +136,13 @@ KINDS: Mapping[str, tuple[str, Mapping[Any, StrEnum], type[StrEnum], type[StrEnu
         DeliveryState,
         DeliveryEvent,
         next_delivery_state,
+    ),
+    "breaker": (
+        BREAKERS,
+        lifecycle.BREAKER_MOVES,
+        BreakerState,
+        BreakerEvent,
+        next_breaker_state,
     ),
     "commitment": (
         COMMITMENTS,
@@ -166,6 +192,7 @@ def test_every_state_can_be_reached_and_every_event_moves_something(kind: str) -
     table, _, states, events, _ = KINDS[kind]
     expected = typed(table)
     firsts = {"study": "RECEIVING", "job": "QUEUED", "trial": "RUNNING", "comparison": "OPEN"}
+    firsts["breaker"] = "CLOSED"
     first = firsts.get(kind, "PENDING")
     reached = {first}
     for _ in states:
@@ -175,7 +202,7 @@ def test_every_state_can_be_reached_and_every_event_moves_something(kind: str) -
 
 
 def test_what_a_person_parked_a_person_can_retry() -> None:
-    ends = {JobState.DONE, DeliveryState.SENT, StudyState.ROUTED, CommitmentState.REPORTED}
+    ends = {JobState.DONE, StudyState.ROUTED, CommitmentState.REPORTED}
     ends.add(FetchState.FETCHED)
     ends |= set(ComparisonState) - {ComparisonState.OPEN}
     for _, moves, states, _, _ in KINDS.values():

@@ -14,7 +14,7 @@ import pytest
 from pydicom.dataset import Dataset
 from structlog.testing import capture_logs
 
-from dicom_node.config.settings import Config, InferSettings, NodeSettings
+from dicom_node.config.settings import Config, InferSettings, NodeSettings, Peer, ResultsSettings
 from dicom_node.errors import DeviceLost, EngineError, EngineUnavailable
 from dicom_node.infer.engine_folders import load_manifest
 from dicom_node.ledger.ledger import Ledger
@@ -51,6 +51,10 @@ class Site:
         self.clock = HandClock(1000.0)
         self.passed: list[str] = []
         self.worker = Worker(self.config, self.ledger, self.store, self.clock, self.passed.append)
+
+    def use(self, config: Config) -> None:
+        """Have a worker that was started with another configuration."""
+        self.worker = Worker(config, self.ledger, self.store, self.clock, self.passed.append)
 
     def receive(self, dataset: Dataset) -> None:
         file = factories.write(dataset, self.store.path(f"instances/{dataset.SOPInstanceUID}.dcm"))
@@ -134,6 +138,46 @@ def test_a_job_ends_in_results_that_lie_in_the_store_and_wait_to_be_sent(site: S
         "archive",
         DeliveryState.PENDING,
     )
+
+
+def test_each_destination_gets_the_tree_that_it_wants(site: Site) -> None:
+    site.receive(make_xray())
+    job = site.route()
+    archive = Peer(ae_title="ARCHIVE", host="127.0.0.1", port=104, results="everything")
+    site.use(site.config.model_copy(update={"peers": {"archive": archive}}))
+    site.worker.do(job.job_id)
+    results = site.ledger.jobs.results(job.job_id)
+    kinds = sorted((one.kind, one.renditions) for one in results)
+    assert ("SR", ("default",)) in kinds
+    sent = {parcel.result.kind for parcel in site.ledger.deliveries.of_job(job.job_id)}
+    assert sent == {"PR", "SC", "PDF", "SR"}  # nothing is present: there are no key objects
+    reports = [
+        parcel.result
+        for parcel in site.ledger.deliveries.of_job(job.job_id)
+        if parcel.result.kind == "SR"
+    ]
+    assert [one.renditions for one in reports] == [("PR+SC+KO+PDF+SR",)]
+
+
+def test_what_does_not_pass_the_gate_parks_the_job_with_its_reasons_and_is_not_sent(
+    site: Site,
+) -> None:
+    site.receive(make_xray())
+    job = site.route()
+    settings = ResultsSettings(bytes_max=100)
+    site.use(site.config.model_copy(update={"results": settings}))
+    site.worker.do(job.job_id)
+    parked = site.job(job.job_id)
+    assert parked.state is JobState.PARKED
+    assert parked.reason.startswith("held back before sending: SR 2.25.")
+    assert "more than results.bytes_max: 100" in parked.reason
+    assert site.ledger.deliveries.of_job(job.job_id) == []
+    assert site.ledger.jobs.results(job.job_id) == []
+
+    site.use(site.config.model_copy(update={"results": ResultsSettings()}))
+    assert site.ledger.jobs.retry(job.job_id, site.clock())
+    site.worker.do(job.job_id)
+    assert site.job(job.job_id).state is JobState.DONE
 
 
 def test_the_results_are_durable_before_the_ledger_knows_them(site: Site) -> None:

@@ -15,7 +15,12 @@ from pydicom.dataset import Dataset
 
 from tests.witness.programs import said_by
 
-_NRRD_TYPES = {"short": np.int16, "unsigned char": np.uint8, "unsigned short": np.uint16}
+_NRRD_TYPES: dict[str, Any] = {
+    "short": np.int16,
+    "unsigned char": np.uint8,
+    "unsigned short": np.uint16,
+    "float": np.float32,
+}
 
 
 def masks_read_by_dcmqi(
@@ -36,6 +41,41 @@ def masks_read_by_dcmqi(
         set_at = np.argwhere(voxels)[:, ::-1]  # column, row, slice
         masks.append(_on_grid(origin + set_at @ directions, sources))
     return described, masks
+
+
+def numbers_read_by_dcmqi(
+    file: Path, folder: Path, sources: Sequence[Dataset]
+) -> tuple[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]], NDArray[np.float32]]:
+    """Return numbers of a Parametric Map as dcmqi reads them, and where in the sources they lie.
+
+    Every 61st is enough: of each slice there are some of all rows and columns.
+    """
+    folder.mkdir(parents=True)
+    said_by("paramap2itkimage", "--inputDICOM", file, "--outputDirectory", folder, "-t", "nrrd")
+    voxels, directions, origin = _nrrd(folder / "pmap.nrrd")
+    numbers = np.arange(0, voxels.size, 61)
+    indices = np.stack(np.unravel_index(numbers, voxels.shape)[::-1], axis=1)
+    return _places(origin + indices @ directions, sources), voxels.ravel()[numbers]
+
+
+def values_read_by_dcmqi(
+    seg: Path, folder: Path, sources: Sequence[Dataset]
+) -> list[NDArray[np.uint8]]:
+    """Return what dcmqi reads of a SEG on the grid of the sources, a volume for each of its files.
+
+    A label map has one file of segment numbers, fractions have one a segment.
+    """
+    folder.mkdir(parents=True)
+    said_by("segimage2itkimage", "--inputDICOM", seg, "--outputDirectory", folder, "-t", "nrrd")
+    volumes = []
+    for path in sorted(folder.glob("*.nrrd")):
+        voxels, directions, origin = _nrrd(path)
+        volume = np.zeros((len(sources), sources[0].Rows, sources[0].Columns), np.uint8)
+        for value in np.unique(voxels[voxels > 0]):
+            set_at = np.argwhere(voxels == value)[:, ::-1]
+            volume[_on_grid(origin + set_at @ directions, sources)] = value
+        volumes.append(volume)
+    return volumes
 
 
 def report_read_by_dcmqi(report: Path, folder: Path) -> dict[str, Any]:
@@ -66,6 +106,17 @@ def _nrrd(path: Path) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.flo
 
 
 def _on_grid(points: NDArray[np.float64], sources: Sequence[Dataset]) -> NDArray[np.bool_]:
+    slice_indices, rows, columns = _places(points, sources)
+    mask = np.zeros((len(sources), sources[0].Rows, sources[0].Columns), np.bool_)
+    mask[slice_indices, rows, columns] = True
+    assert mask.sum() == len(points), "dcmqi sets more voxels than there are places"
+    return mask
+
+
+def _places(
+    points: NDArray[np.float64], sources: Sequence[Dataset]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Return slice, row and column of the nearest voxels, at most 0.01 mm away."""
     orientation = np.array(sources[0].ImageOrientationPatient, np.float64)
     along_row, along_column = orientation[:3], orientation[3:]
     normal = np.cross(along_row, along_column)
@@ -77,7 +128,4 @@ def _on_grid(points: NDArray[np.float64], sources: Sequence[Dataset]) -> NDArray
     rows = np.rint(from_corner @ along_column / row_mm).astype(int)
     nearest = columns[:, None] * column_mm * along_row + rows[:, None] * row_mm * along_column
     assert np.abs(from_corner - nearest).max() < 0.01, "dcmqi's voxels lie beside the source's"
-    mask = np.zeros((len(sources), sources[0].Rows, sources[0].Columns), np.bool_)
-    mask[slice_indices, rows, columns] = True
-    assert mask.sum() == len(points), "dcmqi sets more voxels than there are places"
-    return mask
+    return slice_indices, rows, columns

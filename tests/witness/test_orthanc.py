@@ -15,7 +15,7 @@ import pydicom
 import pytest
 
 from dicom_node.harness.scanner import send
-from dicom_node.lifecycle import JobState
+from dicom_node.lifecycle import DeliveryState, JobState
 from tests.factories import make_ct_series, make_xray, write, write_series
 from tests.fault.test_kill import sent_bytes
 from tests.node_process import NodeProcess, wait_until
@@ -221,4 +221,41 @@ def test_orthanc_has_the_prior_study_that_a_rule_wants(
     assert study is not None
     assert study.reason == "fetched as a prior study of 1.2.3.2"
     ledger.close()
+    assert node.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        ({"proof": "commitment"}, "it commits to keep it"),
+        ({"proof": "read-back"}, "it answers a C-FIND with it"),
+        ({"proof": "read-back", "read_back": "content"}, "it gave it back unchanged"),
+    ],
+)
+def test_orthanc_proves_what_it_got(
+    policy: dict[str, str],
+    reason: str,
+    orthanc: Orthanc,
+    ports: list[int],
+    data_dir: Path,
+    tmp_path: Path,
+) -> None:
+    """By its report of storage commitment, which it opens an association for; C-FIND; C-GET."""
+    pacs = {"ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port}
+    peers = {
+        "archive": {**pacs, "may_send": True, **policy},
+        "scanner": {"ae_title": "SCANNER", "may_send": True},
+    }
+    node = NodeProcess(tmp_path / "node", ports[0], peers=peers).start()
+    slices = sorted((data_dir / "ct-chest-lctsc-011").glob("*.dcm"))
+    send(slices, "127.0.0.1", ports[0], called="DICOM_NODE")
+    node.wait_done(studies=1)
+    ledger = node.ledger()
+    parcels = ledger.deliveries.in_states(*DeliveryState)
+    ledger.close()
+    assert sorted(parcel.result.kind for parcel in parcels) == ["SEG", "SR"]
+    assert [(p.delivery.state, p.delivery.reason) for p in parcels] == [
+        (DeliveryState.PROVEN, reason)
+    ] * 2
+    assert len(orthanc.call("/instances")) == 2
     assert node.stop() == 0

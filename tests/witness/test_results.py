@@ -40,6 +40,7 @@ from tests.unit.encode.findings import (
     regression,
     segmentation,
 )
+from tests.unit.encode.test_rejection import note_on
 from tests.unit.encode.test_seg import OBLIQUE, PRONE
 from tests.unit.encode.test_sources import with_names_of
 from tests.witness.programs import faults_found_by_dciodvfy, said_by
@@ -327,6 +328,17 @@ def test_a_report_that_names_its_predecessor(tmp_path: Path) -> None:
         segmentation(sources), sources, tmp_path, replace(STAMP, predecessors=(older,))
     )
     assert "Predecessor Docs    : 1" in said_by("dsrdump", paths["SR"])
+
+
+def test_a_note_that_takes_results_back(tmp_path: Path) -> None:
+    _, note = note_on(headers_of(make_ct_series(3)))
+    path = tmp_path / "note.dcm"
+    path.write_bytes(note.content)
+    assert faults_found_by_dciodvfy(path) == []
+    tree = said_by("dsrdump", path)
+    assert 'CONTAINER:(,,"Rejected for Quality Reasons")' in tree
+    assert tree.count("=(SG image") == 1
+    assert tree.count("COMPOSITE:") == 1
 
 
 def test_a_tilted_real_ct_of_varying_spacing(tmp_path: Path) -> None:

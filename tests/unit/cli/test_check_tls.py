@@ -70,3 +70,48 @@ def test_files_are_not_read_while_tls_is_off(site: Site) -> None:
     with site.config.open("a", encoding="utf-8") as file:
         file.write("tls:\n  certificate: nowhere.pem\n")
     assert check(site)[0] == 0
+
+
+# ------------------------------------------------------------ towards peers
+
+
+def with_tls_to_the_archive(site: Site, section: str) -> None:
+    text = site.config.read_text("utf-8")
+    assert text.endswith(f"port: {site.port}\n")
+    site.config.write_text(f"{text}    tls: {section}\n", "utf-8")
+
+
+def test_good_files_for_a_peer_are_no_mistake(site: Site, certificates: Certificates) -> None:
+    own, authorities = certificates.node, certificates.authority.certificate
+    with_tls_to_the_archive(
+        site, f"{{authorities: {authorities}, certificate: {own.certificate}, key: {own.key}}}"
+    )
+    assert check(site)[0] == 0
+
+
+def test_files_for_a_peer_that_cannot_be_used_are_mistakes_at_its_line(
+    site: Site, certificates: Certificates
+) -> None:
+    nowhere = site.folder / "nowhere.pem"
+    own, other = certificates.node, certificates.ct1
+    with_tls_to_the_archive(
+        site, f"{{authorities: {nowhere}, certificate: {own.certificate}, key: {other.key}}}"
+    )
+    code, output = check(site)
+    assert code == 1
+    line = len(site.config.read_text("utf-8").splitlines())
+    where = f"{site.config}:{line}: peers.archive.tls: peers.archive.tls"
+    assert f"{where}.authorities: {nowhere} cannot be read" in output
+    assert f"{where}.key: {other.key} does not fit to" in output
+
+
+def test_a_certificate_for_a_peer_that_has_ended_is_a_mistake(
+    site: Site, certificates: Certificates
+) -> None:
+    old, authorities = certificates.expired, certificates.authority.certificate
+    with_tls_to_the_archive(
+        site, f"{{authorities: {authorities}, certificate: {old.certificate}, key: {old.key}}}"
+    )
+    code, output = check(site)
+    assert code == 1
+    assert f"{old.certificate} (peers.archive.tls.certificate) has ended" in output

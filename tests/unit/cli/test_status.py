@@ -66,6 +66,7 @@ def test_what_came_to_its_end_is_not_listed(busy: Site) -> None:
         ("job", "parked"),
         ("job", "queued"),
         ("delivery", "1"),
+        ("delivery", "2"),  # its proof is still to come
         ("delivery", "3"),
         ("delivery", "4"),
     }
@@ -205,6 +206,108 @@ def test_retrying_nothing_says_what_to_name(busy: Site) -> None:
     result = busy.call("retry")
     assert result.exit_code == 1
     assert "name what `status` shows, or use --all" in result.output
+
+
+# ---------------------------------------------------------------- proof, and who is left alone
+
+
+@pytest.fixture
+def doubtful(site: Site) -> Site:
+    """A node with deliveries to two destinations in every end, and one that does not answer."""
+    with site.ledger() as ledger:
+        results = [a_result(number) for number in (1, 2, 3, 4)]
+        rows.finished(ledger, *results, job=a_job(destinations=("archive", "research")))
+        for destination in ("archive", "research"):
+            dead, *others = rows.sending(ledger, destination=destination)
+            ledger.deliveries.give_up(dead.delivery, "ARCHIVE answered 0xC000; its log", 420.0)
+            for parcel in others:
+                ledger.deliveries.accepted(parcel.delivery, "stored", 420.0)
+            waiting, proven, unproven = ledger.proofs.due(destination, 420.0, 9)
+            del waiting
+            ledger.proofs.proven(proven.delivery, "it commits to keep it", 430.0)
+            ledger.proofs.unproven(unproven.delivery, "it offers no proof", 430.0)
+        ledger.breakers.opened("research", 3, "cannot be reached; check its host", 500.0, 440.0)
+    return site
+
+
+def ends(site: Site) -> dict[str, set[str]]:
+    """Return the states of all deliveries by destination."""
+    found: dict[str, set[str]] = {}
+    with site.ledger() as ledger:
+        for parcel in ledger.deliveries.in_states(*DeliveryState):
+            found.setdefault(parcel.delivery.destination, set()).add(str(parcel.delivery.state))
+    return found
+
+
+ALL_ENDS = {"DEAD", "SENT", "PROVEN", "UNPROVEN"}
+
+
+def test_status_shows_what_waits_for_its_proof_and_who_is_left_alone(doubtful: Site) -> None:
+    shown = doubtful.call("status").output
+    assert "deliveries: 2 DEAD, 2 PROVEN, 2 SENT, 2 UNPROVEN" in shown
+    assert "2 delivered, and nobody proves that they are there: `status --dead`" in shown
+    [line] = [line for line in shown.splitlines() if "destination" in line]
+    assert all(words in line for words in ("research", "OPEN", "3 attempts in vain: cannot be"))
+    listed = {(item["what"], item["state"]) for item in as_json(doubtful)["open"]}
+    assert listed == {("destination", "OPEN"), ("delivery", "DEAD"), ("delivery", "SENT")}
+
+
+def test_dead_letters_are_listed_with_their_reason_and_what_to_do(doubtful: Site) -> None:
+    lines = doubtful.call("status", "--dead").output.splitlines()
+    dead = f"delivery 1 DEAD of study {STUDY}: SEG to archive: ARCHIVE answered 0xC000; its log"
+    assert dead in lines
+    assert sum(" UNPROVEN of study " in line for line in lines) == 2
+    assert lines[-1] == "`dicom-node retry NAME` tries one again, `retry --all` what is dead"
+    document = json.loads(doubtful.call("status", "--dead", "--json").output)
+    assert sorted(one["state"] for one in document["dead"]) == [*["DEAD"] * 2, *["UNPROVEN"] * 2]
+
+
+def test_a_destination_that_is_believed_is_no_news(doubtful: Site) -> None:
+    text = doubtful.config.read_text("utf-8")
+    doubtful.config.write_text(f"{text}    proof: status\n", "utf-8")  # of the archive
+    assert "1 delivered, and nobody proves" in doubtful.call("status").output
+    dead = json.loads(doubtful.call("status", "--dead", "--json").output)["dead"]
+    unproven = [one["reason"] for one in dead if one["state"] == "UNPROVEN"]
+    assert unproven == ["SEG to research: it offers no proof"]
+    assert doubtful.call("retry", "--unproven").exit_code == 0
+    assert ends(doubtful)["archive"] == ALL_ENDS
+    assert doubtful.call("retry", "--unproven", "--to", "archive").exit_code == 0
+    assert "UNPROVEN" not in ends(doubtful)["archive"]
+
+
+def test_a_node_without_dead_letters_says_so(site: Site) -> None:
+    with site.ledger():
+        assert site.call("status", "--dead").output == "nothing is dead, nothing unproven\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "archive", "research"),
+    [
+        (["--all"], {"DEAD"}, {"DEAD"}),
+        (["--unproven"], {"UNPROVEN"}, {"UNPROVEN"}),
+        (["--all", "--unproven"], {"DEAD", "UNPROVEN"}, {"DEAD", "UNPROVEN"}),
+        (["--all", "--to", "archive"], {"DEAD"}, set()),
+        (["--unproven", "--to", "research"], set(), {"UNPROVEN"}),
+        (["--all", "--to", "nobody"], set(), set()),
+    ],
+)
+def test_some_or_all_are_sent_again(
+    options: list[str], archive: set[str], research: set[str], doubtful: Site
+) -> None:
+    assert doubtful.call("retry", *options).exit_code == 0
+    for name, gone in (("archive", archive), ("research", research)):
+        expected = ALL_ENDS - gone | ({"PENDING"} if gone else set())
+        assert ends(doubtful)[name] == expected
+
+
+def test_retrying_all_has_who_is_left_alone_probed_at_once(doubtful: Site) -> None:
+    with doubtful.ledger() as ledger:
+        [breaker] = ledger.breakers.all_open()
+        assert ledger.breakers.failed(breaker, "still", 9e9, 450.0)
+    assert doubtful.call("retry", "--all").exit_code == 0
+    with doubtful.ledger() as ledger:
+        [breaker] = ledger.breakers.all_open()
+        assert breaker.not_before < 9e9
 
 
 # ---------------------------------------------------------------- commitments and conflicts

@@ -10,7 +10,14 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from dicom_node.config.settings import AssembleSettings, Config, Peer, load_config
+from dicom_node.config.settings import (
+    RESULTS_PROFILES,
+    AssembleSettings,
+    Config,
+    Peer,
+    load_config,
+)
+from dicom_node.encode.profiles import PROFILES, Kind, Profile, profiles_of
 from dicom_node.errors import ConfigError, Mistake
 
 ROOT = Path(__file__).parents[3]
@@ -102,10 +109,71 @@ def test_a_key_that_stands_twice_is_a_mistake(file: Path) -> None:
         ("peers:\n  a: {ae_title: A, may_send: true, host: h}", 2, "peers.a", "both host and port"),
         ("peers:\n  a: {ae_title: A, may_send: true, port: 104}", 2, "peers.a", "both host"),
         (
+            "peers:\n  a: {ae_title: A, may_send: true, hours: '22:00-06:00'}",
+            2,
+            "peers.a.hours",
+            "means nothing without host and port",
+        ),
+        (
             f"{A_SENDER}  b: {{ae_title: B}}",
             5,
             "peers.b",
             "neither may send nor has an address",
+        ),
+        (
+            f"{A_SENDER}    rejection_note: true",
+            5,
+            "peers.ct.rejection_note",
+            "means nothing without host and port",
+        ),
+        (
+            f"{A_SENDER}    stow_token_file: t",
+            5,
+            "peers.ct.stow_token_file",
+            "means nothing without stow_url",
+        ),
+        (
+            f"{A_SENDER}    stow_authorities: t",
+            5,
+            "peers.ct.stow_authorities",
+            "means nothing without stow_url",
+        ),
+        (
+            f"{A_SENDER}    stow_url: ftp://pacs",
+            5,
+            "peers.ct.stow_url",
+            "must be a URL",
+        ),
+        (
+            f"{A_SENDER}    stow_url: https://me:secret@pacs/dicom-web",
+            5,
+            "peers.ct.stow_url",
+            "name no user",
+        ),
+        (
+            f"{A_SENDER}    stow_url: https://pacs/dicom-web?key=secret",
+            5,
+            "peers.ct.stow_url",
+            "must be the root of the services",
+        ),
+        (
+            f"{A_SENDER}    stow_url: http://pacs/\n    stow_password_file: p",
+            6,
+            "peers.ct.stow_password_file",
+            "would be sent in clear text",
+        ),
+        (
+            f"{A_SENDER}    stow_url: https://p/\n    stow_token_file: t\n"
+            "    stow_password_file: p",
+            7,
+            "peers.ct.stow_password_file",
+            "a token or a password, not both",
+        ),
+        (
+            f"{A_SENDER}  b: {{ae_title: B, stow_url: 'https://p', answers_find: true}}",
+            5,
+            "peers.b.answers_find",
+            "needs host and port to ask it at",
         ),
     ],
 )
@@ -115,6 +183,18 @@ def test_what_pydantic_does_not_see_is_found_as_well(
     [(found_line, found_key, found_message)] = mistakes_in(file, peers)
     assert (found_line, found_key) == (line, key)
     assert message in found_message
+
+
+def test_a_peer_with_a_stow_url_is_a_destination_that_is_asked_for_nothing(file: Path) -> None:
+    config = load(
+        file,
+        f"{A_SENDER}  web: {{ae_title: WEB, stow_url: 'http://localhost:8042/dicom-web', "
+        "stow_token_file: web.token}\n  pacs: {ae_title: PACS, host: h, port: 104}",
+    )
+    assert set(config.destinations) == {"web", "pacs"}
+    assert set(config.called) == {"pacs"}
+    assert config.not_called == {"web"}
+    assert config.peers["web"].stow_token_file == file.parent / "web.token"
 
 
 @pytest.mark.parametrize("devices", ["auto", ["cpu"], ["cpu", "cpu", 0], [1, 0]])
@@ -140,6 +220,39 @@ def test_what_is_no_list_of_devices_is_a_mistake(devices: str, message: str, fil
     [(_, key, found)] = mistakes_in(file, f"{A_SENDER}infer: {{devices: {devices}}}\n")
     assert key == "infer.devices"
     assert found.startswith(message)
+
+
+A_DESTINATION = "peers:\n  a: {{ae_title: A, may_send: true, host: h, port: 104, {}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "hours"),
+    [
+        ("22:00-06:00", ("22:00-06:00",)),
+        ("'00:00-23:59'", ("00:00-23:59",)),
+        ("['12:00-13:30', '22:00-06:00']", ("12:00-13:30", "22:00-06:00")),
+        ("[]", ()),
+    ],
+)
+def test_hours_are_one_window_or_several(written: str, hours: tuple[str, ...], file: Path) -> None:
+    assert load(file, A_DESTINATION.format(f"hours: {written}")).peers["a"].hours == hours
+
+
+@pytest.mark.parametrize(
+    "written", ["22-06", "'24:00-06:00'", "'22:00 - 06:00'", "'6:00-22:00'", "'06:00-06:00'", "7"]
+)
+def test_hours_that_are_none_are_a_mistake(written: str, file: Path) -> None:
+    [(_, key, _), *_] = mistakes_in(file, A_DESTINATION.format(f"hours: {written}"))
+    assert key.startswith("peers.a.hours")
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["proof: maybe", "read_back: all", "read_back_share: 1.5", "instances_per_minute: 0"],
+)
+def test_a_policy_that_there_is_not_is_a_mistake(written: str, file: Path) -> None:
+    [(_, key, _)] = mistakes_in(file, A_DESTINATION.format(written))
+    assert key == f"peers.a.{written.split(':')[0]}"
 
 
 def test_admitting_everyone_needs_no_sender(file: Path) -> None:
@@ -214,6 +327,47 @@ def test_a_number_out_of_its_limits_is_a_mistake(written: str, file: Path) -> No
     assert (line, key) == (5, f"{section}.{name}")
 
 
+@pytest.mark.parametrize(
+    ("written", "key", "word"),
+    [
+        ("    results: ohiff\n", "peers.ct.results", "no such profile"),
+        ("results_profiles: {ohif: {objects: [SEG]}}\n", "results_profiles.ohif", "choose a name"),
+        (
+            "results_profiles: {mine: {objects: []}}\n",
+            "results_profiles.mine.objects",
+            "at least 1",
+        ),
+        (
+            "results_profiles: {mine: {objects: [SEG, RT]}}\n",
+            "results_profiles.mine.objects.1",
+            "PM",
+        ),
+        ("results: {disclaimer: ''}\n", "results.disclaimer", "at least 1"),
+    ],
+)
+def test_a_profile_of_results_must_be_known_and_of_known_objects(
+    written: str, key: str, word: str, file: Path
+) -> None:
+    [(_, found, message)] = mistakes_in(file, A_SENDER + written)
+    assert found == key
+    assert word in message
+
+
+def test_a_profile_of_ones_own_is_a_profile(file: Path) -> None:
+    text = (
+        "results_profiles:\n  mine: {objects: [SEG, PDF], labelmap: auto, frames_max: 300}\n"
+        "peers:\n  a: {ae_title: A, may_send: true, host: h, port: 1, results: mine}\n"
+    )
+    config = load(file, text)
+    assert profiles_of(config)["a"] == Profile(
+        frozenset({Kind.SEG, Kind.PDF, Kind.SR}), labelmap="auto", frames_max=300
+    )
+
+
+def test_the_profiles_of_the_node_are_those_that_the_configuration_knows() -> None:
+    assert tuple(PROFILES) == RESULTS_PROFILES
+
+
 # ---------------------------------------------------------------- config/node.yaml
 
 
@@ -221,7 +375,7 @@ def keys_of(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
     for section, field in model.model_fields.items():
         if section == "peers":
             yield from (("peers", name) for name in Peer.model_fields)
-        else:
+        elif section != "results_profiles":  # a name each; the example shows one, commented out
             assert isinstance(field.annotation, type)
             assert issubclass(field.annotation, BaseModel)
             yield from ((section, name) for name in field.annotation.model_fields)

@@ -6,14 +6,18 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import gmtime
+from typing import Any
 
 from pydicom.dataset import Dataset
 
 from dicom_node.coerce.profile import Profile
 from dicom_node.config.settings import Config, DeliverSettings, NodeSettings, Peer
 from dicom_node.deliver.copies import Copies
+from dicom_node.deliver.dicom_archive import dicom_archives
 from dicom_node.deliver.forwarder import Forwarder
 from dicom_node.deliver.originals import read_original
+from dicom_node.deliver.outlets import Outlets
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState
 from dicom_node.model import Forward, ForwardTask, Instance, Priority
@@ -26,11 +30,16 @@ from tests.unit.route.made import key_of
 
 @dataclass
 class Forwarding:
-    """A forwarder, a store and a ledger; the archive is at `port`, or nowhere."""
+    """A forwarder, a store and a ledger; the archive is at `port` or `stow_url`, or nowhere."""
 
     folder: Path
     port: int = 0
     profiles: Mapping[str, Profile] = field(default_factory=dict)
+    stow_url: str = ""
+    peer: Mapping[str, Any] = field(default_factory=dict)
+    """Of the archive, where it differs."""
+    breaker_failures: int = 1000
+    associations: int = 1
 
     def __post_init__(self) -> None:
         self.ledger: Ledger = rows.new_ledger(self.folder)
@@ -39,14 +48,30 @@ class Forwarding:
         self.instances: list[Instance] = []
         peers = {}
         if self.port:
-            peers["archive"] = Peer(ae_title="ARCHIVE", host="127.0.0.1", port=self.port)
+            peers["archive"] = Peer(
+                ae_title="ARCHIVE",
+                host="127.0.0.1",
+                port=self.port,
+                associations=self.associations,
+                **self.peer,
+            )
+        if self.stow_url:
+            peers["archive"] = Peer(ae_title="ARCHIVE", stow_url=self.stow_url)
         config = Config(
             node=NodeSettings(ae_title="DICOM_NODE"),
-            deliver=DeliverSettings(timeout_s=2, retry_first_s=10, give_up_after_h=1),
+            deliver=DeliverSettings(
+                timeout_s=2,
+                retry_first_s=10,
+                give_up_after_h=1,
+                jitter=0,
+                breaker_failures=self.breaker_failures,
+            ),
             peers=peers,
         )
         copies = Copies(self.ledger, self.store, self.profiles, b"secret of the tests")
-        self.forwarder = Forwarder(config, self.ledger, copies, self.clock)
+        archives = dicom_archives(config, self.store)
+        outlets = Outlets(config, self.ledger, archives, self.clock, gmtime)
+        self.forwarder = Forwarder(config, self.ledger, copies, outlets, self.clock)
 
     def add(self, dataset: Dataset) -> Instance:
         """Lay an instance into the store and note it."""

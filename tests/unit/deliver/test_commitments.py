@@ -15,7 +15,9 @@ from dicom_node.model import Commitment, ReferencedInstance
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import CT_IMAGE_STORAGE, HandClock
 
-CONFIG = Config(deliver=DeliverSettings(retry_first_s=10, retry_longest_s=60, give_up_after_h=1))
+CONFIG = Config(
+    deliver=DeliverSettings(retry_first_s=10, retry_longest_s=60, give_up_after_h=1, jitter=0)
+)
 """Without any peer: whoever asks has no address."""
 
 

@@ -12,11 +12,12 @@ from dicom_node.deliver.deliverer import Deliverer
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState
 from dicom_node.store.local import LocalStore
+from tests.unit.deliver.delivering import deliverer_of
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import HandClock, a_job, a_result, delivery_of, finished, sending
 
 CONFIG = Config(
-    deliver=DeliverSettings(retry_first_s=10, retry_longest_s=60, give_up_after_h=1),
+    deliver=DeliverSettings(retry_first_s=10, retry_longest_s=60, give_up_after_h=1, jitter=0),
 )
 """Without any destination: whatever a job names is no longer configured."""
 
@@ -35,7 +36,7 @@ def clock() -> HandClock:
 
 @pytest.fixture
 def deliverer(ledger: Ledger, clock: HandClock, tmp_path: Path) -> Deliverer:
-    return Deliverer(CONFIG, ledger, LocalStore(tmp_path / "data"), clock)
+    return deliverer_of(CONFIG, ledger, LocalStore(tmp_path / "data"), clock)
 
 
 def test_with_nothing_due_nothing_is_done(deliverer: Deliverer, ledger: Ledger) -> None:

@@ -88,6 +88,55 @@ def unreached(tmp_path: Path, free_port: int) -> Iterator[Forwarding]:
     forwarding.ledger.close()
 
 
+def test_a_destination_that_is_down_opens_its_breaker_and_gets_no_forward(
+    tmp_path: Path, free_port: int
+) -> None:
+    forwarding = Forwarding(tmp_path, free_port, breaker_failures=2)
+    forwarding.add_some(1)
+    forwarding.choose()
+    with capture_logs():
+        for _ in range(2):
+            assert not forwarding.turn()
+            forwarding.clock.now += 15
+        assert forwarding.task.attempt == 2
+        [breaker] = forwarding.ledger.breakers.all_open()
+        assert breaker.destination == "archive"
+        for _ in range(3):
+            assert not forwarding.turn()  # a probe, or not even that
+            forwarding.clock.now += 100
+        assert (forwarding.task.attempt, forwarding.state()) == (2, DeliveryState.PENDING)
+        # days later it is dead, though nobody has started it since
+        forwarding.clock.now += 3600
+        for _ in range(9):
+            assert not forwarding.turn()
+            forwarding.clock.now += 300
+        assert (forwarding.task.attempt, forwarding.state()) == (2, DeliveryState.DEAD)
+    forwarding.ledger.close()
+
+
+def test_originals_keep_to_the_hours_and_the_limits_of_their_destination(
+    tmp_path: Path, free_port: int
+) -> None:
+    peer = {"hours": ("12:00-13:00",), "instances_per_minute": 1}
+    forwarding = Forwarding(tmp_path, free_port, peer=peer)
+    forwarding.add_some(3)
+    forwarding.choose()
+    with capture_logs():
+        assert not forwarding.turn()  # at a quarter past midnight
+        assert forwarding.task.attempt == 0
+        forwarding.clock.now += 12 * 3600
+        forwarding.turn()
+        assert forwarding.task.attempt == 1
+        # three were let out at once: three minutes until the next may go
+        forwarding.clock.now += 100
+        forwarding.turn()
+        assert forwarding.task.attempt == 1
+        forwarding.clock.now += 100
+        forwarding.turn()
+        assert forwarding.task.attempt == 2
+    forwarding.ledger.close()
+
+
 def test_a_profile_that_is_gone_sends_nothing_and_waits(unreached: Forwarding) -> None:
     unreached.add_some(2)
     unreached.choose(profile="gone")

@@ -11,7 +11,7 @@ from dicom_node.deliver.patience import wait_s
 from dicom_node.lifecycle import DeliveryState
 from dicom_node.model import Delivery, Priority
 
-SETTINGS = DeliverSettings(retry_first_s=5, retry_longest_s=60, give_up_after_h=1)
+SETTINGS = DeliverSettings(retry_first_s=5, retry_longest_s=60, give_up_after_h=1, jitter=0)
 TRIED = Delivery(
     1, "1.2", "archive", Priority.ROUTINE, DeliveryState.SENDING, 1, 0, 0.0, "", 0.0, 100.0, 0.0
 )

@@ -7,11 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dicom_node.encode.results import encode
+from dicom_node.encode.results import SegEncoding, encode
 from dicom_node.finding import Finding
 from dicom_node.model import Result
 from tests.factories import make_ct_series
-from tests.unit.encode.findings import ENGINE, STAMP, blobs, headers_of, read, segmentation
+from tests.unit.encode.findings import (
+    ENGINE,
+    STAMP,
+    blobs,
+    headers_of,
+    probable,
+    read,
+    segmentation,
+)
 
 CT = headers_of(make_ct_series(4))
 SAID = segmentation(CT)
@@ -49,6 +57,28 @@ def test_uids_change_with_what_is_said_and_who_says_it(
     seg, other_seg = (read(encode(said, CT, STAMP)[0]) for said in (SAID, finding))
     changed = seg.SegmentSequence[0].TrackingUID != other_seg.SegmentSequence[0].TrackingUID
     assert changed is tracking_changes
+
+
+def test_each_encoding_has_a_seg_and_a_report_of_its_own_in_series_of_their_own() -> None:
+    results = [result for encoding in SegEncoding for result in encode(SAID, CT, STAMP, encoding)]
+    assert len({result.sop_instance_uid for result in results}) == 6
+    assert len({result.series_instance_uid for result in results}) == 6
+    descriptions = [read(result).SeriesDescription for result in results]
+    assert descriptions[2:4] == ["ct-lungs SEG LABELMAP 1.0.0", "ct-lungs SR LABELMAP 1.0.0"]
+
+
+def test_without_a_seg_the_report_is_the_same_for_all_encodings() -> None:
+    nothing = segmentation(CT, np.zeros((4, 64, 64), np.uint8))
+    reports = [encode(nothing, CT, STAMP, encoding)[0] for encoding in SegEncoding]
+    assert len({report.content for report in reports}) == 1
+
+
+def test_probabilities_are_content() -> None:
+    likely = probable(CT)
+    assert likely.probabilities is not None
+    less = replace(likely, probabilities=likely.probabilities // 2)
+    uids = [encode(said, CT, STAMP)[0].sop_instance_uid for said in (SAID, likely, less)]
+    assert len(set(uids)) == 3
 
 
 def test_a_source_more_is_another_instance_of_the_same_series() -> None:

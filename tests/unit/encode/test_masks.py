@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 import pytest
 
 from dicom_node.encode.masks import read_masks
 from dicom_node.encode.results import encode
 from dicom_node.errors import StudyUnusable
 from tests.factories import make_ct_series, make_xray
-from tests.unit.encode.findings import STAMP, blobs, headers_of, segmentation
+from tests.unit.encode.findings import STAMP, blobs, headers_of, read, segmentation
 
 
 @pytest.mark.parametrize(
@@ -43,7 +41,7 @@ def test_the_masks_are_those_that_were_encoded(arguments: dict[str, Any], tmp_pa
 
 def test_what_is_not_binary_is_not_read(tmp_path: Path) -> None:
     sources = headers_of(make_ct_series(slices=5))
-    dataset = pydicom.dcmread(BytesIO(encode(segmentation(sources), sources, STAMP)[0].content))
+    dataset = read(encode(segmentation(sources), sources, STAMP)[0])
     dataset.SegmentationType = "FRACTIONAL"
     dataset.save_as(tmp_path / "seg.dcm")
     with pytest.raises(StudyUnusable, match="FRACTIONAL"):

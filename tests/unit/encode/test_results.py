@@ -13,9 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ExplicitVRLittleEndian,
+    RLELossless,
+    SegmentationStorage,
+)
 
-from dicom_node.encode.results import encode
+from dicom_node.encode.results import SegEncoding, encode
 from dicom_node.errors import InvariantBroken
 from dicom_node.finding import Finding
 from tests.factories import make_ct_series, make_xray
@@ -24,14 +29,17 @@ from tests.unit.encode.findings import (
     blobs,
     classification,
     headers_of,
+    lung,
     of_series,
     overlapping,
+    probable,
     quality,
     read,
     regression,
     segmentation,
 )
 
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 CT = headers_of(make_ct_series(6))
 XRAYS = headers_of([make_xray(number=1), make_xray(number=2)])
 
@@ -75,6 +83,49 @@ def test_every_kind_of_finding_has_its_objects(
         assert result.series_instance_uid == dataset.SeriesInstanceUID
         assert result.study_instance_uid == dataset.StudyInstanceUID
         assert dataset.StudyInstanceUID == sources[0].StudyInstanceUID
+
+
+@pytest.mark.parametrize(
+    ("wanted", "finding", "sop_class_uid", "syntax", "seg_type"),
+    [
+        (SegEncoding.LABELMAP, segmentation(CT), LABEL_MAP, RLELossless, None),
+        (SegEncoding.FRACTIONAL, probable(CT), SegmentationStorage, RLELossless, None),
+        (SegEncoding.FRACTIONAL, segmentation(CT), SegmentationStorage, RLELossless, None),
+        (
+            SegEncoding.LABELMAP,
+            overlapping(CT),
+            SegmentationStorage,
+            ExplicitVRLittleEndian,
+            SegEncoding.BINARY,
+        ),
+    ],
+    ids=["label map", "probabilities", "a mask as fractions", "overlap has no label map"],
+)
+def test_the_seg_is_encoded_as_it_is_wanted(
+    wanted: SegEncoding,
+    finding: Finding,
+    sop_class_uid: str,
+    syntax: str,
+    seg_type: SegEncoding | None,
+) -> None:
+    result, report = encode(finding, CT, STAMP, wanted)
+    seg = read(result)
+    assert (result.kind, report.kind) == ("SEG", "SR")
+    assert result.sop_class_uid == seg.SOPClassUID == sop_class_uid
+    assert result.transfer_syntax_uid == seg.file_meta.TransferSyntaxUID == syntax
+    assert seg.SegmentationType == (seg_type or wanted)
+    evidence = read(report).CurrentRequestedProcedureEvidenceSequence[0]
+    named = evidence.ReferencedSeriesSequence[1].ReferencedSOPSequence[0]
+    assert named.ReferencedSOPClassUID == sop_class_uid
+    assert named.ReferencedSOPInstanceUID == result.sop_instance_uid
+
+
+def test_a_file_is_the_same_each_time_that_it_is_gone_through() -> None:
+    for encoding in SegEncoding:
+        for result in encode(probable(CT), CT, STAMP, encoding):
+            first, second = (list(map(bytes, result.pieces)) for _ in range(2))
+            assert first == second
+            assert result.kind == "SR" or len(first) > 5
 
 
 def test_results_are_the_same_bytes_in_another_process_with_another_hash_seed() -> None:
@@ -136,6 +187,15 @@ MASK = blobs(CT)
         replace(segmentation(CT), mask=np.stack([MASK, MASK])),
         replace(segmentation(CT), mask=np.stack([MASK == 1, MASK == 2, MASK == 3])),
         replace(segmentation(CT), segments=segmentation(CT).segments[:1]),
+        replace(
+            segmentation(CT),
+            segments=(*segmentation(CT).segments, lung(256, "Another", None, 0.0)),
+        ),
+        replace(
+            overlapping(CT),
+            mask=np.zeros((256, 6, 64, 64), np.bool_),
+            segments=tuple(lung(number, str(number), None, 0.0) for number in range(1, 257)),
+        ),
         replace(segmentation(CT), segments=()),
         replace(segmentation(CT), sop_instance_uids=segmentation(CT).sop_instance_uids[::-1]),
         replace(segmentation(CT), sop_instance_uids=segmentation(CT).sop_instance_uids[1:]),
@@ -154,6 +214,8 @@ MASK = blobs(CT)
         "overlapping maps of numbers",
         "a map too many",
         "voxels of a segment that is not described",
+        "a number beyond a label's byte",
+        "more segments than labels",
         "no segments",
         "sources in another order",
         "a source too many",
@@ -186,3 +248,34 @@ def test_no_warning_quotes_a_name_that_highdicom_doubts(
     assert not [str(warning.message) for warning in recwarn]
     assert "OnlyOneComponent" not in caplog.text
     assert [read(result).PatientName for result in results] == ["OnlyOneComponent"] * 2
+
+
+@pytest.mark.parametrize(
+    "probabilities",
+    [
+        np.zeros((2, 6, 64, 63), np.uint8),
+        np.zeros((1, 6, 64, 64), np.uint8),
+        np.ones((2, 6, 64, 64), np.float32),
+        np.stack([np.ones((6, 64, 64), np.uint8), np.zeros((6, 64, 64), np.uint8)]),
+    ],
+    ids=["another grid", "of one segment", "not of a byte", "none where there are voxels"],
+)
+def test_probabilities_that_do_not_belong_to_the_mask_are_our_mistake(
+    probabilities: Any,
+) -> None:
+    finding = replace(segmentation(CT), probabilities=probabilities)
+    with pytest.raises(InvariantBroken, match="probab"):
+        encode(finding, CT, STAMP, SegEncoding.FRACTIONAL)
+    encode(finding, CT, STAMP, SegEncoding.LABELMAP)  # which does not look at them
+
+
+def test_one_mask_of_two_x_rays_is_our_mistake() -> None:
+    with pytest.raises(InvariantBroken, match="no place in the patient"):
+        encode(segmentation(XRAYS), XRAYS, STAMP)
+
+
+def test_two_slices_at_one_place_are_our_mistake() -> None:
+    twice = [*CT[:3], *deepcopy(CT[2:3])]
+    twice[3].SOPInstanceUID = "1.2.3"
+    with pytest.raises(InvariantBroken, match="two slices at one place"):
+        encode(segmentation(twice), twice, STAMP)

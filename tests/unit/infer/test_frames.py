@@ -10,14 +10,16 @@ import numpy as np
 import pydicom
 import pytest
 from numpy.typing import NDArray
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
 from dicom_node.errors import StudyUnusable
 from dicom_node.headers import read_to_the_pixels
-from dicom_node.infer.frames import quick_frame
+from dicom_node.infer.frames import Frame, quick_frame
 from dicom_node.infer.pixels import stored_values
-from tests.factories import make_instance, write
+from dicom_node.multiframe import frames_of
+from tests.factories import make_ct_series, make_enhanced, make_instance, write
 
 DATA = Path(__file__).parents[2] / "data"
 FILES = sorted(
@@ -113,3 +115,36 @@ def test_a_file_that_is_cut_off_is_left_to_pydicom_which_refuses_it(tmp_path: Pa
     assert quick(file) is None
     with pytest.raises(StudyUnusable, match="cannot be read"):
         stored_values(file, *read_to_the_pixels(file))
+
+
+@pytest.mark.parametrize("syntax", [None, RLELossless, JPEGLSLossless])
+@pytest.mark.parametrize("has_offsets", [True, False], ids=["offsets", "no offsets"])
+def test_each_frame_of_several_is_taken(
+    syntax: str | None, has_offsets: bool, tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(5).integers(-900, 900, (4, 17, 13)).astype(np.int16)
+    instance = make_enhanced(make_ct_series(pixels=pixels))
+    if syntax is not None:
+        instance.compress(syntax, generate_instance_uid=False)
+        frames = list(generate_frames(instance.PixelData, number_of_frames=4))
+        instance.PixelData = encapsulate(frames, has_bot=has_offsets)
+    file = write(instance, tmp_path / "x.dcm")
+    header, at = read_to_the_pixels(file)
+    for index, frame_header in enumerate(frames_of(header)):
+        with file.open("rb") as opened:
+            found = quick_frame(opened, frame_header, at, Frame(index, 4))
+        assert found is not None
+        assert np.array_equal(found[0], pixels[index])
+
+
+def test_a_frame_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    instance = make_enhanced(make_ct_series(4))
+    instance.compress(JPEGLSLossless, generate_instance_uid=False)
+    frames = list(generate_frames(instance.PixelData, number_of_frames=4))
+    instance.PixelData = encapsulate([*frames[:3], frames[3][:-20]])
+    file = write(instance, tmp_path / "x.dcm")
+    header, at = read_to_the_pixels(file)
+    headers = frames_of(header)
+    assert stored_values(file, headers[2], at, Frame(2, 4)).shape == (64, 64)
+    with pytest.raises(StudyUnusable, match="is cut off"):
+        stored_values(file, headers[3], at, Frame(3, 4))

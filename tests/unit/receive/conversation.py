@@ -25,11 +25,11 @@ from dicom_node.harness.pdu import (
 )
 from dicom_node.ledger.arrivals import LoggedRow, NotedEvent
 from dicom_node.ledger.associations import AssociationEnd
+from dicom_node.protocol.command import Element
+from dicom_node.protocol.pdu import AbortReason, abort
 from dicom_node.receive.arriving import BlockPool
 from dicom_node.receive.association import Association
-from dicom_node.receive.command import Element
 from dicom_node.receive.doorway import Doorway, KnownDigest
-from dicom_node.receive.pdu import AbortReason, abort
 from dicom_node.receive.policy import Caller
 from dicom_node.receive.rows import row_of
 from dicom_node.receive.service import EventReport, Service, ServiceReply, ServiceRequest

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from dicom_node.data_sets import decode, encode
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.model import Instance
-from dicom_node.receive.command import Command, CommandField, Element, ui, us
+from dicom_node.protocol.command import Command, CommandField, Element, ui, us
 from dicom_node.receive.service import EventReport, Service, ServiceReply, ServiceRequest
 from tests.unit.receive.data_sets import EXPLICIT
 

@@ -18,14 +18,14 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
 from dicom_node.errors import InstanceRefused
+from dicom_node.protocol.implementation import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+)
 from dicom_node.receive.arriving import MEMORY_BLOCK_BYTES, Arriving, BlockPool
 from dicom_node.receive.identity import IdentityReader
 from dicom_node.store.disk import LogDisk
-from dicom_node.store.file_meta import (
-    IMPLEMENTATION_CLASS_UID,
-    IMPLEMENTATION_VERSION_NAME,
-    file_meta_of,
-)
+from dicom_node.store.file_meta import file_meta_of
 from dicom_node.store.local import LocalStore
 from dicom_node.store.record import BLOCK_BYTES, digest_of
 from tests.factories import make_instance

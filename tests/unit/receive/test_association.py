@@ -24,7 +24,7 @@ from dicom_node.harness.pdu import (
 from dicom_node.ledger.arrivals import AssociationClosed, AssociationOpened, NotedEvent
 from dicom_node.ledger.associations import AssociationEnd
 from dicom_node.model import Instance
-from dicom_node.receive.command import Element, lo
+from dicom_node.protocol.command import Element, lo
 from dicom_node.receive.doorway import Notes
 from dicom_node.receive.service import EventReport, ServiceReply, ServiceRequest
 from tests.factories import CT_SERIES

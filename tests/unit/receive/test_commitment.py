@@ -14,7 +14,7 @@ from dicom_node.errors import StorageError
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import CommitmentState
 from dicom_node.model import Commitment, Instance, ReferencedInstance
-from dicom_node.receive.command import CommandField, us
+from dicom_node.protocol.command import CommandField, us
 from dicom_node.receive.commitment import CommitmentService
 from dicom_node.receive.service import EventReport
 from dicom_node.scu.commitment import (

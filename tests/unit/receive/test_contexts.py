@@ -16,8 +16,8 @@ from pynetdicom.presentation import build_context, negotiate_as_acceptor
 
 from dicom_node.errors import ProtocolBroken
 from dicom_node.harness.pdu import Context, associate_rq
+from dicom_node.protocol.pdu import AssociateRequest, associate_accept
 from dicom_node.receive.contexts import AcceptedContext, Negotiated, Negotiator
-from dicom_node.receive.pdu import AssociateRequest, associate_accept
 from tests.unit.receive import witness
 from tests.unit.receive.witness import Contexts
 
@@ -25,6 +25,7 @@ CONTEXTS_MAX = 128  # PS3.8 9.3.2.2: odd IDs from 1 to 255
 VERIFICATION = "1.2.840.10008.1.1"
 STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
+COMMITMENT = "1.2.840.10008.1.20.1"
 PRIVATE = "1.2.826.0.1.3680043.9.9999.1"
 STORAGE = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
 TRANSFER_SYNTAXES = [u for u, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax"]
@@ -184,6 +185,17 @@ def test_who_wants_to_be_both_may_be_scu(
 ) -> None:
     _, read = answer_to(proposed, roles)
     assert read.roles == by_pynetdicom(proposed, roles)[2]
+
+
+@pytest.mark.parametrize("wanted", [(False, True), (True, True)])
+def test_an_archive_that_reports_a_commitment_may_be_its_scp(wanted: tuple[bool, bool]) -> None:
+    """PS3.4 J.3.3: it opens the association, and is the SCP on it."""
+    negotiator = Negotiator([COMMITMENT], [], MAXIMUM_LENGTH)
+    request = a_request({1: (COMMITMENT, PLAIN[:1])}, roles={COMMITMENT: wanted})
+    negotiated = negotiator.negotiate(request)
+    assert negotiated.contexts[1].abstract_syntax == COMMITMENT
+    read = witness.read_accept(associate_accept(request, negotiated.items))
+    assert read.roles == {COMMITMENT: wanted}
 
 
 def test_who_wants_to_be_scp_alone_may_be_neither() -> None:

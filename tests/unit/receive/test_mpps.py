@@ -11,11 +11,11 @@ from pydicom.dataset import Dataset
 
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.model import AnnouncedInstance, AnnouncementKind, AnnouncementStatus
+from dicom_node.protocol.command import Command, CommandField, Element
 from dicom_node.receive.availability import (
     INSTANCE_AVAILABILITY_NOTIFICATION,
     AvailabilityService,
 )
-from dicom_node.receive.command import Command, CommandField, Element
 from dicom_node.receive.mpps import MODALITY_PERFORMED_PROCEDURE_STEP, ProcedureStepService
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import HandClock

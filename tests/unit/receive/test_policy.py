@@ -11,11 +11,11 @@ import yaml
 
 from dicom_node.config.settings import Config, NodeSettings, Peer, ReceiveSettings
 from dicom_node.errors import InstanceRefused
-from dicom_node.receive.admission import PeerCertificate
-from dicom_node.receive.pdu import (
+from dicom_node.protocol.pdu import (
     CALLED_AE_TITLE_NOT_RECOGNIZED,
     CALLING_AE_TITLE_NOT_RECOGNIZED,
 )
+from dicom_node.receive.admission import PeerCertificate
 from dicom_node.receive.policy import (
     Admission,
     Caller,

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from dicom_node.data_sets import decode, encode
 from dicom_node.errors import StorageError, StudyUnusable
 from dicom_node.model import Instance
-from dicom_node.receive.command import CommandField, Element
+from dicom_node.protocol.command import CommandField, Element
 from dicom_node.receive.query import QueryService
 from dicom_node.receive.query_keys import HEADER_KEYS, KEYS, PATIENT_ROOT, STUDY_ROOT
 from tests.conftest import ROOT as REPOSITORY

@@ -11,7 +11,7 @@ from dicom_node.harness.answers import Released
 from dicom_node.harness.pdu import VERIFICATION, c_echo_rq, c_store_rq, release_rq, us
 from dicom_node.ledger.arrivals import NotedEvent
 from dicom_node.model import Instance
-from dicom_node.receive.command import Element
+from dicom_node.protocol.command import Element
 from dicom_node.store.record import digest_of
 from tests.factories import CT_SERIES, STUDY, make_instance
 from tests.unit.receive.conversation import (

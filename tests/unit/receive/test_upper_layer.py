@@ -25,7 +25,7 @@ from dicom_node.harness.pdu import (
     pdv,
     release_rq,
 )
-from dicom_node.receive.pdu import AbortReason, AssociateRequest
+from dicom_node.protocol.pdu import AbortReason, AssociateRequest
 from dicom_node.receive.upper_layer import State, UpperLayer
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

@@ -68,6 +68,29 @@ def associate_rq(
     return bytes(pdu.encode())
 
 
+class Proposed(NamedTuple):
+    """What an A-ASSOCIATE-RQ says."""
+
+    titles: tuple[str, str]
+    """Called and calling."""
+    contexts: dict[int, tuple[str, list[str]]]
+
+
+def read_associate_rq(encoded: bytes) -> Proposed:
+    pdu: Any = A_ASSOCIATE_RQ()
+    pdu.decode(encoded)
+    return Proposed(
+        (pdu.called_ae_title.strip(), pdu.calling_ae_title.strip()),
+        {
+            item.presentation_context_id: (
+                str(item.abstract_syntax),
+                [str(syntax) for syntax in item.transfer_syntax],
+            )
+            for item in pdu.presentation_context
+        },
+    )
+
+
 class Accepted(NamedTuple):
     """What an A-ASSOCIATE-AC says."""
 

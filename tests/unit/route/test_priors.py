@@ -24,13 +24,13 @@ NAMES = Names({"ct_lungs": EngineWords()}, ("archive", "mute"), not_admitted=("m
 WANTED = PriorsWanted("archive")
 
 
-def read(folder: Path, priors: Any) -> tuple[RuleSet, list[tuple[str, str]]]:
+def read(folder: Path, priors: Any, names: Names = NAMES) -> tuple[RuleSet, list[tuple[str, str]]]:
     """Return the rules, and key and message of each mistake."""
     given = {"name": "one", "when": {}, "engines": ["ct_lungs"], "destinations": ["archive"]}
     file = folder / "rules.yaml"
     file.write_text(yaml.safe_dump({"rules": [{**given, "priors": priors}]}))
     loaded = load_yaml(file)
-    rules = validate_rules(loaded, NAMES)
+    rules = validate_rules(loaded, names)
     return rules, [(m.key.removeprefix("rules.0."), m.message) for m in loaded.mistakes]
 
 
@@ -97,6 +97,13 @@ def test_priors_without_an_engine_are_a_mistake(tmp_path: Path) -> None:
     validate_rules(loaded, NAMES)
     [mistake] = loaded.mistakes
     assert "priors needs `engines`" in mistake.message
+
+
+def test_who_can_only_be_sent_to_is_no_source_of_priors(tmp_path: Path) -> None:
+    names = replace(NAMES, not_called=("archive",))
+    _, [(key, message)] = read(tmp_path, {"from": "archive"}, names)
+    assert key == "priors.from"
+    assert message == "needs `from`, a peer that has an address; there are: mute"
 
 
 @pytest.mark.parametrize(

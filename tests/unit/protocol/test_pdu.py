@@ -13,7 +13,7 @@ from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RJ, A_RELEASE_RP
 from dicom_node.errors import ProtocolBroken
 from dicom_node.harness.pdu import Context as HandMade
 from dicom_node.harness.pdu import associate_rq, context_item, item
-from dicom_node.receive.pdu import (
+from dicom_node.protocol.pdu import (
     APPLICATION_CONTEXT_NOT_SUPPORTED,
     CALLED_AE_TITLE_NOT_RECOGNIZED,
     CALLING_AE_TITLE_NOT_RECOGNIZED,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydicom.tag import Tag
 
 from dicom_node.errors import ProtocolBroken
-from dicom_node.receive.command import (
+from dicom_node.protocol.command import (
     NO_DATA_SET,
     RESPONSE,
     Command,

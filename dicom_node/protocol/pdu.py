@@ -1,6 +1,7 @@
-"""The PDUs of the upper layer as bytes and values (PS3.8 9.3), for an acceptor.
+"""The PDUs of the upper layer as bytes and values (PS3.8 9.3).
 
-Pure functions: bytes in, frozen values out, one error for whatever is no PDU.
+Pure functions: bytes in, frozen values out, one error for whatever is no PDU. What only a requestor
+writes and reads is in `acceptance`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ LAST = 0x02
 _ITEM = struct.Struct(">BxH")
 _REQUEST = struct.Struct(">H2x16s16s32x")
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
-_PROTOCOL_VERSION = 1  # bit 0 stands for version 1
+PROTOCOL_VERSION = 1  # bit 0 stands for version 1
 
 
 class PduType(IntEnum):
@@ -108,7 +109,7 @@ class AssociateRequest:
             raise ProtocolBroken("an association request is too short")
         version, called, calling = _REQUEST.unpack_from(body)
         return cls(
-            version, _title(called), _title(calling), body[_REQUEST.size :], called + calling
+            version, title_of(called), title_of(calling), body[_REQUEST.size :], called + calling
         )
 
 
@@ -131,18 +132,18 @@ class Proposal:
         contexts: dict[int, ProposedContext] = {}
         user: dict[int, bytes] = {}
         roles: dict[str, tuple[int, int]] = {}
-        for kind, value in _items(encoded):
+        for kind, value in items_of(encoded):
             if kind == Item.APPLICATION_CONTEXT:
-                application_context = _uid(value)
+                application_context = uid_of(value)
             elif kind == Item.PRESENTATION_CONTEXT_RQ:
                 context = _proposed_context(value)
                 if context.context_id in contexts:
                     raise ProtocolBroken("a presentation context ID is proposed twice")
                 contexts[context.context_id] = context
             elif kind == Item.USER_INFORMATION:
-                for sub_kind, sub_value in _items(value):
+                for sub_kind, sub_value in items_of(value):
                     if sub_kind == Item.ROLE_SELECTION:
-                        uid, scu, scp = _role(sub_value)
+                        uid, scu, scp = role_of(sub_value)
                         roles[uid] = (scu, scp)
                     else:
                         user[sub_kind] = sub_value
@@ -178,32 +179,27 @@ def associate_accept_items(
 ) -> bytes:
     """Return the variable items of an A-ASSOCIATE-AC (PS3.8 9.3.3)."""
     user = [
-        _item(Item.MAXIMUM_LENGTH, maximum_length.to_bytes(4, "big")),
-        _item(Item.IMPLEMENTATION_CLASS_UID, implementation_class_uid.encode("ascii")),
+        item(Item.MAXIMUM_LENGTH, maximum_length.to_bytes(4, "big")),
+        item(Item.IMPLEMENTATION_CLASS_UID, implementation_class_uid.encode("ascii")),
     ]
-    for uid, (scu, scp) in roles.items():
-        encoded = uid.encode("ascii")
-        value = len(encoded).to_bytes(2, "big") + encoded + bytes([scu, scp])
-        user.append(_item(Item.ROLE_SELECTION, value))
-    user.append(
-        _item(Item.IMPLEMENTATION_VERSION_NAME, implementation_version_name.encode("ascii"))
-    )
-    items = [_item(Item.APPLICATION_CONTEXT, APPLICATION_CONTEXT.encode("ascii"))]
+    user += [role_item(uid, scu, scp) for uid, (scu, scp) in roles.items()]
+    user.append(item(Item.IMPLEMENTATION_VERSION_NAME, implementation_version_name.encode("ascii")))
+    items = [item(Item.APPLICATION_CONTEXT, APPLICATION_CONTEXT.encode("ascii"))]
     items += [
-        _item(
+        item(
             Item.PRESENTATION_CONTEXT_AC,
             bytes([answer.context_id, 0, answer.result, 0])
-            + _item(Item.TRANSFER_SYNTAX, answer.transfer_syntax.encode("ascii")),
+            + item(Item.TRANSFER_SYNTAX, answer.transfer_syntax.encode("ascii")),
         )
         for answer in answers
     ]
-    items.append(_item(Item.USER_INFORMATION, b"".join(user)))
+    items.append(item(Item.USER_INFORMATION, b"".join(user)))
     return b"".join(items)
 
 
 def associate_accept(request: AssociateRequest, items: bytes) -> bytes:
     """Return an A-ASSOCIATE-AC with these variable items."""
-    body = _PROTOCOL_VERSION.to_bytes(2, "big") + bytes(2) + request.titles + bytes(32) + items
+    body = PROTOCOL_VERSION.to_bytes(2, "big") + bytes(2) + request.titles + bytes(32) + items
     return HEADER.pack(PduType.ASSOCIATE_AC, len(body)) + body
 
 
@@ -254,20 +250,22 @@ def message_pdus(
             )
 
 
-def _item(kind: Item, value: bytes) -> bytes:
+def item(kind: Item, value: bytes) -> bytes:
+    """Return a variable item or sub-item."""
     return _ITEM.pack(kind, len(value)) + value
 
 
-def _items(encoded: bytes) -> Iterator[tuple[int, bytes]]:
+def items_of(encoded: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield type and value of each item; ProtocolBroken where there is none."""
     at, end = 0, len(encoded)
     unpack = _ITEM.unpack_from
     while at < end:
         if at + 4 > end:
-            raise ProtocolBroken("an association request ends in the middle of an item")
+            raise ProtocolBroken("the items of an association end in the middle of one")
         kind, length = unpack(encoded, at)
         at += 4
         if length > end - at:
-            raise ProtocolBroken("an item of an association request is longer than the request")
+            raise ProtocolBroken("an item of an association is longer than what holds it")
         yield kind, encoded[at : at + length]
         at += length
 
@@ -279,26 +277,35 @@ def _proposed_context(value: bytes) -> ProposedContext:
     if not context_id & 1:
         raise ProtocolBroken("a presentation context ID is even")  # PS3.8 9.3.2.2
     abstract_syntax, transfer_syntaxes = "", []
-    for kind, sub_value in _items(value[4:]):
+    for kind, sub_value in items_of(value[4:]):
         if kind == Item.ABSTRACT_SYNTAX:
-            abstract_syntax = _uid(sub_value)
+            abstract_syntax = uid_of(sub_value)
         elif kind == Item.TRANSFER_SYNTAX:
-            transfer_syntaxes.append(_uid(sub_value))
+            transfer_syntaxes.append(uid_of(sub_value))
     return ProposedContext(context_id, abstract_syntax, tuple(transfer_syntaxes))
 
 
-def _role(value: bytes) -> tuple[str, int, int]:
+def role_item(uid: str, scu: int, scp: int) -> bytes:
+    """Return a role selection sub-item (PS3.7 D.3.3.4)."""
+    encoded = uid.encode("ascii")
+    value = len(encoded).to_bytes(2, "big") + encoded + bytes([scu, scp])
+    return item(Item.ROLE_SELECTION, value)
+
+
+def role_of(value: bytes) -> tuple[str, int, int]:
+    """Return SOP Class UID, SCU role and SCP role of a role selection item (PS3.7 D.3.3.4)."""
     length = int.from_bytes(value[:2], "big")
     if len(value) < 4 or len(value) != length + 4:
         raise ProtocolBroken("a role selection item has a wrong length")
-    return _uid(value[2 : 2 + length]), value[-2] & 1, value[-1] & 1
+    return uid_of(value[2 : 2 + length]), value[-2] & 1, value[-1] & 1
 
 
-def _uid(value: bytes) -> str:
+def uid_of(value: bytes) -> str:
+    """Return a UID without its padding; what is not ASCII becomes a question mark."""
     return value.rstrip(b"\0 ").decode("ascii", "replace")
 
 
-def _title(value: bytes) -> str:
+def title_of(value: bytes) -> str:
     """Return an AE title; what may not stand in one (PS3.5 6.2, AE) would spoil rows and logs."""
     title = value.strip(b"\0 ").decode("ascii", "replace")
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in title)

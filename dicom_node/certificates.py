@@ -1,4 +1,4 @@
-"""The PEM files that `tls:` names, read into one SSL context; every mistake in them at once.
+"""The PEM files of TLS, read into an SSL context of either end; every mistake in them at once.
 
 Python's `ssl` does not tell when our own certificate or a revocation list ends, so their dates are
 read from the DER here (RFC 5280 4.1 and 5.1); everything else of X.509 is OpenSSL's.
@@ -10,7 +10,7 @@ import binascii
 import math
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,7 +92,38 @@ def load(settings: TlsSettings) -> Loaded:
     PS3.15 B.12 (BCP 195 RFC 8996, 9325 TLS Secure Transport Connection Profile)
     """
     files = files_of(settings)
-    context = _empty_context(settings)
+    return _load(_server_context(settings), files, {key: f"tls.{key}" for key in files})
+
+
+def load_for_requesting(
+    files: Mapping[str, Path], key_names: Mapping[str, str], minimum_version: str
+) -> Loaded:
+    """Read the files that are needed to open connections.
+
+    Parameters
+    ----------
+    files : mapping of str to Path
+        `authorities`, and `certificate` with `key` if the peer is to be shown one.
+    key_names : mapping of str to str
+        The keys of node.yaml that name them.
+
+    Returns
+    -------
+    Loaded
+        The context lets no peer pass whose certificate is not from the authorities, or is for
+        another name.
+
+    Raises
+    ------
+    ConfigError
+        As `load`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _restrict(context, minimum_version)
+    return _load(context, dict(files), key_names)
+
+
+def _load(context: ssl.SSLContext, files: dict[str, Path], key_names: Mapping[str, str]) -> Loaded:
     validities: list[Validity] = []
     mistakes: dict[str, str] = {}
     for key, file in files.items():
@@ -106,19 +137,26 @@ def load(settings: TlsSettings) -> Loaded:
     for key in sorted(good & {"authorities", "revocation_list"}):
         mistakes |= _load_others(context, key, files[key])
     if mistakes:
-        found = [Mistake(str(files[key]), 0, f"tls.{key}", mistakes[key]) for key in mistakes]
+        found = [Mistake(str(files[key]), 0, key_names[key], mistakes[key]) for key in mistakes]
         raise ConfigError(mistakes=found)
     return Loaded(context, tuple(validities))
 
 
-def _empty_context(settings: TlsSettings) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    older = settings.minimum_version == "1.2"
+def _restrict(context: ssl.SSLContext, minimum_version: str) -> None:
+    """Allow what PS3.15 B.12 allows, and trust what stands in `authorities` as it is."""
+    older = minimum_version == "1.2"
     context.minimum_version = ssl.TLSVersion.TLSv1_2 if older else ssl.TLSVersion.TLSv1_3
     # Level 2 asks for 112 bits of security everywhere, so for RSA keys of 2048 bits (RFC 9325 4.5).
     context.set_ciphers(":".join(("@SECLEVEL=2", *CIPHER_SUITES)))
-    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    # A root, an issuing authority without its root, or a certificate that a peer signed for itself.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+
+
+def _server_context(settings: TlsSettings) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _restrict(context, settings.minimum_version)
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     # A resumed session skips the look at the peer's certificate. TLS 1.2 can still resume by
     # session ID, which Python cannot switch off; that cache dies with its context, at a new list.
     context.options |= ssl.OP_NO_TICKET
@@ -127,9 +165,6 @@ def _empty_context(settings: TlsSettings) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_REQUIRED
     elif settings.authorities is not None:
         context.verify_mode = ssl.CERT_OPTIONAL
-    # Whatever stands in `authorities` is trusted as it is: a root, an issuing authority without its
-    # root, or the certificate that a scanner signed for itself.
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if settings.revocation_list is not None:
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     return context

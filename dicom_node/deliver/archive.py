@@ -1,0 +1,46 @@
+"""The port to a destination: all that the deliver stage asks of one, whatever protocol it speaks.
+
+`dicom_archive.py` speaks DIMSE. The simulated archives of the tests are others, so that what is
+tested there is the same queue, the same decisions and the same ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from dicom_node.errors import DeliveryError
+from dicom_node.model import Result
+
+TakeAnswers = Callable[[Mapping[str, int]], object]
+"""Keeps the result of a request for commitment: 0 or a Failure Reason by SOP Instance UID."""
+
+
+class Archive(Protocol):
+    """A destination. Each call raises PeerUnreachable if it is not there, or is gone before its
+    answer; PeerRefused if it answers with a failure, or does not offer what it is asked for."""
+
+    def echo(self) -> None:
+        """Have it answer that it is there."""
+
+    def store(self, results: Sequence[Result]) -> Iterator[DeliveryError | str]:
+        """Send results; yield each one's outcome as soon as it is known, in words if it took it.
+
+        What was under way when PeerUnreachable is raised may or may not have arrived.
+        """
+
+    def commit(self, transaction_uid: str, results: Sequence[Result], take: TakeAnswers) -> None:
+        """Ask it to commit to results.
+
+        Its answer comes to `take` before this returns, or some time later to the receiver.
+        """
+
+    def find(self, results: Sequence[Result]) -> frozenset[str]:
+        """Return the SOP Instance UIDs of those that it says it has, of the right SOP Class."""
+
+    def content(self, result: Result) -> str | None:
+        """Return the digest of what must not change of a result, fetched from it; None if it sends
+        nothing."""
+
+    def own_content(self, result: Result) -> str:
+        """Return the same of our own file."""

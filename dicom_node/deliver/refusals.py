@@ -1,0 +1,19 @@
+"""What an operator changes where a destination refuses what its profile of results gives it."""
+
+from __future__ import annotations
+
+from dicom_node.errors import DeliveryError, PeerRefused
+from dicom_node.model import Result
+from dicom_node.scu.address import SOP_CLASS_NOT_SUPPORTED
+from dicom_node.uid import LABELMAP_SEGMENTATION_STORAGE
+
+
+def named(error: DeliveryError, destination: str, result: Result) -> DeliveryError:
+    """Return a refusal of a SOP Class with the key that lets it not be sent; others as they are."""
+    if not isinstance(error, PeerRefused) or error.status != SOP_CLASS_NOT_SUPPORTED:
+        return error
+    key = f"peers.{destination}.results"
+    hint = f"have it accept this SOP Class, then retry; or choose another profile in {key}"
+    if result.sop_class_uid == LABELMAP_SEGMENTATION_STORAGE:
+        hint = f"set labelmap: false in its profile, or choose another one in {key}"
+    return PeerRefused(error.message, status=error.status, retryable=error.retryable, hint=hint)

@@ -1,0 +1,168 @@
+"""What a destination gets of a finding: which objects, in which encoding, or what instead.
+
+A profile is what an operator says of a destination. A rendition is what it comes to for one
+finding: a tree of its own, with its own report as the root. Destinations that come to the same
+rendition share it, and an object that is the same in several trees is made once.
+
+The default tree is what every node has always made: a BINARY Segmentation, if any segment has a
+voxel, and the report. It is made for every job, whoever wants it: engine versions are compared by
+it, and a destination of which nothing is said gets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from dicom_node.config.settings import Config
+from dicom_node.encode.drawing import Drawing
+from dicom_node.encode.seg import SegEncoding
+from dicom_node.finding import Finding
+from dicom_node.model import DEFAULT_RENDITION
+
+DEFAULT = DEFAULT_RENDITION
+"""The name of the profile, and of the rendition, of those of whom nothing is said."""
+
+
+class Kind(StrEnum):
+    """An object of a tree."""
+
+    SEG = "SEG"
+    PM = "PM"
+    PR = "PR"
+    SC = "SC"
+    KO = "KO"
+    PDF = "PDF"
+    SR = "SR"
+
+
+ORDER = tuple(Kind)
+"""In which the objects of a tree are made: what refers to others after them, the report last."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What an operator says that a destination shows."""
+
+    objects: frozenset[Kind]
+    """The report is always among them."""
+    labelmap: bool | Literal["auto"] = False
+    """Whether it takes the SOP Class of label maps; `auto`: if it was seen to accept it."""
+    frames_max: int | None = None
+    """A Segmentation with more frames is not shown."""
+    instead: frozenset[Kind] = frozenset({Kind.PR, Kind.SC})
+    """What it gets where it would not show the Segmentation."""
+
+
+@dataclass(frozen=True)
+class Rendition:
+    """A tree to be made."""
+
+    kinds: tuple[Kind, ...]
+    """In the order of `ORDER`."""
+    encoding: SegEncoding = SegEncoding.BINARY
+
+    @property
+    def text(self) -> str:
+        """Its content in words, from which the identity of its report follows."""
+        kinds = [
+            str(self.encoding)
+            if kind is Kind.SEG and self.encoding is not SegEncoding.BINARY
+            else str(kind)
+            for kind in self.kinds
+        ]
+        return "+".join(kinds)
+
+
+def _profile(*objects: Kind, **changes: object) -> Profile:
+    return Profile(frozenset({*objects, Kind.SR}), **changes)  # type: ignore[arg-type]
+
+
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {
+        DEFAULT: _profile(Kind.SEG),
+        # Its loader reads BINARY and LABELMAP exactly and refuses FRACTIONAL.
+        "ohif": _profile(Kind.SEG, labelmap="auto"),
+        # dcmqi reads label maps, Slicer's own reader does not yet.
+        "slicer": _profile(Kind.SEG, Kind.PM),
+        # Weasis 4.6 shows no Segmentation of more than 400 frames.
+        "weasis": _profile(Kind.SEG, Kind.KO, frames_max=400),
+        # An archive keeps what it gets; Orthanc 1.10 refuses label maps by C-STORE.
+        "orthanc": _profile(Kind.SEG),
+        "no-seg": _profile(Kind.PR, Kind.SC, Kind.KO),
+        "sr-text-only": _profile(),
+        "everything": _profile(*Kind, labelmap="auto"),
+    }
+)
+"""Those that come with the node; the configuration may add others."""
+
+
+def profiles_of(config: Config) -> dict[str, Profile]:
+    """Return the profile of each destination."""
+    own = {
+        name: Profile(
+            objects=frozenset({*map(Kind, written.objects), Kind.SR}),
+            labelmap=written.labelmap,
+            frames_max=written.frames_max,
+            instead=frozenset(map(Kind, written.instead)),
+        )
+        for name, written in config.results_profiles.items()
+    }
+    known = {**PROFILES, **own}
+    return {name: known[peer.results] for name, peer in config.destinations.items()}
+
+
+def rendition_for(
+    profile: Profile,
+    finding: Finding,
+    drawing: Drawing | None,
+    source: Dataset,
+    *,
+    accepts_labelmap: bool,
+) -> Rendition:
+    """Return the tree to make of a finding for a destination.
+
+    Parameters
+    ----------
+    drawing : Drawing or None
+        What the finding has drawn; None if it has no mask.
+    source : Dataset
+        A header of what it was found on.
+    accepts_labelmap : bool
+        Whether the destination was seen to accept the SOP Class of label maps.
+    """
+    kinds, encoding = set(profile.objects), SegEncoding.BINARY
+    if Kind.SEG in kinds:
+        chosen = _encoding(profile, drawing, accepts_labelmap)
+        if chosen is None:
+            kinds -= {Kind.SEG}
+            kinds |= profile.instead if drawing is not None and drawing.segments else set()
+        else:
+            encoding = chosen
+    if not finding.maps or "ImagePositionPatient" not in source:
+        kinds -= {Kind.PM}  # a projection has no frame of reference for a map
+    if Kind.PR in kinds and int(source.get("SamplesPerPixel", 1)) > 1:
+        kinds = kinds - {Kind.PR} | {Kind.SC}  # colour has no grey to be presented
+    return Rendition(tuple(kind for kind in ORDER if kind in kinds), encoding)
+
+
+def _encoding(
+    profile: Profile, drawing: Drawing | None, accepts_labelmap: bool
+) -> SegEncoding | None:
+    """Return how the Segmentation is encoded; None if there is none that would be shown."""
+    if drawing is None or not drawing.segments:
+        return None
+    labelmap = profile.labelmap is True or (profile.labelmap == "auto" and accepts_labelmap)
+    if labelmap and not drawing.overlaps:
+        frames, encoding = np.count_nonzero(drawing.present.any(axis=0)), SegEncoding.LABELMAP
+    else:
+        frames, encoding = np.count_nonzero(drawing.present), SegEncoding.BINARY
+    if profile.frames_max is not None and frames > profile.frames_max:
+        return None
+    return encoding

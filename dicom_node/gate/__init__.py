@@ -1,0 +1,1 @@
+"""Between encoding and delivery: what breaks a rule is never sent."""

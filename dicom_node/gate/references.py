@@ -1,0 +1,85 @@
+"""References of an object: each leads to a source, to the same tree, or to an earlier report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+
+from dicom_node.gate.tables import table_of
+
+
+@dataclass(frozen=True)
+class Known:
+    """An instance that may be referenced."""
+
+    sop_class_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+
+
+def unknown_references(
+    dataset: Dataset, sop_class_uid: str, known: Mapping[str, Known]
+) -> Iterator[str]:
+    """Yield references that lead nowhere, or to another class than they say."""
+    table = table_of(sop_class_uid)
+    copied = frozenset() if table is None else table.inherited
+    for element in dataset:
+        if element.VR == "SQ" and element.keyword not in copied:
+            for item in element.value:
+                for class_uid, uid in _references(item):
+                    yield from _unknown(class_uid, uid, known)
+
+
+def broken_evidence(
+    dataset: Dataset, known: Mapping[str, Known], others: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield what an SR or KO document refers to and does not list, or lists in a wrong place.
+
+    Parameters
+    ----------
+    others : mapping
+        Kind by SOP Instance UID: what an SR, the root of its tree, must list.
+    """
+    if dataset.get("Modality") not in ("SR", "KO"):
+        return
+    listed = set()
+    for study in dataset.get("CurrentRequestedProcedureEvidenceSequence", ()):
+        for series in study.get("ReferencedSeriesSequence", ()):
+            for instance in series.get("ReferencedSOPSequence", ()):
+                uid = str(instance.get("ReferencedSOPInstanceUID"))
+                listed.add(uid)
+                place = known.get(uid)
+                found = (str(series.SeriesInstanceUID), str(study.StudyInstanceUID))
+                if place is not None and found != (
+                    place.series_instance_uid,
+                    place.study_instance_uid,
+                ):
+                    yield f"the evidence lists {uid} in a series or study that is not its own"
+    for item in dataset.get("ContentSequence", ()):
+        for _, uid in _references(item):
+            if uid not in listed:
+                yield f"{uid} is referenced and not listed as evidence"
+    if dataset.Modality == "SR":
+        for uid, kind in others.items():
+            if uid not in listed:
+                yield f"the report does not list the {kind} {uid} of its tree"
+
+
+def _references(item: Dataset) -> Iterator[tuple[str, str]]:
+    uid = item.get("ReferencedSOPInstanceUID")
+    if uid is not None:
+        yield str(item.get("ReferencedSOPClassUID", "")), str(uid)
+    for element in item:
+        if element.VR == "SQ":
+            for one in element.value:
+                yield from _references(one)
+
+
+def _unknown(class_uid: str, uid: str, known: Mapping[str, Known]) -> Iterator[str]:
+    place = known.get(uid)
+    if place is None:
+        yield f"{uid} is referenced and is neither a source nor in the tree"
+    elif class_uid != place.sop_class_uid:
+        yield f"{uid} is referenced as {class_uid} and is {place.sop_class_uid}"
