@@ -1,6 +1,7 @@
 """The port to a destination: all that the deliver stage asks of one, whatever protocol it speaks.
 
-`dicom_archive.py` speaks DIMSE. The simulated archives of the tests are others, so that what is
+`dicom_archive.py` speaks DIMSE; another protocol is another module beside it, which asks by its own
+means what these calls ask. The simulated archives of the tests are such modules, so that what is
 tested there is the same queue, the same decisions and the same ledger.
 """
 

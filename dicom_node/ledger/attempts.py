@@ -85,6 +85,21 @@ class Attempts(Generic[State, Move]):
                 .values(not_before=now)
             ).rowcount
 
+    def end_waiting(
+        self, event: Move, reason: str, now: float, *conditions: ColumnElement[bool]
+    ) -> int:
+        """End what waits for its next attempt and fulfils this; return how many."""
+        table = self.moves.table
+        [key] = table.primary_key.columns
+        query = select(key, table.c.attempt).where(table.c.state == self.waiting.value, *conditions)
+        with self.database.writing() as connection:
+            return sum(
+                self.moves.move(
+                    connection, number, self.waiting, event, reason, now, table.c.attempt == attempt
+                )
+                for number, attempt in connection.execute(query).all()
+            )
+
     def counts(self, *conditions: ColumnElement[bool]) -> dict[State, int]:
         """Return how many rows are in each state that occurs."""
         table, state_of = self.moves.table, type(self.waiting)

@@ -168,24 +168,8 @@ class Deliveries:
             What was made or retried since then goes on waiting.
         """
         table = schema.deliveries
-        late = self.parcels(
-            table.c.destination == destination,
-            table.c.state == DeliveryState.PENDING.value,
-            table.c.tried_since < tried_before,
-        )
-        with self._database.writing() as connection:
-            return sum(
-                MOVES.move(
-                    connection,
-                    parcel.delivery.delivery_id,
-                    DeliveryState.PENDING,
-                    DeliveryEvent.GIVEN_UP,
-                    reason,
-                    now,
-                    table.c.attempt == parcel.delivery.attempt,
-                )
-                for parcel in late
-            )
+        late = (table.c.destination == destination, table.c.tried_since < tried_before)
+        return self._attempts.end_waiting(DeliveryEvent.GIVEN_UP, reason, now, *late)
 
     def retry(self, delivery_id: int, now: float) -> bool:
         """Send a delivery that has come to an end again, with a clean count."""

@@ -310,25 +310,8 @@ class Forwards:
     def give_up_late(self, destination: str, tried_before: float, reason: str, now: float) -> int:
         """Give up what waits for a destination that has answered nobody; return how many."""
         table = schema.forwards
-        late = self._read(
-            table.c.destination == destination,
-            table.c.state == DeliveryState.PENDING.value,
-            table.c.tried_since < tried_before,
-        )
-        event = DeliveryEvent.GIVEN_UP
-        with self._database.writing() as connection:
-            return sum(
-                _MOVES.move(
-                    connection,
-                    forward.forward_id,
-                    DeliveryState.PENDING,
-                    event,
-                    reason,
-                    now,
-                    table.c.attempt == forward.attempt,
-                )
-                for forward in late
-            )
+        late = (table.c.destination == destination, table.c.tried_since < tried_before)
+        return self._attempts.end_waiting(DeliveryEvent.GIVEN_UP, reason, now, *late)
 
     def _end_attempt(
         self, forward: ForwardTask, event: DeliveryEvent, reason: str, now: float, **values: Any

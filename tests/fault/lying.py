@@ -289,8 +289,8 @@ class Node:
         archives: dict[str, Archive] = dict(self.archives)
         config, ledger, clock = self._config, self.ledger, self.world
         outlets = Outlets(config, ledger, archives, clock, gmtime)
-        self._deliverer = Deliverer(config, ledger, archives, outlets, clock, self._checkpoint)
-        self._prover = Prover(
+        self.deliverer = Deliverer(config, ledger, archives, outlets, clock, self._checkpoint)
+        self.prover = Prover(
             config, ledger, archives, outlets, clock, self._new_uid, self._checkpoint
         )
 
@@ -304,8 +304,8 @@ class Node:
     def turn(self, name: str) -> None:
         """Take the turns that the node's lanes take; after a kill the node starts again."""
         try:
-            self._deliverer.turn(name)
-            self._prover.turn(name)
+            self.deliverer.turn(name)
+            self.prover.turn(name)
         except Killed:
             self._build()
             for parcel in self.of(name):

@@ -139,10 +139,10 @@ def test_an_archive_that_accepts_no_c_echo_is_there_all_the_same(
         def offer(self, ae: AE) -> None:
             ae.add_supported_context(rows.CT_IMAGE_STORAGE)
 
-    with Mute(tmp_path / "a") as archive:
-        speak(archive).echo()
-    with Archive(tmp_path / "a", refused_sop_class_uids=STORAGE_SOP_CLASSES) as narrow:
-        speak(narrow).echo()
+    with Mute(tmp_path / "a") as mute:
+        speak(mute).echo()
+    with Archive(tmp_path / "a", refused_sop_class_uids=STORAGE_SOP_CLASSES) as without_storage:
+        speak(without_storage).echo()
     with RejectingArchive(tmp_path / "a") as rejecting, pytest.raises(PeerUnreachable):
         speak(rejecting).echo()
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dicom_node.backoff import delay_s
+from dicom_node.backoff import delay_s, jittered_s
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,15 @@ def test_three_days_of_trying_are_a_few_dozen_attempts() -> None:
     waited_s = [delay_s(failures, 5, 3600) for failures in range(1, 200)]
     within_72_h = next(n for n in range(200) if sum(waited_s[:n]) > 72 * 3600)
     assert 70 < within_72_h < 90
+
+
+def test_chance_shortens_a_wait_by_its_share_at_most_and_never_lengthens_it() -> None:
+    waits_s = [jittered_s(100, 0.2, f"seed {number}") for number in range(500)]
+    assert 80 <= min(waits_s) < 82
+    assert 98 < max(waits_s) <= 100
+    assert 88 < sum(waits_s) / 500 < 92
+
+
+def test_the_same_seed_gives_the_same_wait_and_no_jitter_gives_the_whole() -> None:
+    assert jittered_s(100, 0.2, "seed") == jittered_s(100, 0.2, "seed")
+    assert jittered_s(100, 0, "seed") == 100

@@ -133,6 +133,21 @@ def test_open_jobs_and_deliveries_are_submitted(
     }
 
 
+def test_what_was_sent_is_proven_on_a_lane_of_its_own(
+    build: Build, ledger: Ledger, executor: RecordingExecutor
+) -> None:
+    """So a slow archive that is asked holds up nothing that is to be sent to it."""
+    finished(ledger, job=a_job(destinations=("gone", "pacs")))
+    for destination in ("gone", "pacs"):
+        for parcel in rows.sending(ledger, destination=destination):
+            ledger.deliveries.accepted(parcel.delivery, "stored", 420.0)
+    build().turn()
+    assert executor.submitted == [
+        Task("prove", "gone", Priority.ROUTINE),
+        Task("prove/pacs", "pacs", Priority.ROUTINE),
+    ]
+
+
 def test_what_is_open_is_submitted_at_every_turn(
     build: Build, ledger: Ledger, executor: RecordingExecutor
 ) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from dicom_node.config.settings import DeliverSettings
-from dicom_node.deliver.patience import wait_s
+from dicom_node.deliver.patience import probe_wait_s, wait_s
 from dicom_node.lifecycle import DeliveryState
 from dicom_node.model import Delivery, Priority
 
@@ -30,3 +30,18 @@ def test_what_was_tried_for_long_enough_is_given_up() -> None:
 
 def test_a_clock_that_was_wrong_at_boot_ends_nothing() -> None:
     assert wait_s(replace(TRIED, failures=7), SETTINGS, 1e9) is not None
+
+
+def test_what_failed_together_is_tried_again_together_and_peers_apart() -> None:
+    chancy = SETTINGS.model_copy(update={"jitter": 0.5})
+    waits_s = {wait_s(replace(TRIED, delivery_id=n), chancy, 200.0) for n in range(50)}
+    assert len(waits_s) == 1
+    others = {wait_s(replace(TRIED, destination=f"pacs{n}"), chancy, 200.0) for n in range(50)}
+    assert len(others) == 50
+    assert all(wait is not None and 2.5 <= wait <= 5 for wait in others)
+
+
+def test_a_probe_comes_within_five_minutes_or_as_soon_as_the_longest_wait() -> None:
+    hours = SETTINGS.model_copy(update={"retry_longest_s": 3600})
+    assert [probe_wait_s("archive", n, hours) for n in (0, 1, 20)] == [5, 10, 300]
+    assert probe_wait_s("archive", 20, SETTINGS) == 60
