@@ -108,7 +108,7 @@ class Requestor:
             raise PeerUnreachable(
                 f"{who} {self._association.ending}", hint="look into its log"
             ) from error
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: a host that cannot be a name
             raise PeerUnreachable(
                 f"{who} cannot be reached", hint="check its host, its port and the network"
             ) from error
