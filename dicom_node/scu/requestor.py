@@ -7,8 +7,6 @@ association is aborted. Here nobody but the caller reads, and an answer counts b
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from types import TracebackType
@@ -25,10 +23,8 @@ from pynetdicom.dimse_primitives import (
 from dicom_node.errors import PeerUnreachable, ProtocolBroken
 from dicom_node.protocol.command import (
     NO_DATA_SET,
-    RESPONSE,
     CommandField,
     Element,
-    encode,
     ui,
     us,
 )
@@ -36,14 +32,12 @@ from dicom_node.protocol.pdu import Rejection
 from dicom_node.scu.association import Association, Ended
 from dicom_node.scu.connection import Connection
 from dicom_node.scu.content import Content
-from dicom_node.scu.messages import Message
+from dicom_node.scu.exchange import LOOK_EVERY_S as LOOK_EVERY_S
+from dicom_node.scu.exchange import Exchange
 from dicom_node.scu.negotiation import VERIFICATION, accepted_of, proposed, rejected, request_of
 from dicom_node.scu.part10 import Part10File
 from dicom_node.scu.primitives import from_message, to_bytes
 from dicom_node.scu.tls import ClientTls, TlsFailed
-
-LOOK_EVERY_S = 0.5
-"""So long one look at what has arrived may take, before the next question is asked."""
 
 _HAS_DATA_SET = 0x0001
 
@@ -91,10 +85,6 @@ class Requestor:
         timeout_s: float = 30.0,
         tls: ClientTls | None = None,
     ) -> None:
-        self._timeout_s = timeout_s
-        self._arrived: deque[Message] = deque()
-        self._message_id = 0
-        self._requests = 0
         offered = proposed(contexts)
         request = request_of(offered, calling, called, scp_of)
         who = f"{called} at {host} port {port}"
@@ -108,12 +98,13 @@ class Requestor:
             raise PeerUnreachable(
                 f"{who} {self._association.ending}", hint="look into its log"
             ) from error
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: a host that cannot be a name
             raise PeerUnreachable(
                 f"{who} cannot be reached", hint="check its host, its port and the network"
             ) from error
         if isinstance(answer, Rejection):
             raise rejected(answer, who, calling, called)
+        self._exchange = Exchange(self._association, timeout_s)
         self._roles = answer.roles
         self._context_ids = accepted_of(offered, answer)
         if not self._context_ids:
@@ -194,7 +185,7 @@ class Requestor:
             ae_title = move_originator[0].encode("ascii", "replace")
             elements[Element.MOVE_ORIGINATOR_AE_TITLE] = ae_title + b" " * (len(ae_title) % 2)
             elements[Element.MOVE_ORIGINATOR_MESSAGE_ID] = us(move_originator[1])
-        return self._ask(self._context_ids[context], elements, content)
+        return self._exchange.ask(self._context_ids[context], elements, content)
 
     def echo(self) -> int | None:
         """Send a C-ECHO; return the status of the answer, None if there is none."""
@@ -206,7 +197,7 @@ class Requestor:
             Element.COMMAND_FIELD: us(CommandField.C_ECHO),
             Element.COMMAND_DATA_SET_TYPE: us(NO_DATA_SET),
         }
-        return self._ask(ids[0], elements)
+        return self._exchange.ask(ids[0], elements)
 
     def refuses_as_scp(self, sop_class_uid: str) -> bool:
         """Return whether the peer denied us the SCP role; many say nothing, and play along."""
@@ -236,20 +227,21 @@ class Requestor:
         request.EventTypeID = event_type_id
         request.EventInformation = BytesIO(event_information)
         message_id = self.send(request, context_id)
-        return self._status_of(message_id, CommandField.N_EVENT_REPORT)
+        return self._exchange.status_of(message_id, CommandField.N_EVENT_REPORT)
 
     def send(self, request: DimseServiceType, context_id: int) -> int:
         """Send a request under a new message ID, and return that."""
-        request.MessageID = self._next_message_id()
+        request.MessageID = self._exchange.next_message_id()
         self._send(request, context_id)
-        return self._message_id
+        return request.MessageID
 
     def receive(self, timeout_s: float) -> Arrived | None:
         """Return what the peer sent next; None if nothing came in time, or nothing will.
 
         What arrived before the connection closed is still returned, and `is_alive` says no then.
         """
-        message = self._arrived.popleft() if self._arrived else self._association.receive(timeout_s)
+        requests = self._exchange.requests
+        message = requests.popleft() if requests else self._association.receive(timeout_s)
         if message is None:
             return None
         try:
@@ -297,74 +289,6 @@ class Requestor:
             self.abort()
         else:
             self.release()
-
-    # ------------------------------------------------------------ one request, one answer
-
-    def _ask(
-        self, context_id: int, elements: Mapping[int, bytes], content: Content | None = None
-    ) -> int | None:
-        """Send a request; return the status of its answer."""
-        message_id = self._next_message_id()
-        command = encode({**elements, Element.MESSAGE_ID: us(message_id)})
-        try:
-            if content is None:
-                self._association.send(context_id, command)
-            else:
-                with content.opened(mapped=self._association.can_map) as views:
-                    self._association.send(context_id, command, views, content.size_bytes)
-        except Ended:
-            return None
-        return self._status_of(
-            message_id, int.from_bytes(elements[Element.COMMAND_FIELD], "little")
-        )
-
-    def _status_of(self, message_id: int, field: int) -> int | None:
-        """Wait for the answer to a message.
-
-        The peer's time begins when it has everything: what is still on its way out, over a slow
-        line, is no silence of its own.
-        """
-        unsent: int | None = None
-        deadline = time.monotonic() + self._timeout_s
-        while (left_s := deadline - time.monotonic()) > 0:
-            message = self._association.receive(min(left_s, LOOK_EVERY_S))
-            if message is None:
-                if not self.is_alive():
-                    return None
-                left = self._association.unsent_bytes()
-                if unsent is not None and left < unsent:
-                    deadline = time.monotonic() + self._timeout_s
-                unsent = left
-                continue
-            if not message.command.field & RESPONSE:
-                self._arrived.append(message)  # a request of the peer, for `receive`
-            elif self._answers(message, message_id):
-                return self._status_in(message, field)
-            elif not self.is_alive():
-                return None
-        self._association.fail(f"gave no answer within {self._timeout_s:g} s")
-        return None
-
-    def _answers(self, message: Message, message_id: int) -> bool:
-        """Return whether this is the answer; a second one to an earlier request is passed over."""
-        answered = message.command.number(Element.MESSAGE_ID_BEING_RESPONDED_TO)
-        if answered == message_id:
-            return True
-        if not 0 < answered <= min(self._requests, 0xFFFF):
-            self._association.fail(f"answered message {answered}, which was never sent")
-        return False
-
-    def _status_in(self, message: Message, field: int) -> int | None:
-        command = message.command
-        if command.field != field | RESPONSE or len(command.get(Element.STATUS, b"")) != 2:
-            self._association.fail("answered with something that is no answer to the request")
-            return None
-        return command.number(Element.STATUS)
-
-    def _next_message_id(self) -> int:
-        self._message_id = self._message_id % 65535 + 1
-        self._requests += 1
-        return self._message_id
 
     def _send(self, primitive: DimsePrimitiveType, context_id: int) -> None:
         """Send a message; if the association ends by that, `is_alive` says so."""

@@ -173,16 +173,16 @@ class _Bench:
         print(f"  {'sender':<14}{'MB/s':>8}{'inst/s':>8}{'CPU s/GB':>10}{'+MB':>7}")
         for name, runs in costs.items():
             seconds = median(run.seconds for run in runs)
-            cpu = median(run.cpu_s for run in runs) / self._megabytes * 1000
+            cost = median(run.cpu_s for run in runs) / self._megabytes * 1000
             growth = f"{max(run.growth_mb for run in runs):.1f}" if name != "storescu" else "-"
             print(
                 f"  {name:<14}{number(self._megabytes / seconds):>8}"
-                f"{number(self._count / seconds):>8}{number(cpu):>10}{growth:>7}"
+                f"{number(self._count / seconds):>8}{number(cost):>10}{growth:>7}"
             )
         pairs = list(zip(costs["OURS"], costs["storescu"], strict=True))
-        rate = median(theirs.seconds / ours.seconds for ours, theirs in pairs)
-        cpu = median(ours.cpu_s / theirs.cpu_s for ours, theirs in pairs if theirs.cpu_s > 0)
-        growth_mb = max(run.growth_mb for run in costs["OURS"])
+        rate = [theirs.seconds / ours.seconds for ours, theirs in pairs]
+        cpu = [ours.cpu_s / theirs.cpu_s for ours, theirs in pairs if theirs.cpu_s > 0]
+        growth_mb = [run.growth_mb for run in costs["OURS"]]
         met = [
             _verdict("rate of storescu", rate, ">=", what.rate_min),
             _verdict("CPU of storescu", cpu, "<=", what.cpu_max),
@@ -192,12 +192,17 @@ class _Bench:
         return all(met)
 
 
-def _verdict(what: str, measured: float, sense: str, bound: float | None) -> bool:
+def _verdict(what: str, rounds: Sequence[float], sense: str, bound: float | None) -> bool:
+    """Print the median of the rounds beside the goal; return whether it is met."""
+    if not rounds:
+        return True
+    measured = median(rounds)
+    spread = f"{number(measured)} ({number(min(rounds))} to {number(max(rounds))})"
     if bound is None:
-        print(f"  {number(measured)} {what}")
+        print(f"  {what}: {spread}")
         return True
     met = measured >= bound if sense == ">=" else measured <= bound
-    print(f"  goal {sense} {bound:g} {what}: {number(measured)}, {'met' if met else 'MISSED'}")
+    print(f"  goal {sense} {bound:g} {what}: {spread}, {'met' if met else 'MISSED'}")
     return met
 
 

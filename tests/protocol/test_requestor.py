@@ -7,7 +7,7 @@ import time
 import pytest
 from pynetdicom.dimse_primitives import C_FIND
 
-from dicom_node.errors import InvariantBroken
+from dicom_node.errors import InvariantBroken, PeerUnreachable
 from dicom_node.harness.pdu import PduType, abort, pdu
 from dicom_node.scu.negotiation import CONTEXTS_MAX
 from dicom_node.scu.requestor import Requestor
@@ -107,6 +107,14 @@ def test_a_peer_that_releases_while_nothing_is_asked_is_gone_then() -> None:
         assert asking.receive(20.0) is None
         assert not asking.is_alive()
         assert asking.echo() is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "no..name", "x" * 300])
+def test_a_host_that_is_not_there_or_is_no_name_cannot_be_reached(
+    host: str, free_port: int
+) -> None:
+    with pytest.raises(PeerUnreachable, match="cannot be reached"):
+        Requestor(host, free_port)
 
 
 def test_more_contexts_than_fit_are_our_own_mistake() -> None:
