@@ -57,7 +57,7 @@ from dicom_node.infer.series import load_source
 from dicom_node.infer.voxels import read_voxels
 from tests.bench.bench_cpu import sorted_volume
 from tests.unit.encode.findings import ENGINE, STAMP, classification, lung, uids_of
-from tests.unit.encode.plain import drawn_in, plain_results, plain_seg, plain_sr
+from tests.unit.encode.plain import plain_results, plain_seg, plain_sr
 
 DATA = Path(__file__).parents[1] / "data"
 ABDOMEN = DATA / "ct-abdomen-totalsegmentator"
@@ -80,7 +80,7 @@ def segmented(slices: int, segments: int) -> tuple[Finding, list[Dataset]]:
     """Return organs on a CT of many slices, and the headers of it.
 
     The volume is the abdomen's, slices one behind the other and mirrored; of its organs the largest
-    are kept, and split by place where more segments are wanted.
+    are kept, and split where more segments are wanted.
     """
     organs = abdomen_labels()
     counts = np.bincount(organs.ravel(), minlength=256)
@@ -89,13 +89,15 @@ def segmented(slices: int, segments: int) -> tuple[Finding, list[Dataset]]:
     kept = np.zeros(256, np.uint8)
     kept[largest] = range(1, len(largest) + 1)
     parts = -(-segments // len(largest))
-    columns = np.arange(organs.shape[2]) * parts // organs.shape[2]
+    # every organ falls into blocks of 8 x 8 pixels, which go to its parts in turn
+    row, column = np.indices(organs.shape[1:]) // 8
+    part = ((row + column) % parts).astype(np.uint8) * np.uint8(len(largest))
     there_and_back = np.concatenate([organs, organs[::-1]])
     mask = np.empty((slices, *organs.shape[1:]), np.uint8)
     for index in range(slices):
         plane = kept[there_and_back[index % len(there_and_back)]]
-        split = plane + columns[None].astype(np.uint8) * np.uint8(len(largest))
-        mask[index] = np.where((plane > 0) & (split <= segments), split, 0)
+        split = plane + part
+        mask[index] = np.where((plane > 0) & (split <= segments), split, plane)
     reference = read_header(sorted(ABDOMEN.glob("*.dcm"))[0])
     headers = []
     for index in range(slices):
@@ -142,6 +144,7 @@ def save(dataset: Dataset, copies: Sequence[Dataset], name: Any, target: Path) -
 def segs(slices: int, segments: int, encoding: SegEncoding) -> tuple[Work, Work]:
     """Return what makes a SEG, ours and plain highdicom's."""
     finding, headers = segmented(slices, segments)
+    drawn = drawing_of(finding, headers).segments  # highdicom's caller is told
 
     def ours(target: Path) -> None:
         copies, name = copied(headers)
@@ -151,7 +154,7 @@ def segs(slices: int, segments: int, encoding: SegEncoding) -> tuple[Work, Work]
     def plain(target: Path) -> None:
         copies, name = copied(headers)
         kind = SegmentationTypeValues(encoding.value)
-        seg = plain_seg(finding, drawn_in(finding), copies, STAMP, kind, "SEG")
+        seg = plain_seg(finding, drawn, copies, STAMP, kind, "SEG")
         save(seg, copies, name, target)
 
     return ours, plain
