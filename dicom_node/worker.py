@@ -18,12 +18,9 @@ from dicom_node.clock import Checkpoint, Clock
 from dicom_node.comparer import Comparer
 from dicom_node.config.settings import Config
 from dicom_node.encode.drafts import Piece
-from dicom_node.encode.profiles import profiles_of
 from dicom_node.encode.results import Encoded, Stamp
-from dicom_node.encode.trees import Wanted
 from dicom_node.errors import DeviceLost, DicomNodeError, StorageError, StudyUnusable
 from dicom_node.executor.child import ChildLink
-from dicom_node.gate.inspection import Checked, inspect
 from dicom_node.headers import Part10
 from dicom_node.infer.batch import Answer, ImageBatch, PreparedImages
 from dicom_node.infer.beside import Others
@@ -32,13 +29,13 @@ from dicom_node.infer.engine import Engine
 from dicom_node.infer.engine_loading import load_engine
 from dicom_node.infer.parameters import facts_of
 from dicom_node.infer.runtimes.choice import wishes_of
-from dicom_node.inference import Outcome, Wishes, encode_found, infer_and_encode
+from dicom_node.inference import Outcome, encode_found, infer_and_encode
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.logs import configure_logs
 from dicom_node.model import REJECTION, InstanceKey, Job, Result
+from dicom_node.outgoing import Outgoing
 from dicom_node.route.router import EngineLabel, input_of, job_id
 from dicom_node.store.local import LocalStore, study_folder
-from dicom_node.uid import LABELMAP_SEGMENTATION_STORAGE
 
 log = structlog.get_logger()
 
@@ -91,7 +88,7 @@ class Worker:
         self._checkpoint = checkpoint
         self._engines: dict[str, Engine] = {}
         self._batches: dict[str, ImageBatch] = {}
-        self._profiles = profiles_of(config)
+        self._outgoing = Outgoing(config, ledger, store)
 
     def do(self, *keys: str) -> None:
         """Take jobs, those still to be had, and end the attempt at each one way or the other.
@@ -140,8 +137,8 @@ class Worker:
             predecessors=self._ledger.jobs.earlier_reports(job),
             between=lambda: self._checkpoint("infer.inferred"),
             others=others,
-            rejected=self._rejected(job),
-            wishes=self._wishes(job),
+            rejected=self._outgoing.rejected(job),
+            wishes=self._outgoing.wishes(job),
         )
         self._finish(job, outcome, started)
 
@@ -188,8 +185,16 @@ class Worker:
         ae_title = self._config.node.ae_title
         stamp = Stamp(job.created_at, ae_title, __version__, job.job_id, predecessors)
         concluded_s = time.perf_counter() - started
-        spent_s, wishes, rejected = infer_s + concluded_s, self._wishes(job), self._rejected(job)
-        outcome = encode_found(finding, headers, stamp, spent_s, one.files, wishes, rejected)
+        outgoing = self._outgoing
+        outcome = encode_found(
+            finding,
+            headers,
+            stamp,
+            infer_s + concluded_s,
+            one.files,
+            outgoing.wishes(job),
+            outgoing.rejected(job),
+        )
         self._finish(job, outcome, started - infer_s)
 
     def _opened(self, job: Job) -> tuple[Engine, list[Part10], Others] | None:
@@ -230,7 +235,9 @@ class Worker:
         self._checkpoint("encode.encoded")
         results = [self._save(job, encoded) for encoded in outcome.encoded]
         self._checkpoint("encode.saved")
-        if not self._may_be_sent(job, outcome, results):
+        if reason := self._outgoing.held_back(job, outcome, results):
+            self._ledger.jobs.give_up(job, reason, self._clock())
+            log.error("results_held_back", job_id=job.job_id, reason=reason)
             return
         seconds = {**outcome.seconds, "work": round(time.perf_counter() - started, 3)}
         summary = "; ".join((outcome.finding.summary, *outcome.finding.warnings))
@@ -243,7 +250,7 @@ class Worker:
             self._clock(),
             facts,
             outcome.renditions,
-            only_to={REJECTION: self._told_of_rejections(job)},
+            only_to={REJECTION: self._outgoing.told_of_rejections(job)},
         ):
             self._checkpoint("infer.recorded")
             log.info(
@@ -255,44 +262,6 @@ class Worker:
             )
         else:
             log.warning("late_result_dropped", job_id=job.job_id, attempt=job.attempt)
-
-    def _rejected(self, job: Job) -> list[Result]:
-        """Return what a note has to take back at the job's destinations."""
-        told = self._told_of_rejections(job)
-        return self._ledger.jobs.replaced_by(job, told) if told else []
-
-    def _told_of_rejections(self, job: Job) -> list[str]:
-        peers = self._config.destinations
-        return [name for name in job.destinations if name in peers and peers[name].rejection_note]
-
-    def _wishes(self, job: Job) -> Wishes:
-        """Return what the destinations of a job get.
-
-        One that has none may get them later, when a trial ends: it makes what any would want.
-        """
-        accepting = self._ledger.acceptances.accepting(LABELMAP_SEGMENTATION_STORAGE)
-        wanted = {
-            name: Wanted(profile, name in accepting)
-            for name, profile in self._profiles.items()
-            if name in job.destinations or not job.destinations
-        }
-        return Wishes(wanted, self._config.results.disclaimer)
-
-    def _may_be_sent(self, job: Job, outcome: Outcome, results: Sequence[Result]) -> bool:
-        """Judge the trees as they lie in the store; park the job if anything in one is broken.
-
-        No part of them is sent then: a report would refer to what does not come.
-        """
-        earlier = [*self._ledger.jobs.earlier_reports(job), *self._rejected(job)]
-        checked = [Checked(result, self._store.file(result.path)) for result in results]
-        bytes_max = self._config.results.bytes_max
-        verdicts = inspect(checked, outcome.finding, outcome.headers, earlier, bytes_max)
-        if not verdicts:
-            return True
-        reason = f"held back before sending: {' | '.join(one.in_words for one in verdicts)}"
-        self._ledger.jobs.give_up(job, reason, self._clock())
-        log.error("results_held_back", job_id=job.job_id, engine=job.engine_name, reason=reason)
-        return False
 
     def _engine(self, job: Job) -> Engine:
         engine = self._engines.get(job.engine_name)

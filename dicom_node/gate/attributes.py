@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import validate_value
 
 from dicom_node.gate.tables import Required, table_of
+from dicom_node.gate.walk import elements_of
 
 _TEXTS = frozenset(
     ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UR", "UT"]
@@ -65,7 +66,7 @@ def missing_in_item(item: Dataset, sop_class_uid: str, sequence: str) -> Iterato
 
 def conditional(dataset: Dataset, where: str = "") -> Iterator[str]:
     """Yield what is missing though its condition holds, in all items."""
-    given = {element.keyword: element for element in dataset}
+    given = {element.keyword: element for element in elements_of(dataset)}
     for beside in given.keys() & _CONDITIONS.keys():
         for keyword, holds in _CONDITIONS[beside]:
             if holds(given[beside].value) and (keyword not in given or given[keyword].is_empty):
@@ -86,7 +87,7 @@ def invalid(dataset: Dataset, sop_class_uid: str) -> Iterator[str]:
     """Yield values that break their VR, of what is not copied from the source."""
     table = table_of(sop_class_uid)
     copied = _COPIED | (table.inherited if table is not None else frozenset())
-    for element in dataset:
+    for element in elements_of(dataset):
         if element.keyword not in copied:
             yield from _invalid(element, "")
 
@@ -121,7 +122,7 @@ def _invalid(element: DataElement, where: str) -> Iterator[str]:
     elif element.VR == "SQ":
         if name not in _COPIED:
             for number, item in enumerate(element.value, start=1):
-                for one in item:
+                for one in elements_of(item):
                     yield from _invalid(one, f"{where}{name}[{number}].")
     elif not element.is_empty and not _fits(element):
         yield f"{where}{name} breaks its VR {element.VR}"

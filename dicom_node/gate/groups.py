@@ -1,7 +1,7 @@
 """Functional groups: what must be in the shared item, or in each frame's (PS3.3 C.7.6.16).
 
-Items of one shape have the same attributes; so a Segmentation of ten thousand frames has a few
-shapes, and one item of each is judged by the tables.
+Items that differ in their values only have the same attributes; so a Segmentation of ten thousand
+frames has a few forms, and one item of each is judged by the tables.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pydicom.datadict import tag_for_keyword
 
 from dicom_node.gate.attributes import conditional, missing_in_item
-from dicom_node.gate.file import ResultFile, Shape, dataset_of, shape_of
+from dicom_node.gate.file import ResultFile, dataset_of, items_alike
 from dicom_node.uid import LABELMAP_SEGMENTATION_STORAGE
 
 _LABELMAP = LABELMAP_SEGMENTATION_STORAGE
@@ -34,15 +34,11 @@ def broken_groups(file: ResultFile, sop_class_uid: str) -> Iterator[str]:
         needed.add("SegmentIdentificationSequence")
     shared = dataset.SharedFunctionalGroupsSequence[0]
     needed -= {keyword for keyword in needed if shared.get(keyword)}
-    judged: set[Shape] = set()
-    for number, span in enumerate(file.frame_items(), start=1):
-        shape = shape_of(file.data, *span)
-        if shape in judged:
-            continue
-        judged.add(shape)
+    for alike in items_alike(file):
+        where = f"{_SEQUENCE}[{int(alike.numbers[0]) + 1}]."
         for keyword in sorted(needed):
-            if tag_for_keyword(keyword) not in shape:
-                yield f"{_SEQUENCE}[{number}].{keyword} is missing (type 1)"
-        item = dataset_of(file.data, *span)
+            if tag_for_keyword(keyword) not in alike.tags:
+                yield f"{where}{keyword} is missing (type 1)"
+        item = dataset_of(file.data, *alike.first)
         yield from missing_in_item(item, sop_class_uid, _SEQUENCE)
-        yield from conditional(item, f"{_SEQUENCE}[{number}].")
+        yield from conditional(item, where)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 
 from dicom_node.gate.tables import table_of
+from dicom_node.gate.walk import elements_of
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ def unknown_references(
     """Yield references that lead nowhere, or to another class than they say."""
     table = table_of(sop_class_uid)
     copied = frozenset() if table is None else table.inherited
-    for element in dataset:
+    for element in elements_of(dataset):
         if element.VR == "SQ" and element.keyword not in copied:
             for item in element.value:
                 for class_uid, uid in _references(item):
@@ -71,7 +72,7 @@ def _references(item: Dataset) -> Iterator[tuple[str, str]]:
     uid = item.get("ReferencedSOPInstanceUID")
     if uid is not None:
         yield str(item.get("ReferencedSOPClassUID", "")), str(uid)
-    for element in item:
+    for element in elements_of(item):
         if element.VR == "SQ":
             for one in element.value:
                 yield from _references(one)

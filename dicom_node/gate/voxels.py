@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.encode.segments import segment_tracking_uid
 from dicom_node.finding import Finding, Segment
-from dicom_node.gate.file import ResultFile, fragments, values_in
+from dicom_node.gate.file import ResultFile, fragments, items_alike
 from dicom_node.uid import LABELMAP_SEGMENTATION_STORAGE
 
 _POSITION = 0x00200032
@@ -203,25 +203,28 @@ def _frames(file: ResultFile, sources: Sequence[Dataset]) -> list[_Frame]:
     )
     of_all = str(file.dataset.SOPClassUID) in (_LABELMAP, _PARAMETRIC_MAP)
     at: dict[bytes, int] = {}
-    frames = []
-    for number, span in enumerate(file.frame_items(), start=1):
-        values = values_in(file.data, *span)
-        told = (_text(values.get(_SOURCE, b"")), _text(values.get(_SOURCE_FRAME, b"")))
-        index = indices.get(told)
-        if index is None:
-            raise Misplaced(f"frame {number} does not tell its source")
-        position = values.get(_POSITION)
-        if position is not None:
-            if position not in at:
-                at[position] = _nearest(position, positions, number)
-            if index != at[position]:
-                raise Misplaced(f"frame {number} lies in another slice than that of its source")
-        # where all frames are of one segment, the shared item tells it
-        segment = int.from_bytes(values.get(_SEGMENT_NUMBER, b"\1"), "little")
-        frames.append(_Frame(index, 0 if of_all else segment))
+    frames: dict[int, _Frame] = {}
+    for alike in items_alike(file):
+        told = (_POSITION, _SOURCE, _SOURCE_FRAME, _SEGMENT_NUMBER)
+        columns = [alike.values(tag) for tag in told]
+        is_placed = _POSITION in alike.leaves
+        for number, (position, source, of_frame, segment) in zip(
+            (alike.numbers + 1).tolist(), zip(*columns, strict=True), strict=True
+        ):
+            index = indices.get((_text(source), _text(of_frame)))
+            if index is None:
+                raise Misplaced(f"frame {number} does not tell its source")
+            if is_placed:
+                if position not in at:
+                    at[position] = _nearest(position, positions, number)
+                if index != at[position]:
+                    raise Misplaced(f"frame {number} lies in another slice than that of its source")
+            # where all frames are of one segment, the shared item tells it
+            of = 0 if of_all else int.from_bytes(segment or b"\1", "little")
+            frames[number] = _Frame(index, of)
     if len(frames) != int(file.dataset.NumberOfFrames):
         raise Misplaced(f"{len(frames)} items describe {file.dataset.NumberOfFrames} frames")
-    return frames
+    return [frames[number] for number in sorted(frames)]
 
 
 def _nearest(position: bytes, positions: NDArray[np.float64], number: int) -> int:

@@ -30,6 +30,7 @@ LAYERS = (
     ("receive", "assemble", "route", "infer", "encode", "deliver", "prior"),
     ("gate",),
     ("inference", "comparer"),
+    ("outgoing",),
     ("worker",),
     ("receiver", "coordinator", "engine_worker"),
     ("receivers", "engine_workers", "shadow_worker", "reloading", "plan"),
