@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicom_node.errors import ProtocolBroken
@@ -51,6 +51,7 @@ def request_of(
     )
 
 
+@settings(deadline=None)
 @given(
     proposed=proposals,
     calling=titles,
@@ -116,6 +117,7 @@ def test_what_is_no_answer_is_said_to_be_none(body: bytes) -> None:
         Acceptance.parse(body)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_answer_or_no_answer(body: bytes) -> None:
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicom_node.errors import ProtocolBroken
@@ -38,6 +38,7 @@ def taken(*bodies: bytes) -> list[Message]:
     return [message for body in bodies for message in assembly.take(body)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=60), min_size=1, max_size=5), st.integers(1, 50))
 def test_a_message_in_parts_becomes_full_pdus_and_the_last_one_says_so(
     parts: list[bytes], room: int
@@ -59,6 +60,7 @@ def test_the_bytes_are_not_copied() -> None:
     assert b"".join(buffers[1::2]) == b"X123456789"
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=200), st.integers(1, 50))
 def test_what_was_cut_is_put_together(data_set: bytes, room: int) -> None:
     bodies = [
