@@ -56,6 +56,8 @@ class Profile:
     """Whether it takes the SOP Class of label maps; `auto`: if it was seen to accept it."""
     frames_max: int | None = None
     """A Segmentation with more frames is not shown."""
+    on_projections: bool = True
+    """Whether a Segmentation on an X-ray is shown, which has no place in the patient."""
     instead: frozenset[Kind] = frozenset({Kind.PR, Kind.SC})
     """What it gets where it would not show the Segmentation."""
 
@@ -87,8 +89,9 @@ def _profile(*objects: Kind, **changes: object) -> Profile:
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
         DEFAULT: _profile(Kind.SEG),
-        # Its loader reads BINARY and LABELMAP exactly and refuses FRACTIONAL.
-        "ohif": _profile(Kind.SEG, labelmap="auto"),
+        # Its loader reads BINARY and LABELMAP exactly, refuses FRACTIONAL, and asks for a place in
+        # the patient.
+        "ohif": _profile(Kind.SEG, labelmap="auto", on_projections=False),
         # dcmqi reads label maps, Slicer's own reader does not yet.
         "slicer": _profile(Kind.SEG, Kind.PM),
         # Weasis 4.6 shows no Segmentation of more than 400 frames.
@@ -110,6 +113,7 @@ def profiles_of(config: Config) -> dict[str, Profile]:
             objects=frozenset({*map(Kind, written.objects), Kind.SR}),
             labelmap=written.labelmap,
             frames_max=written.frames_max,
+            on_projections=written.on_projections,
             instead=frozenset(map(Kind, written.instead)),
         )
         for name, written in config.results_profiles.items()
@@ -138,14 +142,15 @@ def rendition_for(
         Whether the destination was seen to accept the SOP Class of label maps.
     """
     kinds, encoding = set(profile.objects), SegEncoding.BINARY
+    is_projection = "ImagePositionPatient" not in source
     if Kind.SEG in kinds:
         chosen = _encoding(profile, drawing, accepts_labelmap)
-        if chosen is None:
+        if chosen is None or (is_projection and not profile.on_projections):
             kinds -= {Kind.SEG}
             kinds |= profile.instead if drawing is not None and drawing.segments else set()
         else:
             encoding = chosen
-    if not finding.maps or "ImagePositionPatient" not in source:
+    if not finding.maps or is_projection:
         kinds -= {Kind.PM}  # a projection has no frame of reference for a map
     if Kind.PR in kinds and int(source.get("SamplesPerPixel", 1)) > 1:
         kinds = kinds - {Kind.PR} | {Kind.SC}  # colour has no grey to be presented

@@ -96,6 +96,15 @@ def test_more_frames_than_a_viewer_shows_become_outlines_and_pictures() -> None:
     assert tree(pdf) == "KO+PDF+SR"
 
 
+def test_masks_on_x_rays_become_outlines_and_pictures_where_no_segmentation_is_shown() -> None:
+    mask = np.zeros((1, 256, 256), np.uint8)
+    mask[0, 20:60, 30:70] = 1
+    drawn = segmentation(XRAY, mask)
+    assert tree("default", drawn, XRAY) == "SEG+SR"
+    assert tree("ohif", drawn, XRAY) == "PR+SC+SR"
+    assert tree("ohif", segmentation(XRAY, np.zeros_like(mask)), XRAY) == "SR"
+
+
 def test_a_label_map_has_fewer_frames() -> None:
     profile = replace(PROFILES["default"], frames_max=6, labelmap=True)
     assert tree(profile) == "LABELMAP+SR"
