@@ -50,12 +50,12 @@ def make_key_objects(material: Material, others: Sequence[Dataset]) -> Dataset |
     )
     for element in content[0]:
         made.add(element)
-    for item in made.ContentSequence:
-        if "ReferencedSOPSequence" in item:
-            del item.ConceptNameCodeSequence  # TID 2010 has none there; highdicom writes one
     evidence, _ = collect_evidence([*images, *others], content[0], made.StudyInstanceUID)
     made.CurrentRequestedProcedureEvidenceSequence = evidence
     made.ReferencedPerformedProcedureStepSequence = []
+    for item in made.ContentSequence:
+        if "ReferencedSOPSequence" in item:
+            del item.ConceptNameCodeSequence  # TID 2010 has none there; highdicom writes one
     return made
 
 
