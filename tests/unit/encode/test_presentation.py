@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.uid import EnhancedCTImageStorage
 
 from dicom_node.encode.presentation import make_states
 from dicom_node.encode.segments import segment_tracking_uid
@@ -182,13 +183,17 @@ def test_the_same_material_gives_the_same_bytes(make: object) -> None:
 def test_frames_of_one_instance_are_named_by_their_numbers() -> None:
     frames = make_ct_series(4)
     headers = headers_of(frames)
+    instance_uid = str(headers[0].SOPInstanceUID)
     for number, header in enumerate(headers, start=1):
-        header.SOPInstanceUID = headers[0].SOPInstanceUID
+        header.ReferencedSOPClassUID = EnhancedCTImageStorage
+        header.ReferencedSOPInstanceUID = instance_uid
         header.ReferencedFrameNumber = number
     finding = segmentation(headers)
     state = state_of(material_of(finding, frames, headers))
     [series] = state.ReferencedSeriesSequence
     [image] = series.ReferencedImageSequence
+    assert image.ReferencedSOPClassUID == EnhancedCTImageStorage
+    assert image.ReferencedSOPInstanceUID == instance_uid
     assert image.ReferencedFrameNumber == [1, 2, 3, 4]
     outlined = [
         item.ReferencedImageSequence[0].ReferencedFrameNumber
