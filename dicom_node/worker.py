@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -144,9 +145,8 @@ class Worker:
 
     def _attempt_together(self, jobs: Sequence[Job]) -> None:
         """Prepare each job's images, ask the network about all of them, conclude each by itself."""
-        prepared = [one for job in jobs if (one := self._prepared(job)) is not None]
         # what was superseded meanwhile is not asked about any more
-        wanted = [one for one in prepared if self._ledger.jobs.is_current(one.job)]
+        wanted = [one for one in self._all_prepared(jobs) if self._ledger.jobs.is_current(one.job)]
         if not wanted:
             return
         batch = self._batch(wanted[0])
@@ -159,16 +159,25 @@ class Worker:
             with self._ending(one.job):
                 self._conclude(one, batch, its_own, one.seconds + each_s * len(its_own))
 
-    def _prepared(self, job: Job) -> _Prepared | None:
-        """Return a job with its images as the network sees them; None if it has ended here."""
-        started = time.perf_counter()
-        with self._ending(job):
-            opened = self._opened(job)
-            if opened is not None:
-                engine, files, _ = opened
-                images = engine.prepare(files)
-                return _Prepared(job, engine, images, files, time.perf_counter() - started)
-        return None
+    def _all_prepared(self, jobs: Sequence[Job]) -> list[_Prepared]:
+        """Return jobs with their images as the network sees them, without those that end here.
+
+        Decoding is most of what a batch costs, and lets other threads run: it takes all of ours.
+        """
+        opened = []
+        for job in jobs:
+            with self._ending(job):
+                found = self._opened(job)
+                if found is not None:
+                    opened.append((job, *found[:2]))
+        with ThreadPoolExecutor(self._config.infer.threads) as pool:
+            preparing = [pool.submit(_timed, engine.prepare, files) for _, engine, files in opened]
+        prepared = []
+        for (job, engine, files), task in zip(opened, preparing, strict=True):
+            with self._ending(job):
+                images, seconds = task.result()
+                prepared.append(_Prepared(job, engine, images, files, seconds))
+        return prepared
 
     def _conclude(
         self, one: _Prepared, batch: ImageBatch, answers: Sequence[Answer | None], infer_s: float
@@ -336,3 +345,10 @@ class Worker:
             self._ledger.jobs.give_up(job, f"failed {job.failures + 1} times: {reason}", now)
         else:
             self._ledger.jobs.fail(job, reason, now + wait_s, now)
+
+
+def _timed(
+    prepare: Callable[[Sequence[Part10]], PreparedImages], files: Sequence[Part10]
+) -> tuple[PreparedImages, float]:
+    started = time.perf_counter()
+    return prepare(files), time.perf_counter() - started
