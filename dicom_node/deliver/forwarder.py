@@ -101,7 +101,7 @@ class Forwarder:
         transient: DeliveryError | None = None
         try:
             if batch:
-                size_bytes = sum(len(original.data_set) for _, original in batch)
+                size_bytes = sum(original.size_bytes for _, original in batch)
                 self._outlets.spend(forward.destination, len(batch), size_bytes)
                 self._checkpoint("forward.sending")
                 outcomes = send([original for _, original in batch])

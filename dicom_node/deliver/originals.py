@@ -37,11 +37,6 @@ class Original:
     def size_bytes(self) -> int:
         return self.content.size_bytes
 
-    @property
-    def data_set(self) -> bytes:
-        """All of it, read into memory; StorageError if it cannot be."""
-        return self.content.read()
-
 
 @contextmanager
 def from_the_store(name: str) -> Iterator[None]:

@@ -129,7 +129,7 @@ class Forwarding:
         """Return the SHA-256 of each data set as it lies in the store."""
         return {
             one.sop_instance_uid: hashlib.sha256(
-                read_original(self.store, one).data_set
+                read_original(self.store, one).content.read()
             ).hexdigest()
             for one in self.instances
         }

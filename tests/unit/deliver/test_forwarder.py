@@ -202,8 +202,10 @@ def test_an_original_is_the_data_set_as_it_lies_in_the_file(tmp_path: Path) -> N
     instance = forwarding.add(dataset)
     original = read_original(forwarding.store, instance)
     whole = forwarding.store.path(instance.path).read_bytes()
-    assert whole.endswith(original.data_set)
-    assert original.data_set[:4] == b"\x08\x00\x05\x00"  # (0008,0005), the first behind the meta
+    assert whole.endswith(original.content.read())
+    assert (
+        original.content.read()[:4] == b"\x08\x00\x05\x00"
+    )  # (0008,0005), the first behind the meta
     assert original.context == (dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
     forwarding.ledger.close()
 
