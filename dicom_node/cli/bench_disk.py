@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +26,11 @@ _STYLES = {Judgement.TRUE_SYNC: "green", Judgement.SUSPICIOUS: "yellow"}
 
 
 def bench_disk(
-    folder: Path, as_json: bool, step_s: float = STEP_S, disk: BenchDisk | None = None
+    folder: Path,
+    as_json: bool,
+    step_s: float = STEP_S,
+    disk: BenchDisk | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> bool:
     """Measure and print; return whether a node's data folder may be there.
 
@@ -36,7 +40,7 @@ def bench_disk(
         If the folder has no room or cannot be written.
     """
     with _ended_cleanly():
-        figures = _measure(folder, step_s, disk)
+        figures = _measure(folder, step_s, disk, clock)
     facts = find_facts(folder, os.environ)
     verdict = judge(facts, figures)
     console = make_console(wraps=not as_json)
@@ -68,14 +72,16 @@ def _ended_cleanly() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _measure(folder: Path, step_s: float, disk: BenchDisk | None) -> DiskFigures:
+def _measure(
+    folder: Path, step_s: float, disk: BenchDisk | None, clock: Callable[[], float]
+) -> DiskFigures:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=make_console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=None)
         return measure(
             folder,
             step_s,
-            time.perf_counter,
+            clock,
             lambda step: progress.update(task, description=step),
             disk,
         )

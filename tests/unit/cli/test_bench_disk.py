@@ -66,7 +66,8 @@ def test_a_disk_that_does_not_sync_is_said_to_lie(
         def open(self, file: Path, flags: int) -> int:
             return super().open(file, flags & ~(os.O_DIRECT | os.O_DSYNC))
 
-    assert not bench_disk(tmp_path, as_json=False, step_s=STEP_S, disk=LyingDisk())
+    disk = LyingDisk(sync_s=0.0)
+    assert not bench_disk(tmp_path, as_json=False, step_s=STEP_S, disk=disk, clock=disk.clock)
     shown = capsys.readouterr().out
     if "is memory" not in shown:  # of a temporary folder in memory there is worse to say
         assert "Verdict: lies" in shown
@@ -74,7 +75,8 @@ def test_a_disk_that_does_not_sync_is_said_to_lie(
 
 
 def test_without_o_direct_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bench_disk(tmp_path, as_json=False, step_s=STEP_S, disk=ScriptedDisk(takes_direct=False))
+    disk = ScriptedDisk(takes_direct=False)
+    bench_disk(tmp_path, as_json=False, step_s=STEP_S, disk=disk, clock=disk.clock)
     shown = capsys.readouterr().out
     assert "O_DIRECT is refused here, so each write is followed by an fdatasync" in shown
     assert "O_DSYNC" not in shown
@@ -120,5 +122,6 @@ def test_an_interrupted_measurement_leaves_nothing_behind(
 
 def test_signals_mean_what_they_meant_before_it_was_measured(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    bench_disk(tmp_path, as_json=True, step_s=STEP_S, disk=ScriptedDisk())
+    disk = ScriptedDisk()
+    bench_disk(tmp_path, as_json=True, step_s=STEP_S, disk=disk, clock=disk.clock)
     assert signal.getsignal(signal.SIGTERM) is before
