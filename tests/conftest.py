@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests import ports
 from tests.certificates import Certificates, make_certificates
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -130,6 +130,4 @@ def certificates(
 @pytest.fixture
 def free_port() -> int:
     """Return a port of 127.0.0.1 that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    return ports.free_port()

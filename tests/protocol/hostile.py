@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from dicom_node.harness.peer import ScriptedPeer
 from dicom_node.model import Event
 from dicom_node.store.reading import StoredFile
 from tests.node_process import NodeProcess, wait_until
+from tests.ports import free_port
 from tests.protocol.attacks import (
     AE_TITLE,
     AT_ONCE_S,
@@ -273,12 +273,6 @@ class NodeUnderFire:
             assert word not in log, log[-3000:]
         for _, value in IDENTITY.values():
             assert value.decode().strip() not in log
-
-
-def free_port() -> int:
-    with socket.create_server((HOST, 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def _links(folder: Path) -> Iterator[str]:

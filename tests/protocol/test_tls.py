@@ -25,6 +25,7 @@ from dicom_node.model import Event
 from dicom_node.store.local import LocalStore
 from tests.certificates import RSA, Certificates, Holder
 from tests.node_process import ROOT, NodeProcess, wait_until
+from tests.ports import free_port
 
 HOST = "127.0.0.1"
 NEGOTIATION_TIMEOUT_S = 3
@@ -91,12 +92,6 @@ class TlsNode:
         copy = self.etc / "incoming"
         shutil.copy(file, copy)
         copy.replace(self.etc / key)
-
-
-def free_port() -> int:
-    with socket.create_server((HOST, 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def without_engines(folder: Path) -> dict[str, str]:
