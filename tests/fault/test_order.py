@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pytest
 from dicom_node.harness.scanner import send
 from tests.factories import make_ct_series, make_instance, write, write_series
 from tests.node_process import NodeProcess, wait_until
+from tests.ports import free_port
 
 RequireProgram = Callable[[str], Path]
 
@@ -121,12 +121,6 @@ def synced_segments(pid: int) -> set[str]:
         and int(Path(f"/proc/{pid}/fdinfo/{descriptor.name}").read_text().split()[3], 8)
         & os.O_DSYNC
     }
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def answer_to(calls: list[Call], uid: str) -> Call:

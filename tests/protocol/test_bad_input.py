@@ -6,7 +6,6 @@ Through the network as a scanner would send them, and through `dicom-node proces
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from dicom_node.harness.scanner import echo, send
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import JobState, StudyState
 from tests.node_process import ROOT, NodeProcess, is_done, wait_until
+from tests.ports import free_port
 
 RequireProgram = Callable[[str], Path]
 
@@ -84,8 +84,7 @@ def sent(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     folder = tmp_path_factory.mktemp("bad_input")
     rules = folder / "rules.yaml"
     rules.write_text(yaml.safe_dump(EVERYTHING_GOES_TO_AN_ENGINE))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     with Archive(folder / "archive") as archive:
         peers = {
             "archive": {"ae_title": "ARCHIVE", "host": "127.0.0.1", "port": archive.port},

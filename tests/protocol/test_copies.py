@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from dicom_node.lifecycle import DeliveryState
 from tests import factories
 from tests.factories import make_ct_series, write, write_series
 from tests.node_process import NodeProcess, wait_until
+from tests.ports import free_port
 
 RULES = {
     "profiles": {"research": {"deidentify": {}, "results_to": ["archive"]}},
@@ -70,9 +70,7 @@ def files_of(archive: Archive) -> list[Path]:
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    return free_port()
 
 
 @pytest.fixture

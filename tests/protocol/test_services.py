@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from dicom_node.scu.commitment import STORAGE_COMMITMENT_INSTANCE
 from dicom_node.scu.find import Level, Query
 from tests.factories import CT_SERIES, STUDY, make_ct_series, write_series
 from tests.node_process import NodeProcess, wait_until
+from tests.ports import free_port
 from tests.protocol.commitment_scu import CommitmentScu, Report
 
 RequireProgram = Callable[[str], Path]
@@ -72,9 +72,7 @@ class Running:
 @pytest.fixture
 def report_port() -> int:
     """Return a port on which the peer may listen for reports."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    return free_port()
 
 
 @pytest.fixture

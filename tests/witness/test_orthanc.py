@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from dicom_node.lifecycle import DeliveryState, JobState
 from tests.factories import make_ct_series, make_xray, write, write_series
 from tests.fault.test_kill import sent_bytes
 from tests.node_process import NodeProcess, wait_until
+from tests.ports import free_port
 
 RequireProgram = Callable[[str], Path]
 
@@ -53,17 +53,9 @@ class Orthanc:
             return False
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [listener.getsockname()[1] for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports
-
-
 @pytest.fixture
 def ports() -> list[int]:
-    return _free_ports(3)
+    return [free_port() for _ in range(3)]
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from dicom_node.store.local import LocalStore
 from tests.conftest import find_plugin
 from tests.factories import make_ct_series
 from tests.node_process import wait_until
+from tests.ports import free_port
 from tests.unit.encode.findings import STAMP, headers_of, segmentation
 from tests.unit.ledger.rows import a_result
 
@@ -37,8 +37,7 @@ def peer(tmp_path: Path, require_program: RequireProgram) -> Iterator[Peer]:
     """Return an Orthanc that wants a password, as a peer that has a stow_url and nothing else."""
     program = require_program("Orthanc")
     plugin = find_plugin("libOrthancDicomWeb.so")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     settings = {
         "Name": "witness",
         "StorageDirectory": str(tmp_path / "orthanc"),
