@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from dicom_node.cli.console import make_console
-from dicom_node.config.settings import Config, NodeSettings, validate_config
+from dicom_node.config.loading import validate_config
+from dicom_node.config.settings import Config, NodeSettings
 from dicom_node.config.yaml_lines import YamlFile, load_yaml
 from dicom_node.deliver.senders import echo
 from dicom_node.errors import ConfigError, Mistake, PeerRefused, PeerUnreachable

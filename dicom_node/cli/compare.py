@@ -12,7 +12,7 @@ from rich.console import Console
 
 from dicom_node.cli.console import make_console
 from dicom_node.comparer import summarized
-from dicom_node.config.settings import load_config
+from dicom_node.config.loading import load_config
 from dicom_node.infer.agreement import Summary
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import ComparisonState

@@ -13,7 +13,7 @@ from dicom_node.cli.console import make_console, make_table
 from dicom_node.coerce.part10 import CoercedFile, apply_to_file
 from dicom_node.coerce.profile import Profile
 from dicom_node.coerce.profiles import load_profiles
-from dicom_node.config.settings import load_config
+from dicom_node.config.loading import load_config
 from dicom_node.errors import ConfigError, StorageError, StudyUnusable
 from dicom_node.store.secret import load_or_make_secret
 from dicom_node.uid import is_uid

@@ -10,7 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from dicom_node.cli.console import make_console, make_table
-from dicom_node.config.settings import Config, load_config
+from dicom_node.config.loading import load_config
+from dicom_node.config.settings import Config
 from dicom_node.errors import ConfigError, EngineError
 from dicom_node.infer import inspection
 from dicom_node.infer.authoring.importing import import_model as imported

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dicom_node.cli.console import make_console
-from dicom_node.config.settings import load_config
+from dicom_node.config.loading import load_config
 from dicom_node.finding import FindingKind
 from dicom_node.infer.scaffold import Wanted, new_engine
 from dicom_node.infer.scaffold_text import Sees

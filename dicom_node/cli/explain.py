@@ -14,7 +14,7 @@ from dicom_node.cli.console import make_console
 from dicom_node.cli.files import find_series, studies_of
 from dicom_node.cli.status import fetch_name
 from dicom_node.conditions import Answer
-from dicom_node.config.settings import load_config
+from dicom_node.config.loading import load_config
 from dicom_node.errors import StudyUnusable
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.verdicts import KeptVerdict

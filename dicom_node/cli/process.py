@@ -13,7 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from dicom_node.cli.console import make_console, make_table
 from dicom_node.cli.files import SeriesFiles, find_series
-from dicom_node.config.settings import load_config
+from dicom_node.config.loading import load_config
 from dicom_node.errors import ConfigError, DicomNodeError, StorageError
 from dicom_node.infer.beside import Others
 from dicom_node.infer.engine import Engine

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import IO
 
 from dicom_node.cli.console import make_console
-from dicom_node.config.settings import Config, load_config
+from dicom_node.config.loading import load_config
+from dicom_node.config.settings import Config
 from dicom_node.errors import StudyUnusable
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.model import Event

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dicom_node.cli.console import make_console
 from dicom_node.cli.status import commitment_name, fetch_name, forward_name
-from dicom_node.config.settings import load_config
+from dicom_node.config.loading import load_config
 from dicom_node.errors import StudyUnusable
 from dicom_node.ledger.deliveries import Parcel
 from dicom_node.ledger.ledger import Ledger

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from dicom_node.cli.console import make_console, make_table
-from dicom_node.config.settings import load_config
+from dicom_node.config.loading import load_config
 from dicom_node.errors import ConfigError, StudyUnusable
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.plan import Plan, build_gatherer, load_plan

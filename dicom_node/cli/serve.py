@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType
 
 from dicom_node.clock import Checkpoint, pass_checkpoint
-from dicom_node.config.settings import load_config
+from dicom_node.config.loading import load_config
 from dicom_node.logs import configure_logs
 from dicom_node.node import Node
 from dicom_node.plan import load_plan

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dicom_node.cli.console import make_console, make_table
-from dicom_node.config.settings import load_config
+from dicom_node.config.loading import load_config
 from dicom_node.ledger.deliveries import Parcel
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import (

@@ -10,13 +10,8 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from dicom_node.config.settings import (
-    RESULTS_PROFILES,
-    AssembleSettings,
-    Config,
-    Peer,
-    load_config,
-)
+from dicom_node.config.loading import load_config
+from dicom_node.config.settings import RESULTS_PROFILES, AssembleSettings, Config, Peer
 from dicom_node.encode.profiles import PROFILES, Kind, Profile, profiles_of
 from dicom_node.errors import ConfigError, Mistake
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.config.settings import Config, TlsSettings, load_config
+from dicom_node.config.loading import load_config
+from dicom_node.config.settings import Config, TlsSettings
 from dicom_node.errors import ConfigError
 
 SHA256 = "0123456789abcdef" * 4
