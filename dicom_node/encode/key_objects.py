@@ -9,9 +9,8 @@ from highdicom.sr.utils import collect_evidence
 from pydicom.dataset import Dataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
-from dicom_node.encode import identity
-from dicom_node.encode.header import MANUFACTURER
 from dicom_node.encode.material import Material
+from dicom_node.encode.selection import selecting_device, unname_references
 from dicom_node.encode.shell import Shell
 from dicom_node.encode.sources import instances_of
 from dicom_node.finding import QualityGrade
@@ -45,7 +44,7 @@ def make_key_objects(material: Material, others: Sequence[Dataset]) -> Dataset |
     content = ko.KeyObjectSelection(
         document_title=_title(material),
         referenced_objects=[*images, *others],
-        observer_device_context=_observer(material),
+        observer_device_context=selecting_device(material.finding.engine, material.stamp),
         description=f"{material.engine_line}: {material.finding.summary}"[:1024],
     )
     for element in content[0]:
@@ -53,9 +52,7 @@ def make_key_objects(material: Material, others: Sequence[Dataset]) -> Dataset |
     evidence, _ = collect_evidence([*images, *others], content[0], made.StudyInstanceUID)
     made.CurrentRequestedProcedureEvidenceSequence = evidence
     made.ReferencedPerformedProcedureStepSequence = []
-    for item in made.ContentSequence:
-        if "ReferencedSOPSequence" in item:
-            del item.ConceptNameCodeSequence  # TID 2010 has none there; highdicom writes one
+    unname_references(made)
     return made
 
 
@@ -63,18 +60,3 @@ def _title(material: Material) -> sr.CodedConcept:
     grades = [said.grade for said in material.finding.qualities]
     amiss = any(grade is not QualityGrade.DIAGNOSTIC for grade in grades)
     return _QUALITY_ISSUE if amiss else _OF_INTEREST
-
-
-def _observer(material: Material) -> sr.ObserverContext:
-    """Return who selected them: the engine, as the report names it (PS3.16 TID 1004)."""
-    engine, node_name = material.finding.engine, material.stamp.node_name
-    return sr.ObserverContext(
-        observer_type=sr.CodedConcept("121007", "DCM", "Device"),
-        observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-            uid=identity.device_uid(engine, node_name),
-            name=engine.title,
-            manufacturer_name=MANUFACTURER,
-            model_name=engine.name,
-            serial_number=node_name,
-        ),
-    )

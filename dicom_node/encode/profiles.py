@@ -82,25 +82,25 @@ class Rendition:
         return "+".join(kinds)
 
 
-def _profile(*objects: Kind, **changes: object) -> Profile:
-    return Profile(frozenset({*objects, Kind.SR}), **changes)  # type: ignore[arg-type]
+def _with_report(*objects: Kind) -> frozenset[Kind]:
+    return frozenset({*objects, Kind.SR})
 
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
-        DEFAULT: _profile(Kind.SEG),
+        DEFAULT: Profile(_with_report(Kind.SEG)),
         # Its loader reads BINARY and LABELMAP exactly, refuses FRACTIONAL, and asks for a place in
         # the patient.
-        "ohif": _profile(Kind.SEG, labelmap="auto", on_projections=False),
+        "ohif": Profile(_with_report(Kind.SEG), labelmap="auto", on_projections=False),
         # dcmqi reads label maps, Slicer's own reader does not yet.
-        "slicer": _profile(Kind.SEG, Kind.PM),
+        "slicer": Profile(_with_report(Kind.SEG, Kind.PM)),
         # Weasis 4.6 shows no Segmentation of more than 400 frames.
-        "weasis": _profile(Kind.SEG, Kind.KO, frames_max=400),
+        "weasis": Profile(_with_report(Kind.SEG, Kind.KO), frames_max=400),
         # An archive keeps what it gets; Orthanc 1.10 refuses label maps by C-STORE.
-        "orthanc": _profile(Kind.SEG),
-        "no-seg": _profile(Kind.PR, Kind.SC, Kind.KO),
-        "sr-text-only": _profile(),
-        "everything": _profile(*Kind, labelmap="auto"),
+        "orthanc": Profile(_with_report(Kind.SEG)),
+        "no-seg": Profile(_with_report(Kind.PR, Kind.SC, Kind.KO)),
+        "sr-text-only": Profile(_with_report()),
+        "everything": Profile(_with_report(*Kind), labelmap="auto"),
     }
 )
 """Those that come with the node; the configuration may add others."""
@@ -110,7 +110,7 @@ def profiles_of(config: Config) -> dict[str, Profile]:
     """Return the profile of each destination."""
     own = {
         name: Profile(
-            objects=frozenset({*map(Kind, written.objects), Kind.SR}),
+            objects=_with_report(*map(Kind, written.objects)),
             labelmap=written.labelmap,
             frames_max=written.frames_max,
             on_projections=written.on_projections,

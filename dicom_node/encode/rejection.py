@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from highdicom import ko, sr
 from pydicom.dataset import Dataset
 
-from dicom_node.encode import identity
-from dicom_node.encode.header import MANUFACTURER, Stamp, common_arguments, finish, part10
-from dicom_node.encode.results import Encoded, building
+from dicom_node.encode.drafts import Draft
+from dicom_node.encode.header import Stamp, common_arguments, finish
+from dicom_node.encode.results import Encoded, building, encoded_of
+from dicom_node.encode.selection import selecting_device, unname_references
 from dicom_node.encode.sources import copies_of
 from dicom_node.finding import Finding
 from dicom_node.model import REJECTION, Result
@@ -61,16 +62,7 @@ def rejection_note(
         content = ko.KeyObjectSelection(
             document_title=_REJECTED,
             referenced_objects=evidence,
-            observer_device_context=sr.ObserverContext(
-                observer_type=sr.CodedConcept("121007", "DCM", "Device"),
-                observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-                    uid=identity.device_uid(finding.engine, stamp.node_name),
-                    name=finding.engine.title,
-                    manufacturer_name=MANUFACTURER,
-                    model_name=finding.engine.name,
-                    serial_number=stamp.node_name,
-                ),
-            ),
+            observer_device_context=selecting_device(finding.engine, stamp),
             description=f"The series changed: report {successor.sop_instance_uid} replaces these.",
         )
         named = common_arguments(finding, reference, stamp, REJECTION)
@@ -81,19 +73,9 @@ def rejection_note(
             *sorted(one.sop_instance_uid for one in rejected),
         )
         note = ko.KeyObjectSelectionDocument(evidence=evidence, content=content, **named)
-        for item in note.ContentSequence:
-            if "ReferencedSOPSequence" in item:
-                del item.ConceptNameCodeSequence  # TID 2010 has none there; highdicom writes one
+        unname_references(note)
         finish(note, patient_name, reference, stamp)
-        return Encoded(
-            kind=REJECTION,
-            sop_instance_uid=str(note.SOPInstanceUID),
-            sop_class_uid=str(note.SOPClassUID),
-            series_instance_uid=str(note.SeriesInstanceUID),
-            study_instance_uid=str(note.StudyInstanceUID),
-            transfer_syntax_uid=str(note.file_meta.TransferSyntaxUID),
-            pieces=(part10(note),),
-        )
+        return encoded_of(REJECTION, Draft(note))
 
 
 def _as_evidence(result: Result, reference: Dataset) -> Dataset:

@@ -147,17 +147,30 @@ def name_in_print(value: str | PersonName) -> tuple[str, str]:
 
 def _tables(material: Material) -> Iterable[Table]:
     finding = material.finding
-    several = len(finding.sop_instance_uids) > 1
-    places = {uid: str(index + 1) for index, uid in enumerate(finding.sop_instance_uids)}
-
-    def at(uid: str) -> tuple[str, ...]:
-        return (places.get(uid, "all"),) if several else ()
-
-    image = ("Image",) if several else ()
     if finding.kind is FindingKind.SEGMENTATION:
         yield _measured(finding, {segment.segment_number for segment in material.drawn})
-    yield Table(
-        ("Finding", "Result", "Probability", "Threshold", *image),
+    places = _Places(finding)
+    yield _classified(finding, places)
+    yield _graded(finding, places)
+    yield _faults(finding, places)
+    yield _valued(finding, places)
+
+
+class _Places:
+    """The last column of a table: of which image something is said, where there are several."""
+
+    def __init__(self, finding: Finding) -> None:
+        uids = finding.sop_instance_uids
+        self._numbers = {uid: str(number) for number, uid in enumerate(uids, start=1)}
+        self.heading = ("Image",) if len(uids) > 1 else ()
+
+    def of(self, sop_instance_uid: str) -> tuple[str, ...]:
+        return (self._numbers.get(sop_instance_uid, "all"),) if self.heading else ()
+
+
+def _classified(finding: Finding, places: _Places) -> Table:
+    return Table(
+        ("Finding", "Result", "Probability", "Threshold", *places.heading),
         tuple(
             Row(
                 (
@@ -165,29 +178,41 @@ def _tables(material: Material) -> Iterable[Table]:
                     "present" if said.present else "absent",
                     f"{said.probability:.2f}",
                     f"{said.threshold:g}",
-                    *at(said.sop_instance_uid),
+                    *places.of(said.sop_instance_uid),
                 ),
                 strong=said.present,
             )
             for said in finding.classifications
         ),
     )
-    yield Table(
-        ("Image quality", "Remarks", *image),
+
+
+def _graded(finding: Finding, places: _Places) -> Table:
+    return Table(
+        ("Image quality", "Remarks", *places.heading),
         tuple(
-            Row((str(said.grade), _printable("; ".join(said.notes)), *at(said.sop_instance_uid)))
+            Row(
+                (
+                    str(said.grade),
+                    _printable("; ".join(said.notes)),
+                    *places.of(said.sop_instance_uid),
+                )
+            )
             for said in finding.qualities
         ),
     )
-    yield Table(
-        ("Fault", "Result", "Probability", *image),
+
+
+def _faults(finding: Finding, places: _Places) -> Table:
+    return Table(
+        ("Fault", "Result", "Probability", *places.heading),
         tuple(
             Row(
                 (
                     _printable(fault.name),
                     "found" if fault.found else "not found",
                     f"{fault.probability:.2f}",
-                    *at(said.sop_instance_uid),
+                    *places.of(said.sop_instance_uid),
                 ),
                 strong=fault.found,
             )
@@ -195,14 +220,17 @@ def _tables(material: Material) -> Iterable[Table]:
             for fault in said.faults
         ),
     )
-    yield Table(
-        ("Measurement", "Value", *image),
+
+
+def _valued(finding: Finding, places: _Places) -> Table:
+    return Table(
+        ("Measurement", "Value", *places.heading),
         tuple(
             Row(
                 (
                     _printable(said.label),
                     f"{said.value:g} {unit_of(said.unit.value)}".strip(),
-                    *at(said.sop_instance_uid),
+                    *places.of(said.sop_instance_uid),
                 )
             )
             for said in finding.values

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 from highdicom._standard_utils import (
     get_iod_module_map,
@@ -89,9 +90,9 @@ def table_of(sop_class_uid: str) -> Table | None:
     return Table(always, tuple(begun), frozenset(inherited))
 
 
-def _add(required: Required, attributes: list[dict[str, object]], *, deep: bool) -> None:
+def _add(required: Required, attributes: list[dict[str, Any]], *, deep: bool) -> None:
     for one in attributes:
-        keyword, kind, path = str(one["keyword"]), str(one["type"]), list(one["path"])  # type: ignore[call-overload]
+        keyword, kind, path = one["keyword"], one["type"], one["path"]
         if kind not in ("1", "2") or (path and not deep) or _BY_RULES.intersection(path):
             continue
         if len(path) == 1 and path[0] in _GROUPS:

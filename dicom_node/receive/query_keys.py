@@ -129,10 +129,6 @@ class Query:
         key = self.keys.get(keyword)
         return () if key is None or key.is_universal else key.values
 
-    @property
-    def needs_headers(self) -> bool:
-        return any(keyword in HEADER_KEYS for keyword in self.keys)
-
 
 def read_query(identifier: Dataset, sop_class_uid: str) -> Query:
     """Return what an identifier asks for.
