@@ -112,7 +112,7 @@ class Comparer:
     def _both_masks(self, current: Job, candidate: Job) -> tuple[Masks, Masks] | None:
         """Return what the SEG of both hold; None if neither has one."""
         results = [
-            [result for result in self._ledger.jobs.results(job.job_id) if result.kind == "SEG"]
+            [result for result in self._ledger.results.of_job(job.job_id) if result.kind == "SEG"]
             for job in (current, candidate)
         ]
         if not any(results):

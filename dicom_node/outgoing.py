@@ -41,7 +41,7 @@ class Outgoing:
     def rejected(self, job: Job) -> list[Result]:
         """Return what a note has to take back at the job's destinations."""
         told = self.told_of_rejections(job)
-        return self._ledger.jobs.replaced_by(job, told) if told else []
+        return self._ledger.results.replaced_by(job, told) if told else []
 
     def told_of_rejections(self, job: Job) -> list[str]:
         """Return which of a job's destinations want a note that takes older results back."""
@@ -56,7 +56,7 @@ class Outgoing:
 
         None at all, for a report would refer to what does not come. Empty if all may be sent.
         """
-        earlier = [*self._ledger.jobs.earlier_reports(job), *self.rejected(job)]
+        earlier = [*self._ledger.results.earlier_reports(job), *self.rejected(job)]
         checked = [Checked(result, self._store.file(result.path)) for result in results]
         verdicts = inspect(
             checked, outcome.finding, outcome.headers, earlier, self._settings.bytes_max

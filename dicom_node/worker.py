@@ -135,7 +135,7 @@ class Worker:
             job.created_at,
             job.job_id,
             self._config.node.ae_title,
-            predecessors=self._ledger.jobs.earlier_reports(job),
+            predecessors=self._ledger.results.earlier_reports(job),
             between=lambda: self._checkpoint("infer.inferred"),
             others=others,
             rejected=self._outgoing.rejected(job),
@@ -190,7 +190,7 @@ class Worker:
         finding, headers = one.engine.conclude(one.images, whole)
         self._checkpoint("infer.inferred")
         job = one.job
-        predecessors = tuple(self._ledger.jobs.earlier_reports(job))
+        predecessors = tuple(self._ledger.results.earlier_reports(job))
         ae_title = self._config.node.ae_title
         stamp = Stamp(job.created_at, ae_title, __version__, job.job_id, predecessors)
         concluded_s = time.perf_counter() - started

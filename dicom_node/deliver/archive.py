@@ -45,3 +45,14 @@ class Archive(Protocol):
 
     def own_content(self, result: Result) -> str:
         """Return the same of our own file."""
+
+
+def is_among(result: Result, classes: Mapping[str, str]) -> bool:
+    """Return whether a result is among what an archive has.
+
+    Parameters
+    ----------
+    classes : mapping of str to str
+        The SOP Class UID by SOP Instance UID; empty where an archive does not tell it, as some.
+    """
+    return classes.get(result.sop_instance_uid, "-") in ("", result.sop_class_uid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from dicom_node.config.settings import Config
-from dicom_node.deliver.archive import Archive, TakeAnswers
+from dicom_node.deliver.archive import Archive, TakeAnswers, is_among
 from dicom_node.deliver.content import content_digest, own_digest
 from dicom_node.deliver.store_scu import SUCCESS, Item, send
 from dicom_node.deliver.web_archive import WebArchive
@@ -50,11 +50,7 @@ class DicomArchive:
 
     def store(self, results: Sequence[Result]) -> Iterator[DeliveryError | str]:
         """See `Archive`."""
-        items = [
-            Item(self._store.path(one.path), one.sop_class_uid, one.transfer_syntax_uid)
-            for one in results
-        ]
-        return send(items, self._address)
+        return send([Item.of(one, self._store) for one in results], self._address)
 
     def commit(self, transaction_uid: str, results: Sequence[Result], take: TakeAnswers) -> None:
         """See `Archive`; a result of another transaction is not ours to take here."""
@@ -87,12 +83,7 @@ class DicomArchive:
                     text_in(match, "SOPInstanceUID"): text_in(match, "SOPClassUID")
                     for match in query.find(Level.IMAGE, keys).matches
                 }
-                found |= {
-                    one.sop_instance_uid
-                    for one in wanted
-                    # not every archive tells the SOP Class
-                    if classes.get(one.sop_instance_uid, "-") in ("", one.sop_class_uid)
-                }
+                found |= {one.sop_instance_uid for one in wanted if is_among(one, classes)}
         return frozenset(found)
 
     def content(self, result: Result) -> str | None:

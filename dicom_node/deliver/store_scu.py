@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from dicom_node.deliver.line import Context, Line, Outcome, proposals
 from dicom_node.deliver.lines import Lines
 from dicom_node.deliver.originals import Original
 from dicom_node.errors import PeerUnreachable, ResultLost, StorageError
+from dicom_node.model import Result
 from dicom_node.scu.address import Address
 from dicom_node.scu.content import Content
 from dicom_node.scu.part10 import Part10File
+from dicom_node.store.local import LocalStore
 
 SUCCESS = 0x0000
 
@@ -37,6 +40,11 @@ class Item:
     path: Path
     sop_class_uid: str
     transfer_syntax_uid: str
+
+    @classmethod
+    def of(cls, result: Result, store: LocalStore) -> Self:
+        """Return a result of the store."""
+        return cls(store.path(result.path), result.sop_class_uid, result.transfer_syntax_uid)
 
     @property
     def context(self) -> Context:

@@ -7,7 +7,7 @@ from io import BytesIO
 
 import pydicom
 
-from dicom_node.deliver.archive import TakeAnswers
+from dicom_node.deliver.archive import TakeAnswers, is_among
 from dicom_node.deliver.content import content_digest, own_digest
 from dicom_node.deliver.store_scu import Item
 from dicom_node.deliver.stow import send
@@ -35,11 +35,7 @@ class WebArchive:
 
     def store(self, results: Sequence[Result]) -> Iterator[DeliveryError | str]:
         """See `Archive`."""
-        items = [
-            Item(self._store.path(one.path), one.sop_class_uid, one.transfer_syntax_uid)
-            for one in results
-        ]
-        return send(items, self._address)
+        return send([Item.of(one, self._store) for one in results], self._address)
 
     def commit(self, transaction_uid: str, results: Sequence[Result], take: TakeAnswers) -> None:
         """See `Archive`.
@@ -65,9 +61,7 @@ class WebArchive:
         return frozenset(
             one.sop_instance_uid
             for one in results
-            # not every archive tells the SOP Class
-            if known[one.study_instance_uid, one.series_instance_uid].get(one.sop_instance_uid, "-")
-            in ("", one.sop_class_uid)
+            if is_among(one, known[one.study_instance_uid, one.series_instance_uid])
         )
 
     def content(self, result: Result) -> str | None:

@@ -193,7 +193,9 @@ def _show(studies: Sequence[Sample], ledger: Ledger, archive: Archive) -> list[s
             missing.append(f"{study.title}: {len(arrived)} results, not {study.results}")
         jobs = ledger.jobs.of_study(uid)
         for job in jobs:
-            results = [r for r in ledger.jobs.results(job.job_id) if r.sop_instance_uid in arrived]
+            results = [
+                r for r in ledger.results.of_job(job.job_id) if r.sop_instance_uid in arrived
+            ]
             found.add_row(
                 study.title,
                 job.rule,

@@ -20,6 +20,7 @@ from dicom_node.ledger.holdings import Holdings
 from dicom_node.ledger.jobs import Jobs
 from dicom_node.ledger.paces import Paces
 from dicom_node.ledger.proofs import Proofs
+from dicom_node.ledger.results import Results
 from dicom_node.ledger.routing import Routing
 from dicom_node.ledger.studies import Studies
 from dicom_node.ledger.trials import Trials
@@ -41,6 +42,7 @@ class Ledger:
         self.associations = Associations(self._database)
         self.studies = Studies(self._database)
         self.jobs = Jobs(self._database)
+        self.results = Results(self._database)
         self.routing = Routing(self._database, self.studies, self.jobs)
         self.headers = Headers(self._database)
         self.deliveries = Deliveries(self._database)

@@ -23,7 +23,7 @@ from dicom_node.ledger import schema
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.events import write_event
 from dicom_node.ledger.fetches import supersede_fetch
-from dicom_node.ledger.jobs import send_results
+from dicom_node.ledger.results import send_results
 from dicom_node.ledger.transitions import Transitions
 from dicom_node.lifecycle import (
     ComparisonEvent,

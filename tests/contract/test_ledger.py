@@ -553,7 +553,7 @@ def test_finishing_records_the_results_and_plans_each_delivery_once(
     job = started(ledger)
     results = [a_result(1), a_result(2, kind="SR")]
     assert ledger.jobs.finish(job, results, "left lung 1955 ml", {"infer": 1.5}, 400.0)
-    assert ledger.jobs.results("job-1") == results
+    assert ledger.results.of_job("job-1") == results
     done = job_of(ledger)
     assert (done.summary, done.seconds) == ("left lung 1955 ml", {"infer": 1.5})
     planned = ledger.deliveries.of_job("job-1")
@@ -603,12 +603,14 @@ def test_a_job_replaces_the_last_of_its_engine_that_no_longer_stands(ledger: Led
         ]
         ledger.jobs.finish(started(ledger, job.job_id), results, "", {}, 400.0 + number)
     new = a_job("new", created_at=350.0, revision=3)
-    replaced = ledger.jobs.replaced_by(new, ["archive"])
+    replaced = ledger.results.replaced_by(new, ["archive"])
     assert [(one.job_id, one.kind) for one in replaced] == [("old", "SEG"), ("old", "SR")]
     upgraded = a_job("upgraded", created_at=350.0, revision=3, parameters={"threshold": 0.4})
-    assert {one.job_id for one in ledger.jobs.replaced_by(upgraded, ["archive"])} == {"beside it"}
-    assert ledger.jobs.replaced_by(older[0], ["archive"]) == []
-    assert ledger.jobs.replaced_by(new, []) == []
+    assert {one.job_id for one in ledger.results.replaced_by(upgraded, ["archive"])} == {
+        "beside it"
+    }
+    assert ledger.results.replaced_by(older[0], ["archive"]) == []
+    assert ledger.results.replaced_by(new, []) == []
 
 
 def test_each_destination_gets_the_tree_of_its_rendition_and_an_unknown_one_the_default(
@@ -632,7 +634,7 @@ def test_each_destination_gets_the_tree_of_its_rendition_and_an_unknown_one_the_
         "new": {"2.25.1", "2.25.2"},
         "viewer": {"2.25.1", "2.25.3", "2.25.4"},
     }
-    assert {one.renditions for one in ledger.jobs.results("job-1")} == {
+    assert {one.renditions for one in ledger.results.of_job("job-1")} == {
         ("default", "SEG+KO+SR"),
         ("default",),
         ("SEG+KO+SR",),

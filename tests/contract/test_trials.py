@@ -129,7 +129,7 @@ def test_a_shadow_is_kept_and_sent_nowhere(ledger: Ledger) -> None:
     do(ledger, "candidate", 2)
     assert delivered(ledger, "current") == ["archive"]
     assert delivered(ledger, "candidate") == []
-    assert len(ledger.jobs.results("candidate")) == 1
+    assert len(ledger.results.of_job("candidate")) == 1
 
 
 def test_a_canary_is_sent_and_the_other_is_kept(ledger: Ledger) -> None:

@@ -248,7 +248,7 @@ def assert_finished(node: NodeProcess, archive: Archive) -> None:
             "cxr_pneumonia",
             "cxr_quality",
         ]
-        results = [result for job in done for result in ledger.jobs.results(job.job_id)]
+        results = [result for job in done for result in ledger.results.of_job(job.job_id)]
         assert len(results) == RESULTS
         received = {r.sop_instance_uid: r for r in archive.received()}
         assert received.keys() == {result.sop_instance_uid for result in results}

@@ -115,7 +115,7 @@ def test_no_sequence_of_calls_breaks_a_job(ledger: Ledger, calls: list[tuple[str
     held_to_the_table(
         ledger, name, job.state, {(str(s), str(e), str(t)) for (s, e), t in JOB_MOVES.items()}
     )
-    assert bool(ledger.jobs.results(name)) is (job.state is JobState.DONE)
+    assert bool(ledger.results.of_job(name)) is (job.state is JobState.DONE)
 
 
 DELIVERY_CALLS: dict[str, Callable[[Ledger, Delivery, float], object]] = {

@@ -100,7 +100,7 @@ def test_a_shadow_is_compared_and_never_sent_and_its_stop_rule_ends_it(
         shadows = [j for j in ledger.jobs.in_states(*JobState) if j.role is JobRole.SHADOW]
         assert [(job.engine_name, job.state) for job in shadows] == [(CANDIDATE, JobState.DONE)] * 2
         for job in shadows:
-            assert len(ledger.jobs.results(job.job_id)) == 1  # kept
+            assert len(ledger.results.of_job(job.job_id)) == 1  # kept
             assert ledger.deliveries.of_job(job.job_id) == []
 
         [stopped] = ledger.trials.all()

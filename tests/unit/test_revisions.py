@@ -127,10 +127,10 @@ def references(note: FileDataset) -> list[pydicom.Dataset]:
 
 def test_the_same_instance_again_makes_no_second_result(node: Node) -> None:
     [first] = node.work()
-    before = node.ledger.jobs.results(first.job_id)
+    before = node.ledger.results.of_job(first.job_id)
     node.receive(make_xray())
     assert node.work() == []
-    assert node.ledger.jobs.results(first.job_id) == before
+    assert node.ledger.results.of_job(first.job_id) == before
     assert len(node.ledger.deliveries.of_job(first.job_id)) == 2
 
 
@@ -140,7 +140,7 @@ def test_two_nodes_make_the_same_bytes_of_the_same_study(node: Node, tmp_path: P
     other.receive(make_xray())
     [here], [there] = node.work(), other.work()
     contents = [
-        [one.store.path(r.path).read_bytes() for r in one.ledger.jobs.results(job.job_id)]
+        [one.store.path(r.path).read_bytes() for r in one.ledger.results.of_job(job.job_id)]
         for one, job in ((node, here), (other, there))
     ]
     other.ledger.close()
@@ -199,7 +199,7 @@ def test_where_nobody_wants_notes_none_is_made(tmp_path: Path) -> None:
         node.work()
         node.receive(make_xray(number=2))
         [second] = node.work()
-    assert [one.kind for one in node.ledger.jobs.results(second.job_id)] == ["SR"]
+    assert [one.kind for one in node.ledger.results.of_job(second.job_id)] == ["SR"]
     node.ledger.close()
 
 

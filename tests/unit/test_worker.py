@@ -125,7 +125,7 @@ def test_a_job_ends_in_results_that_lie_in_the_store_and_wait_to_be_sent(site: S
     assert done.state is JobState.DONE
     assert done.summary.startswith("pneumonia 0.")
     assert set(done.seconds) == {"infer", "encode", "work"}
-    [result] = site.ledger.jobs.results(job.job_id)
+    [result] = site.ledger.results.of_job(job.job_id)
     content = site.store.path(result.path).read_bytes()
     assert result.digest == hashlib.sha256(content).hexdigest()
     assert result.size_bytes == len(content)
@@ -146,7 +146,7 @@ def test_each_destination_gets_the_tree_that_it_wants(site: Site) -> None:
     archive = Peer(ae_title="ARCHIVE", host="127.0.0.1", port=104, results="everything")
     site.use(site.config.model_copy(update={"peers": {"archive": archive}}))
     site.worker.do(job.job_id)
-    results = site.ledger.jobs.results(job.job_id)
+    results = site.ledger.results.of_job(job.job_id)
     kinds = sorted((one.kind, one.renditions) for one in results)
     assert ("SR", ("default",)) in kinds
     sent = {parcel.result.kind for parcel in site.ledger.deliveries.of_job(job.job_id)}
@@ -172,7 +172,7 @@ def test_what_does_not_pass_the_gate_parks_the_job_with_its_reasons_and_is_not_s
     assert parked.reason.startswith("held back before sending: SR 2.25.")
     assert "more than results.bytes_max: 100" in parked.reason
     assert site.ledger.deliveries.of_job(job.job_id) == []
-    assert site.ledger.jobs.results(job.job_id) == []
+    assert site.ledger.results.of_job(job.job_id) == []
 
     site.use(site.config.model_copy(update={"results": ResultsSettings()}))
     assert site.ledger.jobs.retry(job.job_id, site.clock())
@@ -187,7 +187,7 @@ def test_the_results_are_durable_before_the_ledger_knows_them(site: Site) -> Non
 
     def look(name: str) -> None:
         files = len(list((site.store.root / "results").rglob("*.dcm")))
-        seen.append((name, files, len(site.ledger.jobs.results(job.job_id))))
+        seen.append((name, files, len(site.ledger.results.of_job(job.job_id))))
 
     Worker(site.config, site.ledger, site.store, site.clock, look).do(job.job_id)
     assert seen == [
@@ -232,7 +232,7 @@ def test_a_late_result_of_a_lost_attempt_is_dropped(site: Site) -> None:
 
     Worker(site.config, site.ledger, site.store, site.clock, somebody_else_took_it).do(job.job_id)
     assert (site.job(job.job_id).state, site.job(job.job_id).attempt) == (JobState.RUNNING, 2)
-    assert site.ledger.jobs.results(job.job_id) == []
+    assert site.ledger.results.of_job(job.job_id) == []
     assert site.ledger.deliveries.of_job(job.job_id) == []
 
 
@@ -258,7 +258,7 @@ def test_what_the_engine_was_not_made_for_is_refused_with_every_reason(site: Sit
     assert "not what cxr_pneumonia was made for" in refused.reason
     assert "BodyPartExamined is ARM, not CHEST" in refused.reason
     assert "ViewPosition is LATERAL, not PA or AP" in refused.reason
-    assert site.ledger.jobs.results(job.job_id) == []
+    assert site.ledger.results.of_job(job.job_id) == []
     assert refused.failures == 0
 
 
@@ -338,7 +338,7 @@ def test_a_series_that_changed_since_is_not_mixed_with_the_old_one(site: Site) -
     site.worker.do(job.job_id)
     assert site.job(job.job_id).state is JobState.SUPERSEDED
     assert site.job(job.job_id).reason.startswith("its series got another instance")
-    assert site.ledger.jobs.results(job.job_id) == []
+    assert site.ledger.results.of_job(job.job_id) == []
     new = site.route()
     assert new.job_id != job.job_id
     site.worker.do(new.job_id)

@@ -78,7 +78,7 @@ def test_what_is_superseded_meanwhile_is_dropped_and_the_rest_is_done(ward: Ward
     ward.worker(change_it).do(*jobs)
     assert ward.states(jobs) == ["DONE", "SUPERSEDED", "DONE"]
     assert passed.count("infer.inferred") == 2
-    assert ward.ledger.jobs.results(jobs[1]) == []
+    assert ward.ledger.results.of_job(jobs[1]) == []
 
 
 def test_what_can_no_longer_be_had_is_left_out(ward: Ward) -> None:

@@ -104,7 +104,7 @@ def test_what_orthanc_forwards_comes_back_to_it_as_seg_and_sr(
     node.wait_done(studies=2)
     ledger = node.ledger()
     done = ledger.jobs.in_states(JobState.DONE)
-    results = {r.sop_instance_uid: r for job in done for r in ledger.jobs.results(job.job_id)}
+    results = {r.sop_instance_uid: r for job in done for r in ledger.results.of_job(job.job_id)}
     ledger.close()
     assert sorted(result.sop_class_uid for result in results.values()) == [
         SEGMENTATION,
