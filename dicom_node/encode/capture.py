@@ -7,7 +7,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from dicom_node.encode.key_slices import segments_on
 from dicom_node.encode.material import Material, statements_on
-from dicom_node.encode.shell import Shell, code_item, reference_to, series_of
+from dicom_node.encode.shell import Shell, code_item, instances_by_series, reference_to
 from dicom_node.pictures import (
     Layer,
     captioned,
@@ -42,7 +42,7 @@ def _capture(material: Material, index: int, number: int) -> Dataset:
     image = material.read_image(finding.sop_instance_uids[index])
     layers = [Layer(mask, segment_colour(one)) for one, mask in segments_on(finding, index)]
     lines = statements_on(finding, finding.sop_instance_uids[index])
-    lines += [(text, None) for text in (*finding.warnings, _where(material, index))]
+    lines += [(text, None) for text in (*finding.warnings, material.place_of(index))]
     shown = picture_of(grey_of(image, source), layers, pixel_aspect(source), _SIDE)
     picture = captioned(shown, [*lines, (material.engine_line, None)], material.disclaimer)
 
@@ -60,7 +60,7 @@ def _capture(material: Material, index: int, number: int) -> Dataset:
         code_item("121322", "DCM", "Source image for image processing operation")
     ]
     capture.SourceImageSequence = [origin]
-    capture.ReferencedSeriesSequence = series_of([source], "ReferencedInstanceSequence")
+    capture.ReferencedSeriesSequence = instances_by_series([source])
     capture.LossyImageCompression = material.reference.get("LossyImageCompression", "00")
     for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
         if capture.LossyImageCompression == "01" and keyword in material.reference:
@@ -75,10 +75,3 @@ def _capture(material: Material, index: int, number: int) -> Dataset:
     pixels = picture.tobytes()
     capture.PixelData = pixels + b"\0" * (len(pixels) % 2)
     return capture
-
-
-def _where(material: Material, index: int) -> str:
-    source, count = material.sources[index], len(material.sources)
-    instance = source.get("InstanceNumber")
-    named = "" if instance is None else f" (instance {instance})"
-    return f"Image {index + 1} of {count}{named}"

@@ -11,7 +11,7 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from dicom_node.encode.material import Material
 from dicom_node.encode.selection import selecting_device, unname_references
-from dicom_node.encode.shell import Shell
+from dicom_node.encode.shell import Shell, references_to
 from dicom_node.encode.sources import instances_of
 from dicom_node.finding import QualityGrade
 
@@ -53,7 +53,21 @@ def make_key_objects(material: Material, others: Sequence[Dataset]) -> Dataset |
     made.CurrentRequestedProcedureEvidenceSequence = evidence
     made.ReferencedPerformedProcedureStepSequence = []
     unname_references(made)
+    _name_frames(made, material)
     return made
+
+
+def _name_frames(made: Dataset, material: Material) -> None:
+    """Select frames of a multi-frame image, not all of it (PS3.3 C.18.4)."""
+    frames = {
+        str(one.ReferencedSOPInstanceUID): one.ReferencedFrameNumber
+        for one in references_to(material.sources[index] for index in material.key_slices.indices)
+        if "ReferencedFrameNumber" in one
+    }
+    for content in made.ContentSequence:
+        for selected in content.get("ReferencedSOPSequence", ()):
+            if selected.ReferencedSOPInstanceUID in frames:
+                selected.ReferencedFrameNumber = frames[selected.ReferencedSOPInstanceUID]
 
 
 def _title(material: Material) -> sr.CodedConcept:

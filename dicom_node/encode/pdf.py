@@ -8,7 +8,7 @@ from pydicom.uid import EncapsulatedPDFStorage
 from dicom_node.encode import codes
 from dicom_node.encode.material import Material
 from dicom_node.encode.report import report_of
-from dicom_node.encode.shell import Shell, code_item, references_to
+from dicom_node.encode.shell import Shell, code_item, whole_instances
 
 
 def make_pdf(material: Material) -> Dataset:
@@ -30,7 +30,7 @@ def make_pdf(material: Material) -> Dataset:
     made.DocumentTitle = codes.long_string(report.title, 1024)
     made.ConceptNameCodeSequence = [code_item("126000", "DCM", "Imaging Measurement Report")]
     made.VerificationFlag = "UNVERIFIED"
-    made.SourceInstanceSequence = references_to(material.sources)
+    made.SourceInstanceSequence = whole_instances(material.sources)
     made.MIMETypeOfEncapsulatedDocument = "application/pdf"
     content = pages_of(report)
     made.EncapsulatedDocument = content + b"\0" * (len(content) % 2)

@@ -23,7 +23,7 @@ from dicom_node.encode.key_slices import segments_on
 from dicom_node.encode.material import Material, statements_on
 from dicom_node.encode.outlines import outlines_of
 from dicom_node.encode.segments import segment_tracking_uid, tracking_id
-from dicom_node.encode.shell import Shell, reference_to, references_to, series_of
+from dicom_node.encode.shell import Shell, images_by_series, reference_to, references_to
 from dicom_node.finding import FindingKind
 
 _POINTS_MAX = 8191
@@ -67,7 +67,7 @@ def _state(material: Material, indices: Sequence[int], photometric: str, number:
     state.ContentLabel = codes.code_string(finding.engine.name)
     state.ContentDescription = codes.long_string(finding.engine.title)
     state.ContentCreatorName = f"{MANUFACTURER}^"
-    state.ReferencedSeriesSequence = series_of(sources, "ReferencedImageSequence")
+    state.ReferencedSeriesSequence = images_by_series(sources)
     state.DisplayedAreaSelectionSequence = _displayed_areas(sources)
     _set_modality_lut(state, sources)
     windows = _windows(sources)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from highdicom._standard_utils import get_anatomic_region_map
 from highdicom.base import SOPClass
@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicom_node.encode.header import common_arguments
 from dicom_node.encode.identity import instance_uid
 from dicom_node.encode.material import Material
-from dicom_node.encode.sources import reference_of
+from dicom_node.multiframe import frame_number_of
 
 _WITHOUT_BODY_PART = {"PDF", "KO"}
 """Their series have no General Series Module, so no Laterality either (PS3.3 A.45.1, A.35.4)."""
@@ -83,22 +83,23 @@ def _set_body_part(made: Dataset, reference: Dataset) -> None:
         made.Laterality = ""
 
 
-def reference_to(instance: Dataset) -> Dataset:
-    """Return an item that names an instance, or the one frame whose header this is (10.8, 10.3)."""
-    item = Dataset()
-    named = reference_of(instance)
-    item.ReferencedSOPClassUID = named.sop_class_uid
-    item.ReferencedSOPInstanceUID = named.sop_instance_uid
-    if named.frame_number is not None:
-        item.ReferencedFrameNumber = named.frame_number
+def reference_to(source: Dataset) -> Dataset:
+    """Return an item that names a source by its header: an instance, or a frame of it (10.8, 10.3).
+
+    A source, not a copy of `copies_of`: that of a frame goes by other UIDs.
+    """
+    item = _instance(source)
+    number = frame_number_of(source)
+    if number is not None:
+        item.ReferencedFrameNumber = number
     return item
 
 
-def references_to(instances: Iterable[Dataset]) -> list[Dataset]:
-    """Return items that name instances, each once, with the numbers of all frames meant."""
+def references_to(sources: Iterable[Dataset]) -> list[Dataset]:
+    """Return items that name sources, each once, with the numbers of all frames meant (10.3)."""
     items: dict[str, Dataset] = {}
-    for instance in instances:
-        item = reference_to(instance)
+    for source in sources:
+        item = reference_to(source)
         first = items.setdefault(str(item.ReferencedSOPInstanceUID), item)
         if first is not item and "ReferencedFrameNumber" in item:
             told = first.ReferencedFrameNumber
@@ -107,24 +108,39 @@ def references_to(instances: Iterable[Dataset]) -> list[Dataset]:
     return list(items.values())
 
 
-def series_of(instances: Iterable[Dataset], items: str = "ReferencedSOPSequence") -> list[Dataset]:
-    """Return items that name instances, by series, in their order.
+def whole_instances(sources: Iterable[Dataset]) -> list[Dataset]:
+    """Return items that name the instances of sources, each once and whole (10.8)."""
+    return list({str(one.SOPInstanceUID): _instance(one) for one in sources}.values())
 
-    Parameters
-    ----------
-    items : str
-        Which sequence of a series has its instances: (0008,114A) *Referenced Instance Sequence* in
-        the Common Instance Reference, (0008,1140) *Referenced Image Sequence* in presentation
-        states, else (0008,1199) *Referenced SOP Sequence*.
-    """
-    listed = []
+
+def _instance(source: Dataset) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = source.SOPClassUID
+    item.ReferencedSOPInstanceUID = source.SOPInstanceUID
+    return item
+
+
+def images_by_series(sources: Iterable[Dataset]) -> list[Dataset]:
+    """Return what a presentation state is for: images and frames, by series (PS3.3 C.11.11)."""
+    return _by_series(sources, "ReferencedImageSequence", references_to)
+
+
+def instances_by_series(sources: Iterable[Dataset]) -> list[Dataset]:
+    """Return the Common Instance Reference to sources: whole, by series (PS3.3 C.12.2)."""
+    return _by_series(sources, "ReferencedInstanceSequence", whole_instances)
+
+
+def _by_series(
+    sources: Iterable[Dataset], items: str, name: Callable[[list[Dataset]], list[Dataset]]
+) -> list[Dataset]:
     ordered: dict[str, list[Dataset]] = {}
-    for instance in instances:
-        ordered.setdefault(str(instance.SeriesInstanceUID), []).append(instance)
+    for source in sources:
+        ordered.setdefault(str(source.SeriesInstanceUID), []).append(source)
+    listed = []
     for uid, members in ordered.items():
         series = Dataset()
         series.SeriesInstanceUID = uid
-        setattr(series, items, references_to(members))
+        setattr(series, items, name(members))
         listed.append(series)
     return listed
 

@@ -308,14 +308,15 @@ def _name_sources(
                     by_stand_in,
                     with_frames=with_frames or element.keyword == "DerivationImageSequence",
                 )
-            else:
-                item.ReferencedSOPClassUID = reference.sop_class_uid
-                item.ReferencedSOPInstanceUID = reference.sop_instance_uid
-                if with_frames:
-                    item.ReferencedFrameNumber = reference.frame_number
-                elif reference.sop_instance_uid in named:
-                    continue
-                named.add(reference.sop_instance_uid)
-            kept.append(item)
-        if len(kept) < len(element.value):
-            element.value = kept
+                kept.append(item)
+                continue
+            if reference.sop_instance_uid in named and not with_frames:
+                continue
+            named.add(reference.sop_instance_uid)
+            true = deepcopy(item)  # highdicom has the same items in several sequences
+            true.ReferencedSOPClassUID = reference.sop_class_uid
+            true.ReferencedSOPInstanceUID = reference.sop_instance_uid
+            if with_frames:
+                true.ReferencedFrameNumber = reference.frame_number
+            kept.append(true)
+        element.value = kept

@@ -185,8 +185,7 @@ def test_frames_of_one_instance_are_named_by_their_numbers() -> None:
     headers = headers_of(frames)
     instance_uid = str(headers[0].SOPInstanceUID)
     for number, header in enumerate(headers, start=1):
-        header.ReferencedSOPClassUID = EnhancedCTImageStorage
-        header.ReferencedSOPInstanceUID = instance_uid
+        header.SOPClassUID, header.SOPInstanceUID = EnhancedCTImageStorage, instance_uid
         header.ReferencedFrameNumber = number
     finding = segmentation(headers)
     state = state_of(material_of(finding, frames, headers))
