@@ -28,6 +28,8 @@ ASK_LANE = "ask"
 """For questions to senders, by Study Instance UID."""
 DELIVER_LANE = "deliver/"
 """Followed by the destination's name: each has a lane of its own."""
+PROBE_LANE = "probe/"
+"""Followed by the destination's name: what it accepts is asked beside what is sent to it."""
 PROVE_LANE = "prove/"
 """Followed by the destination's name: what was sent is asked for beside what is being sent."""
 PROVE_GONE_LANE = "prove"
@@ -68,6 +70,7 @@ class Coordinator:
         housekeeping: Callable[[], None] = lambda: None,
         batched: Collection[str] = (),
         comparisons: Callable[[], Collection[str]] = tuple,
+        probes: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._ledger = ledger
         self._assembler = assembler
@@ -82,6 +85,7 @@ class Coordinator:
         self._housekeeping = housekeeping
         self._batched = batched
         self._comparisons = comparisons
+        self._probes = probes
         self._kept_house_at = 0.0
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._noted: dict[str, tuple[str, float]] = {}
@@ -126,6 +130,8 @@ class Coordinator:
         """Give the executor everything that could run now; it knows what it has in hand."""
         now = self._clock()
         self._ledger.fetches.give_up_late(now)
+        for destination in self._probes():  # before what is encoded by its answer
+            self._executor.submit(Task(PROBE_LANE + destination, destination))
         for job in self._ledger.jobs.ready(now):
             self._executor.submit(self._infer_task(job, INFER_LANE))
         for key in self._comparisons():

@@ -25,6 +25,7 @@ from dicom_node.coordinator import (
     INFER_LANE,
     PRIOR_GONE_LANE,
     PRIOR_LANE,
+    PROBE_LANE,
     PROVE_GONE_LANE,
     PROVE_LANE,
     SHADOW_LANE,
@@ -118,6 +119,7 @@ class Node:
             housekeeping=self._forget_headers,
             batched=plan.image_engines,
             comparisons=lambda: list(map(compare_key, self._comparer.settle())),
+            probes=self._prober.due,
         )
         self._receivers = Receivers(
             config,
@@ -138,7 +140,7 @@ class Node:
         self._prover = Prover(config, ledger, archives, outlets, clock, random_uid, checkpoint)
         self._copies = Copies(ledger, store, plan.rules.profiles, self._secret)
         self._forwarder = Forwarder(config, ledger, self._copies, outlets, clock, checkpoint)
-        asking = [name for name, one in profiles_of(config).items() if one.labelmap == "auto"]
+        asking = [name for name, one in profiles_of(config).items() if one.asks]
         self._prober = Prober(config, ledger, clock, asking)
         self._fetcher = PriorFetcher(config, ledger, store, clock, self._stopping.wait, checkpoint)
         self._reporter = CommitmentReporter(
@@ -289,6 +291,8 @@ class Node:
             lanes[DELIVER_LANE + name] = Lane(self._deliver, self._delivery_failed)
         for name in (PROVE_GONE_LANE, *(PROVE_LANE + name for name in self._config.destinations)):
             lanes[name] = Lane(self._prove, self._proof_failed)
+        for name in self._prober.destinations:
+            lanes[PROBE_LANE + name] = Lane(self._probe, self._task_failed)
         lanes[COMMIT_GONE_LANE] = Lane(self._report, self._report_failed)
         for peer in self._config.destinations.values():
             lanes[COMMIT_LANE + peer.ae_title] = Lane(self._report, self._report_failed)
@@ -306,7 +310,6 @@ class Node:
 
     def _deliver(self, task: Task) -> None:
         """Send results first, then originals, a batch at a time."""
-        self._prober.turn(task.key)
         more = True
         while more and not self._stopping.is_set():
             self._deliverer.turn(task.key)
@@ -316,6 +319,9 @@ class Node:
         self._task_failed(task, error)
         self._deliverer.broke(task.key, error)
         self._forwarder.broke(task.key, error)
+
+    def _probe(self, task: Task) -> None:
+        self._prober.turn(task.key)
 
     def _prove(self, task: Task) -> None:
         self._prover.turn(task.key)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pydicom.uid import SegmentationStorage
+
 from dicom_node.config.settings import Config
 from dicom_node.encode.profiles import profiles_of
+from dicom_node.encode.seg import SegEncoding
 from dicom_node.encode.trees import Wanted
 from dicom_node.gate.inspection import Checked, inspect
 from dicom_node.inference import Outcome, Wishes
@@ -13,6 +16,11 @@ from dicom_node.ledger.ledger import Ledger
 from dicom_node.model import Job, Result
 from dicom_node.store.local import LocalStore
 from dicom_node.uid import LABELMAP_SEGMENTATION_STORAGE
+
+_ASKED_FOR = {
+    SegEncoding.LABELMAP: LABELMAP_SEGMENTATION_STORAGE,
+    SegEncoding.FRACTIONAL: str(SegmentationStorage),
+}
 
 
 class Outgoing:
@@ -30,9 +38,12 @@ class Outgoing:
 
         One that has none may get them later, when a trial ends: it makes what any would want.
         """
-        accepting = self._ledger.acceptances.accepting(LABELMAP_SEGMENTATION_STORAGE)
+        accepting = {
+            encoding: self._ledger.acceptances.accepting(sop_class_uid)
+            for encoding, sop_class_uid in _ASKED_FOR.items()
+        }
         wanted = {
-            name: Wanted(profile, name in accepting)
+            name: Wanted(profile, frozenset(one for one in accepting if name in accepting[one]))
             for name, profile in self._profiles.items()
             if name in job.destinations or not job.destinations
         }

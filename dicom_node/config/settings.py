@@ -258,6 +258,7 @@ ResultKind = Literal["SEG", "PM", "PR", "SC", "KO", "PDF", "SR"]
 class ResultsProfile(Section):
     objects: Annotated[tuple[ResultKind, ...], Field(min_length=1)]
     labelmap: Literal["auto"] | bool = False
+    fractional: Literal["auto"] | bool = False
     frames_max: Annotated[int, Field(ge=1)] | None = None
     on_projections: bool = True
     instead: tuple[ResultKind, ...] = ("PR", "SC")

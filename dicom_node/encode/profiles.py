@@ -11,7 +11,7 @@ it, and a destination of which nothing is said gets it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -22,7 +22,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.config.settings import Config
 from dicom_node.encode.drawing import Drawing
-from dicom_node.encode.seg import SegEncoding
+from dicom_node.encode.seg import SegEncoding, drawn_or_probable
 from dicom_node.finding import Finding
 from dicom_node.model import DEFAULT_RENDITION
 
@@ -54,12 +54,20 @@ class Profile:
     """The report is always among them."""
     labelmap: bool | Literal["auto"] = False
     """Whether it takes the SOP Class of label maps; `auto`: if it was seen to accept it."""
+    fractional: bool | Literal["auto"] = False
+    """Whether it wants probabilities, of engines that give them, before all other encodings;
+    `auto`: if it was seen to accept them run-length encoded."""
     frames_max: int | None = None
     """A Segmentation with more frames is not shown."""
     on_projections: bool = True
     """Whether a Segmentation on an X-ray is shown, which has no place in the patient."""
     instead: frozenset[Kind] = frozenset({Kind.PR, Kind.SC})
     """What it gets where it would not show the Segmentation."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether it depends on what a destination was seen to accept."""
+        return "auto" in (self.labelmap, self.fractional)
 
 
 @dataclass(frozen=True)
@@ -106,19 +114,25 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
 """Those that come with the node; the configuration may add others."""
 
 
-def profiles_of(config: Config) -> dict[str, Profile]:
-    """Return the profile of each destination."""
+def known_profiles(config: Config) -> dict[str, Profile]:
+    """Return the profiles that come with the node and those of the configuration, by name."""
     own = {
         name: Profile(
             objects=_with_report(*map(Kind, written.objects)),
             labelmap=written.labelmap,
+            fractional=written.fractional,
             frames_max=written.frames_max,
             on_projections=written.on_projections,
             instead=frozenset(map(Kind, written.instead)),
         )
         for name, written in config.results_profiles.items()
     }
-    known = {**PROFILES, **own}
+    return {**PROFILES, **own}
+
+
+def profiles_of(config: Config) -> dict[str, Profile]:
+    """Return the profile of each destination."""
+    known = known_profiles(config)
     return {name: known[peer.results] for name, peer in config.destinations.items()}
 
 
@@ -127,8 +141,7 @@ def rendition_for(
     finding: Finding,
     drawing: Drawing | None,
     source: Dataset,
-    *,
-    accepts_labelmap: bool,
+    accepts: Collection[SegEncoding] = (),
 ) -> Rendition:
     """Return the tree to make of a finding for a destination.
 
@@ -138,13 +151,13 @@ def rendition_for(
         What the finding has drawn; None if it has no mask.
     source : Dataset
         A header of what it was found on.
-    accepts_labelmap : bool
-        Whether the destination was seen to accept the SOP Class of label maps.
+    accepts : collection of SegEncoding
+        What the destination was seen to accept beside BINARY.
     """
     kinds, encoding = set(profile.objects), SegEncoding.BINARY
     is_projection = "ImagePositionPatient" not in source
     if Kind.SEG in kinds:
-        chosen = _encoding(profile, drawing, accepts_labelmap)
+        chosen = _encoding(profile, finding, drawing, accepts)
         if chosen is None or (is_projection and not profile.on_projections):
             kinds -= {Kind.SEG}
             kinds |= profile.instead if drawing is not None and drawing.segments else set()
@@ -158,13 +171,19 @@ def rendition_for(
 
 
 def _encoding(
-    profile: Profile, drawing: Drawing | None, accepts_labelmap: bool
+    profile: Profile, finding: Finding, drawing: Drawing | None, accepts: Collection[SegEncoding]
 ) -> SegEncoding | None:
     """Return how the Segmentation is encoded; None if there is none that would be shown."""
     if drawing is None or not drawing.segments:
         return None
-    labelmap = profile.labelmap is True or (profile.labelmap == "auto" and accepts_labelmap)
-    if labelmap and not drawing.overlaps:
+
+    def takes(wanted: bool | Literal["auto"], encoding: SegEncoding) -> bool:
+        return wanted is True or (wanted == "auto" and encoding in accepts)
+
+    if finding.probabilities is not None and takes(profile.fractional, SegEncoding.FRACTIONAL):
+        present = drawn_or_probable(finding, drawing)
+        frames, encoding = np.count_nonzero(present), SegEncoding.FRACTIONAL
+    elif not drawing.overlaps and takes(profile.labelmap, SegEncoding.LABELMAP):
         frames, encoding = np.count_nonzero(drawing.present.any(axis=0)), SegEncoding.LABELMAP
     else:
         frames, encoding = np.count_nonzero(drawing.present), SegEncoding.BINARY

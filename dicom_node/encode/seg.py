@@ -128,11 +128,21 @@ def _fractional(finding: Finding, drawing: Drawing, planes: Planes) -> tuple[lis
         frames = _frames_of(drawing.present, planes)
         return frames, encapsulated([_full(drawing, *frame) for frame in frames])
     maps = _probabilities(finding, drawing)
-    present = np.array([[plane.any() for plane in one] for one in maps])
-    if not present.any(axis=1).all():
-        raise InvariantBroken("a segment has voxels and is nowhere probable")
-    frames = _frames_of(present, planes)
+    frames = _frames_of(drawn_or_probable(finding, drawing), planes)
     return frames, encapsulated([_packed(maps[segment][plane]) for segment, plane in frames])
+
+
+def drawn_or_probable(finding: Finding, drawing: Drawing) -> NDArray[np.bool_]:
+    """Return where each segment has voxels or any probability, (segments, slices).
+
+    A hole that was filled, or a low threshold, draws where the network says zero.
+    """
+    if finding.probabilities is None:
+        return drawing.present
+    maps = _probabilities(finding, drawing)
+    probable = np.array([[plane.any() for plane in one] for one in maps], np.bool_)
+    either: NDArray[np.bool_] = drawing.present | probable
+    return either
 
 
 _FRAMES = {

@@ -35,8 +35,8 @@ class Wanted:
     """What a destination gets of every finding."""
 
     profile: Profile
-    accepts_labelmap: bool = False
-    """Whether it was seen to accept the SOP Class of label maps."""
+    accepts: frozenset[SegEncoding] = frozenset()
+    """What it was seen to accept beside BINARY."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,7 @@ def encode_trees(
         drawing = drawing_of(finding, sources) if segmented else None
 
         def rendered(one: Wanted) -> Rendition:
-            return rendition_for(
-                one.profile, finding, drawing, sources[0], accepts_labelmap=one.accepts_labelmap
-            )
+            return rendition_for(one.profile, finding, drawing, sources[0], one.accepts)
 
         plain = rendered(Wanted(PROFILES[DEFAULT]))
         of_destination = {name: rendered(one) for name, one in wanted.items()}

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
 
 from dicom_node.errors import EngineError, StudyUnusable
 from dicom_node.finding import Classification, Fault, Quality, QualityGrade
 from dicom_node.infer.asking import SLICE, SLICES_AT_ONCE, VOLUME, Asked, tensors_of
 from dicom_node.infer.blocks import Model, Take, VolumeInput
+from dicom_node.infer.likelihoods import likelihoods_of
 from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.runtimes.port import Runtime
 from dicom_node.infer.windows import windows_over
@@ -47,7 +47,9 @@ def outputs_of(
     if answer.ndim != 2:
         raise EngineError(f"{model.file} does not answer with one row of numbers an image")
     outputs = np.asarray(answer, np.float32)
-    return _probabilities(outputs, model.classes_are) if model.gives == "logits" else outputs
+    if model.gives == "logits":
+        return likelihoods_of(outputs, model.classes_are, axis=1)
+    return outputs
 
 
 def finite(outputs: NDArray[np.float32], model: Model) -> NDArray[np.float32]:
@@ -116,14 +118,6 @@ def _taken(count: int, take: Take) -> list[int]:
     if wanted <= 1:
         return [round((first + last) / 2)]
     return sorted({int(at) for at in np.rint(np.linspace(np.ceil(first), np.floor(last), wanted))})
-
-
-def _probabilities(logits: NDArray[np.float32], classes_are: str) -> NDArray[np.float32]:
-    if classes_are == "independent":
-        sigmoid: NDArray[np.float32] = expit(logits)
-        return sigmoid
-    likelihoods: NDArray[np.float32] = softmax(logits, axis=1)
-    return likelihoods
 
 
 def classified(

@@ -177,7 +177,7 @@ class Engine:
             answer.classes, self.manifest, Ground.of_volume(volume, voxels)
         )
         told = seen.told + _told(volume.left_out)
-        return self._drawn(found, volume.images, told, answer.runtime)
+        return self._drawn(found, volume.images, told, answer.runtime, answer.probabilities)
 
     def _segment_image(
         self, source: SourceSeries, wanted: ImageInput
@@ -200,6 +200,7 @@ class Engine:
         images_used: Sequence[SourceImage],
         told_besides: tuple[str, ...],
         runtime: str,
+        probabilities: NDArray[np.uint8] | None = None,
     ) -> tuple[Finding, tuple[Dataset, ...]]:
         finding = Finding(
             kind=self.manifest.kind,
@@ -208,6 +209,7 @@ class Engine:
             summary=found.summary,
             warnings=found.warnings + told_besides + self._told,
             mask=found.mask,
+            probabilities=probabilities,
             segments=found.segments,
         )
         return finding, tuple(image.header for image in images_used)

@@ -84,10 +84,11 @@ def _on_gpu(
 ) -> Engine:
     """Return an engine whose volumes stay on the GPU from voxels to classes.
 
-    What gives no mask has little to gain: its tensors go up and its few numbers come down.
+    What gives no mask has little to gain: its tensors go up and its few numbers come down. What
+    gives probabilities beside it needs all that the network says: that comes down, too.
     """
     networks, _, parities = loaded
-    if manifest.kind is not FindingKind.SEGMENTATION:
+    if manifest.kind is not FindingKind.SEGMENTATION or manifest.probabilities:
         return Engine(manifest, networks, threads=threads, parities=parities)
     # Not before it is needed: it wants pycuda.
     from dicom_node.infer.gpu.wiring import gpu_first

@@ -25,7 +25,7 @@ NEEDED: Mapping[FindingKind, tuple[str, ...]] = {
     FindingKind.REGRESSION: ("values",),
 }
 OPTIONAL: Mapping[FindingKind, tuple[str, ...]] = {
-    FindingKind.SEGMENTATION: ("locate", "components", "measurements"),
+    FindingKind.SEGMENTATION: ("locate", "components", "measurements", "probabilities"),
     FindingKind.CLASSIFICATION: (),
     FindingKind.QUALITY: ("notes",),
     FindingKind.REGRESSION: (),
@@ -54,6 +54,7 @@ def misfits(manifest: Manifest, written: Mapping[str, Any]) -> Iterator[Misfit]:
         yield from _averaged(manifest.model, manifest.volume)
     if manifest.segments:
         yield from _measured(manifest)
+        yield from _likely(manifest)
         yield from _sizes(written.get("components") or {}, ("components",), manifest)
         for index, segment in enumerate(written.get("segments") or ()):
             own = ("segments", index, "components")
@@ -110,6 +111,13 @@ def _measured(manifest: Manifest) -> Iterator[Misfit]:
             yield ("measurements", index), f"{word} is for volumes; on an image: {_words()}"
         if manifest.volume and word == "area":
             yield ("measurements", index), "area is for single images; of a volume: volume"
+
+
+def _likely(manifest: Manifest) -> Iterator[Misfit]:
+    if manifest.probabilities and manifest.image:
+        yield ("probabilities",), "are those of the voxels of volumes"
+    if manifest.probabilities and manifest.model.gives == "labels":
+        yield ("probabilities",), "cannot be had from labels; have the network give probabilities"
 
 
 def _words() -> str:

@@ -58,6 +58,7 @@ class Manifest:
     components: Components = Components()
     measurements: tuple[Measure, ...] | None = None
     """None: the volume; on single images the area."""
+    probabilities: bool = False
     segments: tuple[SegmentLabel, ...] = ()
     classes: tuple[ClassLabel, ...] = ()
     faults: tuple[FaultLabel, ...] = ()

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.infer.asking import Planes
+from dicom_node.infer.likelihoods import Likelihoods
 from dicom_node.infer.resample import Weights
 from dicom_node.infer.volume import Placement
 
@@ -63,6 +64,14 @@ class Taps:
         inside = sums[:, 0] > _SURE_SHARE
         share = np.where(inside[:, None], share / np.where(sums > 0, sums, 1), 0)
         return cls(index, share.astype(np.float32), inside)
+
+    def interpolated(self, values: NDArray[Any], axis: Literal[-2, -1]) -> NDArray[np.float32]:
+        """Return values with this axis of theirs, rows or columns, brought to the source's."""
+        share = self.share[:, :, None] if axis == -2 else self.share
+        return _sum(
+            np.take(values, self.index[:, tap], axis=axis) * share[:, tap]
+            for tap in range(self.index.shape[1])
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +165,13 @@ class _Way:
             area(plane) * share for plane, share in zip(stack, shares, strict=True) if share
         )
 
+    def all_mixed(
+        self, stack: Sequence[NDArray[Any]], shares: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return the interpolated channels of all pixels, shape (channels, rows, columns)."""
+        whole = _sum(plane * share for plane, share in zip(stack, shares, strict=True) if share)
+        return self.columns.interpolated(self.rows.interpolated(whole, -2), -1)
+
     def fullest(
         self, stack: Sequence[NDArray[np.uint8]], shares: NDArray[np.float32], at: Pixels
     ) -> NDArray[np.uint8]:
@@ -177,7 +193,9 @@ class _Way:
         return fullest
 
 
-def exclusive_mask(planes: Planes, placement: Placement) -> NDArray[np.uint8]:
+def exclusive_mask(
+    planes: Planes, placement: Placement, likelihoods: Likelihoods | None = None
+) -> NDArray[np.uint8]:
     """Return the class of each voxel of the source, 0 the background.
 
     Parameters
@@ -186,6 +204,8 @@ def exclusive_mask(planes: Planes, placement: Placement) -> NDArray[np.uint8]:
         Probabilities or logits, float32, shape (classes, rows, columns), or labels, uint8, shape
         (rows, columns); from `asking.planes_of`.
     placement : Placement
+    likelihoods : Likelihoods, optional
+        Is filled, where it is wanted; not from labels.
 
     Returns
     -------
@@ -211,11 +231,16 @@ def exclusive_mask(planes: Planes, placement: Placement) -> NDArray[np.uint8]:
                 low[at] = np.argmax(way.mixed(stack, shares, at), axis=0)
         low[outside] = 0
         mask[index] = low
+        if likelihoods is not None:
+            likelihoods.note(index, way.all_mixed(stack, shares), outside)
     return mask
 
 
 def independent_masks(
-    planes: Planes, placement: Placement, thresholds: Sequence[float]
+    planes: Planes,
+    placement: Placement,
+    thresholds: Sequence[float],
+    likelihoods: Likelihoods | None = None,
 ) -> NDArray[np.bool_]:
     """Return which voxels of the source belong to each class; classes may overlap.
 
@@ -225,6 +250,8 @@ def independent_masks(
     placement : Placement
     thresholds : sequence of float
         Of each class, in the numbers that the network gives.
+    likelihoods : Likelihoods, optional
+        Is filled, where it is wanted.
 
     Returns
     -------
@@ -253,6 +280,8 @@ def independent_masks(
                 low[at] = way.mixed(channel, shares, at) >= threshold
             low[outside] = False
             masks[number, index] = low
+        if likelihoods is not None:
+            likelihoods.note(index, way.all_mixed(stack, shares), outside)
     return masks
 
 

@@ -18,6 +18,7 @@ from dicom_node.errors import EngineError, InvariantBroken, StudyUnusable
 from dicom_node.infer.asking import Networks, Planes, nobody_asked, planes_of
 from dicom_node.infer.blocks import Intensity, Locate, VolumeInput
 from dicom_node.infer.intensity import clipped, scaled
+from dicom_node.infer.likelihoods import Likelihoods
 from dicom_node.infer.manifest import Manifest
 from dicom_node.infer.mask import exclusive_mask, independent_masks
 from dicom_node.infer.postprocess import largest
@@ -35,6 +36,8 @@ class Answer(NamedTuple):
     shape (classes, slices, rows, columns)."""
     runtime: str
     """For the report."""
+    probabilities: NDArray[np.uint8] | None = None
+    """Where the manifest wants them; (segments, slices, rows, columns), as `Likelihoods` has."""
 
 
 class VolumePath(Protocol):
@@ -118,10 +121,18 @@ class CpuPath:
         values = np.stack([self.tensor(voxels, placement), *beside])
         planes = self._planes(values, placement, self.volume)
         runtime = self._networks.main[0].description
+        likely = (
+            Likelihoods(manifest.model, manifest.segments, placement.shape)
+            if manifest.probabilities
+            else None
+        )
+        classes: NDArray[Any]
         if manifest.model.classes_are == "independent":
             least = manifest.given_thresholds if thresholds is None else thresholds
-            return Answer(independent_masks(planes, placement, least), runtime)
-        return Answer(exclusive_mask(planes, placement), runtime)
+            classes = independent_masks(planes, placement, least, likely)
+        else:
+            classes = exclusive_mask(planes, placement, likely)
+        return Answer(classes, runtime, None if likely is None else likely.values)
 
     def tensor(
         self, voxels: Voxels, placement: Placement, intensity: Intensity | None = None

@@ -1,4 +1,8 @@
-"""What destinations were seen to accept: a fact of a peer, asked for now and then."""
+"""What destinations were seen to accept: a fact of a peer, asked for now and then.
+
+A SOP Class stands for it in the encoding in which we would send it: Segmentations run-length
+encoded.
+"""
 
 from __future__ import annotations
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from dicom_node.finding import Code
 from dicom_node.geometry import Grid
-from dicom_node.infer.blocks import VolumeInput
+from dicom_node.infer.blocks import Model, SegmentLabel, VolumeInput
+from dicom_node.infer.likelihoods import Likelihoods
 from dicom_node.infer.mask import exclusive_mask, independent_masks
 from dicom_node.infer.volume import Placement, place
 from tests.unit.infer.way_back import mixed, to_source
@@ -84,6 +86,44 @@ def test_each_independent_class_has_its_own_threshold(placement: Placement, seed
     for mask, channel, threshold in zip(masks, said, thresholds, strict=True):
         different = mask != ((channel >= threshold) & inside)
         assert (np.abs(channel[different] - threshold) < 1e-5).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    placements(),
+    st.integers(0, 9),
+    st.sampled_from(["exclusive", "independent"]),
+    st.sampled_from(["logits", "probabilities"]),
+)
+def test_likelihoods_are_those_of_every_voxel(
+    placement: Placement,
+    seed: int,
+    classes_are: Literal["exclusive", "independent"],
+    gives: Literal["logits", "probabilities"],
+) -> None:
+    answer = blobs(network_shape(placement), 3, seed)
+    model = Model(sha256="0" * 64, input="x", output="y", gives=gives, classes_are=classes_are)
+    labels = [label(2), label(1)]
+    likely = Likelihoods(model, labels, placement.shape)
+    planes = iter(answer.swapaxes(0, 1))
+    if classes_are == "exclusive":
+        exclusive_mask(planes, placement, likely)
+    else:
+        independent_masks(planes, placement, [0.5] * 3, likely)
+    said = mixed(answer, placement)
+    if gives == "logits":
+        sums = np.exp(said).sum(axis=0)
+        said = np.exp(said) / sums if classes_are == "exclusive" else 1 / (1 + np.exp(-said))
+    inside = mixed(np.ones((1, *network_shape(placement))), placement)[0] > 0.5
+    first = 0 if classes_are == "exclusive" else 1
+    expected = np.where(inside, np.clip(said[[2 - first, 1 - first]], 0, 1), 0)
+    assert likely.values.shape == expected.shape
+    assert np.abs(likely.values / 255 - expected).max() < 0.5 / 255 + 1e-5
+
+
+def label(number: int) -> SegmentLabel:
+    code = Code("39607008", "SCT", "Lung")
+    return SegmentLabel(label=number, name=f"Class {number}", category=code, type=code)
 
 
 def assert_equal_but_for_ties(

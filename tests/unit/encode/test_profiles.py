@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.encode.drawing import drawing_of
 from dicom_node.encode.profiles import PROFILES, Kind, Profile, rendition_for
+from dicom_node.encode.seg import SegEncoding
 from dicom_node.finding import Code, Finding, FindingKind, ValueMap
 from tests.factories import make_ct_series, make_xray
 from tests.unit.encode.findings import (
@@ -45,7 +46,7 @@ def tree(
         finding,
         drawing_of(finding, sources) if segmented else None,
         sources[0],
-        accepts_labelmap=accepts,
+        frozenset({SegEncoding.LABELMAP}) if accepts else frozenset(),
     ).text
 
 

@@ -113,9 +113,12 @@ SEEN_BY_THE_SCHEMA = [
     (SEGMENTATION, put("measurements", value=["width"]), "mean_value, voxels"),
     (QUALITY, put("image", "field", value="left half"), "one of central square, whole"),
     (SLABS, put("volume", "slab_slices", value=1), "must be at least 3"),
+    (QUALITY, put("probabilities", value=True), "a quality engine has no probabilities"),
 ]
 """The manifest, what spoils it, and a part of the message."""
 UNSEEN = [
+    (ON_IMAGES, put("probabilities", value=True), "are those of the voxels of volumes"),
+    (LABELS, put("probabilities", value=True), "cannot be had from labels"),
     (SEGMENTATION, put("volume", "network_sees", value="slab"), "slab_slices is missing"),
     (SEGMENTATION, put("volume", "network_sees", value="window"), "window is missing"),
     (SEGMENTATION, put("volume", "window", value={"size": [8, 8, 8]}), "not a whole"),
