@@ -1,13 +1,20 @@
-"""What of a job goes out: which trees its destinations want, and whether they may be sent."""
+"""What of a finding goes out: which trees are wanted of it, and whether they may be sent.
+
+Whoever makes results makes them so: the worker for the destinations of a job, `dicom-node process`
+for a person. Each object is saved, read back and judged, and all of them pass or none.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pydicom.uid import SegmentationStorage
 
 from dicom_node.config.settings import Config
+from dicom_node.encode.drafts import Piece
 from dicom_node.encode.profiles import profiles_of
+from dicom_node.encode.results import Encoded
 from dicom_node.encode.seg import SegEncoding
 from dicom_node.encode.trees import Wanted
 from dicom_node.gate.inspection import Checked, inspect
@@ -21,6 +28,58 @@ _ASKED_FOR = {
     SegEncoding.LABELMAP: LABELMAP_SEGMENTATION_STORAGE,
     SegEncoding.FRACTIONAL: str(SegmentationStorage),
 }
+
+
+Save = Callable[[str, Iterable[Piece]], int]
+"""Writes a file under a name, whole or not at all; returns its size in bytes."""
+
+
+def saved(encoded: Encoded, job_id: str, path: str, save: Save) -> Result:
+    """Save an object; return what the ledger says of it."""
+    digest = hashlib.sha256()
+
+    def digested() -> Iterator[Piece]:  # a large SEG is made only once
+        for piece in encoded.pieces:
+            digest.update(piece)
+            yield piece
+
+    size_bytes = save(path, digested())
+    return Result(
+        sop_instance_uid=encoded.sop_instance_uid,
+        sop_class_uid=encoded.sop_class_uid,
+        series_instance_uid=encoded.series_instance_uid,
+        study_instance_uid=encoded.study_instance_uid,
+        transfer_syntax_uid=encoded.transfer_syntax_uid,
+        job_id=job_id,
+        kind=encoded.kind,
+        path=path,
+        size_bytes=size_bytes,
+        digest=digest.hexdigest(),
+        renditions=encoded.renditions,
+    )
+
+
+def held_back(
+    outcome: Outcome,
+    results: Sequence[Checked],
+    bytes_max: int,
+    earlier: Sequence[Result] = (),
+) -> str:
+    """Return what is wrong with saved results, in words; empty if all may go out.
+
+    None may if any may not: a report would refer to what does not come.
+
+    Parameters
+    ----------
+    results : sequence of Checked
+        Every object of every tree of the outcome.
+    bytes_max : int
+        How large a file may be.
+    earlier : sequence of Result
+        What they may refer to beside each other and the sources.
+    """
+    verdicts = inspect(results, outcome.finding, outcome.headers, earlier, bytes_max)
+    return " | ".join(one.in_words for one in verdicts)
 
 
 class Outgoing:
@@ -65,13 +124,9 @@ class Outgoing:
     def held_back(self, job: Job, outcome: Outcome, results: Sequence[Result]) -> str:
         """Judge the trees of a job as they lie in the store; return why none of it may be sent.
 
-        None at all, for a report would refer to what does not come. Empty if all may be sent.
+        Empty if all may be sent.
         """
         earlier = [*self._ledger.results.earlier_reports(job), *self.rejected(job)]
         checked = [Checked(result, self._store.file(result.path)) for result in results]
-        verdicts = inspect(
-            checked, outcome.finding, outcome.headers, earlier, self._settings.bytes_max
-        )
-        if not verdicts:
-            return ""
-        return f"held back before sending: {' | '.join(one.in_words for one in verdicts)}"
+        reason = held_back(outcome, checked, self._settings.bytes_max, earlier)
+        return f"held back before sending: {reason}" if reason else ""

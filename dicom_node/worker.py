@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -18,7 +17,6 @@ from dicom_node.backoff import delay_s
 from dicom_node.clock import Checkpoint, Clock
 from dicom_node.comparer import Comparer
 from dicom_node.config.settings import Config
-from dicom_node.encode.drafts import Piece
 from dicom_node.encode.results import Encoded, Stamp
 from dicom_node.errors import DeviceLost, DicomNodeError, StorageError, StudyUnusable
 from dicom_node.executor.child import ChildLink
@@ -34,7 +32,7 @@ from dicom_node.inference import Outcome, encode_found, infer_and_encode
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.logs import configure_logs
 from dicom_node.model import REJECTION, InstanceKey, Job, Result
-from dicom_node.outgoing import Outgoing
+from dicom_node.outgoing import Outgoing, saved
 from dicom_node.route.router import EngineLabel, input_of, job_id
 from dicom_node.store.local import LocalStore, study_folder
 
@@ -310,27 +308,7 @@ class Worker:
     def _save(self, job: Job, encoded: Encoded) -> Result:
         folder = study_folder("results", job.study_instance_uid)
         relative = f"{folder}/{job.job_id}/{encoded.sop_instance_uid}.dcm"
-        digest = hashlib.sha256()
-
-        def digested() -> Iterator[Piece]:  # a large SEG is made only once
-            for piece in encoded.pieces:
-                digest.update(piece)
-                yield piece
-
-        size_bytes = self._store.save(relative, digested())
-        return Result(
-            sop_instance_uid=encoded.sop_instance_uid,
-            sop_class_uid=encoded.sop_class_uid,
-            series_instance_uid=encoded.series_instance_uid,
-            study_instance_uid=encoded.study_instance_uid,
-            transfer_syntax_uid=encoded.transfer_syntax_uid,
-            job_id=job.job_id,
-            kind=encoded.kind,
-            path=relative,
-            size_bytes=size_bytes,
-            digest=digest.hexdigest(),
-            renditions=encoded.renditions,
-        )
+        return saved(encoded, job.job_id, relative, self._store.save)
 
     def _failed(self, job: Job, error: Exception) -> None:
         """Try again later; park at once what no repetition mends."""

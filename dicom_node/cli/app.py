@@ -131,11 +131,14 @@ def process(
         list[str] | None,
         typer.Option("--engine", "-e", help="Run this engine whatever the rules say; repeatable."),
     ] = None,
+    profile: Annotated[
+        str, typer.Option("--profile", "-p", help="Write what a destination of this profile gets.")
+    ] = "default",
     config: ConfigFile = _DEFAULT_CONFIG,
 ) -> None:
-    """Route, infer and encode files without network or ledger."""
+    """Route, infer and encode files without network or ledger; what the gate holds back is told."""
     with _plain_errors():
-        if not process_command.process(config, source, out, engine or []):
+        if not process_command.process(config, source, out, engine or [], profile):
             raise typer.Exit(EXIT_REFUSED)
 
 
