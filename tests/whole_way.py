@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset, FileDataset
 from dicom_node.infer.asking import Networks
 from dicom_node.infer.engine import Engine
 from dicom_node.infer.engine_folders import load_manifest
-from dicom_node.inference import Outcome, infer_and_encode
+from dicom_node.inference import NO_WISHES, Outcome, Wishes, infer_and_encode
 from tests.unit.encode.findings import read
 from tests.unit.infer.engine_folders import (
     CLASSIFICATION,
@@ -51,8 +51,20 @@ def drawn(
     is_ct: bool = True,
     modality: str = "",
     bright: float = BRIGHT,
+    wishes: Wishes = NO_WISHES,
+    is_sure: bool = True,
 ) -> Outcome:
-    """Return what the thresholding engine makes of the files of one series."""
+    """Return what the thresholding engine makes of the files of one series.
+
+    Parameters
+    ----------
+    bright : float
+        What it draws of all but CT is brighter.
+    wishes : Wishes
+        What is made beside the default tree.
+    is_sure : bool
+        If not, it says of each voxel how likely it is: on CT (HU + 1000) / 1000, up to 1.
+    """
     modality = modality or ("CT" if is_ct else "MR")
     volume = {
         "network_sees": "whole",
@@ -65,13 +77,14 @@ def drawn(
         "volume": volume,
         "accepts": {"Modality": modality},
         "intensity": {"values": "hounsfield" if is_ct else "brightness"},
+        "probabilities": not is_sure,
     }
 
     def brighter(values: NDArray[Any]) -> NDArray[Any]:
         inside = values > bright
         return np.concatenate([~inside, inside], axis=1).astype(np.float32)
 
-    return _run(written, two_channels if is_ct else brighter, files, folder)
+    return _run(written, two_channels if is_ct else brighter, files, folder, wishes)
 
 
 def classified(files: Sequence[Path], folder: Path, modality: str) -> Outcome:
@@ -84,10 +97,16 @@ def classified(files: Sequence[Path], folder: Path, modality: str) -> Outcome:
     return _run(written, answer, files, folder)
 
 
-def _run(written: dict[str, Any], network: Any, files: Sequence[Path], folder: Path) -> Outcome:
+def _run(
+    written: dict[str, Any],
+    network: Any,
+    files: Sequence[Path],
+    folder: Path,
+    wishes: Wishes = NO_WISHES,
+) -> Outcome:
     manifest = load_manifest(write_engine(folder / "engines", written))
     engine = Engine(manifest, Networks((FunctionRuntime(network),)))
-    return infer_and_encode(engine, files, 1_700_000_000.0, "job", "NODE")
+    return infer_and_encode(engine, files, 1_700_000_000.0, "job", "NODE", wishes=wishes)
 
 
 def results_of(outcome: Outcome) -> dict[str, FileDataset]:
