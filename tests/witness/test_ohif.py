@@ -13,12 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless
 
+from dicom_node.encode.results import SegEncoding, encode
+from dicom_node.finding import Finding
+from tests.enhanced import everything_on
 from tests.factories import make_ct_series, make_enhanced, make_xray, write_series
-from tests.unit.encode.findings import blobs, headers_of, overlapping
-from tests.whole_way import DENSE_HU, drawn, shape_in
+from tests.unit.encode.findings import (
+    STAMP,
+    blobs,
+    headers_of,
+    overlapping,
+    probable,
+    segmentation,
+)
+from tests.whole_way import DENSE_HU, shape_in
 from tests.witness.kinds import write_one_of_each
 from tests.witness.programs import by_hand
 
@@ -116,12 +129,44 @@ def test_frames_of_an_enhanced_source_get_what_was_drawn_on_them(
     pixels = shape_in(5)
     slices = make_ct_series(pixels=pixels)
     images = write_series([make_enhanced([slices[i] for i in order])], tmp_path / "images")
-    [seg, _] = drawn(images, tmp_path).encoded
-    path = tmp_path / "SEG.dcm"
-    path.write_bytes(seg.content)
-    [told] = viewer.shows(images, path)
-    [layer] = layers_of(told, pixels.shape)
-    np.testing.assert_array_equal(layer, pixels[list(order)] > DENSE_HU)
+    written = everything_on(images, tmp_path, is_ct=True)
+    for told in viewer.shows(images, *written.paths["SEG"], *written.paths["LABELMAP"]):
+        [layer] = layers_of(told, pixels.shape)
+        np.testing.assert_array_equal(layer, pixels[list(order)] > DENSE_HU)
+
+
+@pytest.mark.parametrize("is_native", [False, True], ids=["as we send it", "native"])
+def test_a_label_map_lies_on_every_voxel_that_was_drawn(
+    is_native: bool, viewer: Viewer, ct: list[Path], tmp_path: Path
+) -> None:
+    """Run-length encoded, or as an archive may give it out; OHIF skips the first, background."""
+    headers = headers_of(make_ct_series(5))
+    path = seg_in(SegEncoding.LABELMAP, segmentation(headers), headers, tmp_path)
+    label_map = pydicom.dcmread(path)
+    assert label_map.file_meta.TransferSyntaxUID == RLELossless
+    if is_native:
+        label_map.decompress(generate_instance_uid=False)
+        label_map.save_as(path, enforce_file_format=True)
+    [told] = viewer.shows(ct, path)
+    [layer] = layers_of(told, (5, 64, 64))
+    np.testing.assert_array_equal(layer, blobs(headers))
+    assert told["segments"] == ["Background", "Right lung", "Left lung"]
+
+
+def test_probabilities_are_not_shown(viewer: Viewer, ct: list[Path], tmp_path: Path) -> None:
+    """So no profile for OHIF asks for them; older versions show all that is not impossible."""
+    headers = headers_of(make_ct_series(5))
+    path = seg_in(SegEncoding.FRACTIONAL, probable(headers), headers, tmp_path)
+    [told] = viewer.shows(ct, path)
+    assert "Fractional segmentations are not yet supported" in told["error"]
+
+
+def seg_in(
+    encoding: SegEncoding, finding: Finding, headers: Sequence[Dataset], folder: Path
+) -> Path:
+    path = folder / f"{encoding}.dcm"
+    path.write_bytes(encode(finding, headers, STAMP, encoding)[0].content)
+    return path
 
 
 def test_a_seg_on_an_x_ray_is_not_shown(

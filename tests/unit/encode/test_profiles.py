@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,14 +14,18 @@ from dicom_node.encode.drawing import drawing_of
 from dicom_node.encode.profiles import PROFILES, Kind, Profile, rendition_for
 from dicom_node.encode.seg import SegEncoding
 from dicom_node.finding import Code, Finding, FindingKind, ValueMap
-from tests.factories import make_ct_series, make_xray
+from dicom_node.multiframe import frames_of
+from tests.factories import make_ct_series, make_enhanced, make_mr_series, make_xray
 from tests.unit.encode.findings import (
+    blobs,
     classification,
     headers_of,
     overlapping,
+    probable,
     quality,
     segmentation,
 )
+from tests.unit.test_sources import PROJECTIONS
 
 CT = headers_of(make_ct_series(6))
 XRAY = headers_of([make_xray()])
@@ -123,3 +128,129 @@ def test_colour_is_captured_instead_of_presented() -> None:
     profile = Profile(frozenset({Kind.PR, Kind.SR}))
     assert tree(profile, classification(colour), colour) == "SC+SR"
     assert tree(profile, classification(XRAY), XRAY) == "PR+SR"
+
+
+# ------------------------------------------------------------ what each profile sends
+
+
+def mr() -> list[Dataset]:
+    return headers_of(make_mr_series(6))
+
+
+def frames() -> list[Dataset]:
+    """Return headers of the frames of an enhanced CT, as an engine is told of them."""
+    return frames_of(*headers_of([make_enhanced(make_ct_series(6))]))
+
+
+def ultrasound(**changes: Any) -> list[Dataset]:
+    return headers_of([make_xray(**(PROJECTIONS["US"] | changes))])
+
+
+def region(sources: list[Dataset]) -> Finding:
+    mask = np.zeros((1, 256, 256), np.uint8)
+    mask[0, 20:60, 30:70] = 1
+    return segmentation(sources, mask)
+
+
+def with_all(sources: list[Dataset]) -> Finding:
+    """Return lungs of an engine that gives probabilities and a map, too."""
+    return replace(probable(sources), maps=(MAP,))
+
+
+COLOUR = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}
+FOUND: dict[str, tuple[Callable[[], list[Dataset]], Callable[[list[Dataset]], Finding]]] = {
+    "CT": (lambda: CT, segmentation),
+    "CT, all an engine can give": (lambda: CT, with_all),
+    "CT, overlapping": (lambda: CT, overlapping),
+    "enhanced CT": (frames, with_all),
+    "MR": (mr, segmentation),
+    "X-ray, a region": (lambda: XRAY, region),
+    "X-ray, a class": (lambda: XRAY, classification),
+    "US": (ultrasound, classification),
+    "US in colour": (lambda: ultrasound(**COLOUR), classification),
+}
+BOTH = frozenset({SegEncoding.LABELMAP, SegEncoding.FRACTIONAL})
+SENT: dict[str, dict[str, str]] = {
+    "default": {
+        **dict.fromkeys(FOUND, "SEG+SR"),
+        **dict.fromkeys(("X-ray, a class", "US", "US in colour"), "SR"),
+    },
+    "ohif": {
+        **dict.fromkeys(FOUND, "LABELMAP+SR"),
+        "CT, overlapping": "SEG+SR",
+        "X-ray, a region": "PR+SC+SR",
+        **dict.fromkeys(("X-ray, a class", "US", "US in colour"), "SR"),
+    },
+    "slicer": {
+        **dict.fromkeys(FOUND, "SEG+SR"),
+        **dict.fromkeys(("CT, all an engine can give", "enhanced CT"), "SEG+PM+SR"),
+        **dict.fromkeys(("X-ray, a class", "US", "US in colour"), "SR"),
+    },
+    "weasis": {
+        **dict.fromkeys(FOUND, "SEG+KO+SR"),
+        **dict.fromkeys(("X-ray, a class", "US", "US in colour"), "KO+SR"),
+    },
+    "orthanc": {
+        **dict.fromkeys(FOUND, "SEG+SR"),
+        **dict.fromkeys(("X-ray, a class", "US", "US in colour"), "SR"),
+    },
+    "no-seg": {**dict.fromkeys(FOUND, "PR+SC+KO+SR"), "US in colour": "SC+KO+SR"},
+    "sr-text-only": dict.fromkeys(FOUND, "SR"),
+    "everything": {
+        **dict.fromkeys(FOUND, "LABELMAP+PR+SC+KO+PDF+SR"),
+        "CT, overlapping": "SEG+PR+SC+KO+PDF+SR",
+        **dict.fromkeys(
+            ("CT, all an engine can give", "enhanced CT"), "LABELMAP+PM+PR+SC+KO+PDF+SR"
+        ),
+        **dict.fromkeys(("X-ray, a class", "US"), "PR+SC+KO+PDF+SR"),
+        "US in colour": "SC+KO+PDF+SR",
+    },
+}
+"""What a destination gets that was seen to accept all encodings, by profile and finding."""
+
+
+@pytest.mark.parametrize("found", FOUND)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_what_each_profile_sends_of_each_finding(profile: str, found: str) -> None:
+    make_sources, make = FOUND[found]
+    sources = make_sources()
+    finding = make(sources)
+    drawing = drawing_of(finding, sources) if finding.mask is not None else None
+
+    def sent(accepts: frozenset[SegEncoding]) -> str:
+        return rendition_for(PROFILES[profile], finding, drawing, sources[0], accepts).text
+
+    assert sent(BOTH) == SENT[profile][found]
+    assert sent(frozenset()) == SENT[profile][found].replace("LABELMAP", "SEG")
+
+
+@pytest.mark.parametrize(
+    ("fractional", "labelmap", "accepts", "expected"),
+    [
+        (True, False, frozenset(), "FRACTIONAL+SR"),
+        (True, True, BOTH, "FRACTIONAL+SR"),
+        ("auto", False, BOTH, "FRACTIONAL+SR"),
+        ("auto", False, frozenset(), "SEG+SR"),
+        ("auto", "auto", frozenset({SegEncoding.LABELMAP}), "LABELMAP+SR"),
+        (False, False, BOTH, "SEG+SR"),
+    ],
+)
+def test_probabilities_go_to_those_who_want_and_take_them(
+    fractional: Any, labelmap: Any, accepts: frozenset[SegEncoding], expected: str
+) -> None:
+    profile = replace(PROFILES["default"], fractional=fractional, labelmap=labelmap)
+    finding = probable(CT)
+    drawing = drawing_of(finding, CT)
+    assert rendition_for(profile, finding, drawing, CT[0], accepts).text == expected
+    certain = rendition_for(profile, LUNGS, drawing, CT[0], accepts).text
+    assert certain == expected.replace("FRACTIONAL", "LABELMAP" if labelmap is True else "SEG")
+
+
+def test_probabilities_have_frames_where_nothing_is_drawn() -> None:
+    """Of both lungs in all six slices, 12 are drawn; each of them is somewhat likely in all."""
+    finding = segmentation(CT, np.where(np.arange(6)[:, None, None] < 2, blobs(CT), 0))
+    likely = replace(finding, probabilities=probable(CT).probabilities)
+    profile = replace(PROFILES["weasis"], fractional=True, frames_max=11)
+    assert tree(profile, finding) == "SEG+KO+SR"
+    assert tree(profile, likely) == "PR+SC+KO+SR"
+    assert tree(replace(profile, frames_max=12), likely) == "FRACTIONAL+KO+SR"
