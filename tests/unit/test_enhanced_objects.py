@@ -129,14 +129,14 @@ def test_outlines_lie_on_their_frames(made: tuple[Source, Written]) -> None:
         for item in series.ReferencedImageSequence
         for number in np.atleast_1d(item.ReferencedFrameNumber)
     ]
-    assert sorted(listed) == sorted(source.named.values())  # type: ignore[type-var]
+    assert sorted(listed) == sorted(source.named.values())
     places = {named: at for at, named in source.named.items()}
     outlined = {}
     for item in state.GraphicAnnotationSequence:
         if item.GraphicLayer.startswith("SEGMENT"):
             [image] = item.ReferencedImageSequence
-            points = [np.reshape(one.GraphicData, (-1, 2)) for one in item.GraphicObjectSequence]
-            outlined[places[name_of(image)]] = np.concatenate(points)
+            outlines = [np.reshape(one.GraphicData, (-1, 2)) for one in item.GraphicObjectSequence]
+            outlined[places[name_of(image)]] = np.concatenate(outlines)
     drawn = inside(source)
     assert outlined.keys() == drawn.keys()
     for at, points in outlined.items():
