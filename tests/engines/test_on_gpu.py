@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -38,7 +39,7 @@ def load(cuda: FakeCuda, tmp_path: Path) -> Iterator[Load]:
     machine = FakeMachine(cuda)
     sites = Sites(None, machine.compile_source)
 
-    def load(name: str, faults: Faults | None = None) -> Engine:
+    def load(name: str | Path, faults: Faults | None = None) -> Engine:
         library = Library(make_tensorrt(faults=faults, on_stream=cuda.on_stream))
         kind = TensorRtKind(library=lambda: library, device=lambda ordinal: device)
         return load_engine(
@@ -79,6 +80,23 @@ def test_the_lungs_of_a_real_chest_are_those_of_the_processor(load: Load) -> Non
     again = on(engine, CHEST)
     assert again.mask is not None
     assert np.array_equal(again.mask, finding.mask)
+
+
+def test_probabilities_are_those_of_the_network_on_the_gpu(load: Load, tmp_path: Path) -> None:
+    folder = tmp_path / "ct_lungs"
+    shutil.copytree(ENGINES / "ct_lungs", folder)
+    with (folder / "engine.yaml").open("a") as manifest:
+        manifest.write("\nprobabilities: true\n")
+    finding, expected = on(load(folder), CHEST), on_the_processor("ct_lungs", CHEST)
+    assert "TensorRT" in finding.engine.runtime
+    assert finding.mask is not None
+    assert expected.mask is not None
+    assert finding.probabilities is not None
+    assert np.mean(finding.mask != expected.mask) < 2e-4
+    likely = finding.probabilities
+    assert likely.shape == (2, *finding.mask.shape)
+    assert np.mean(likely[0][finding.mask == 1]) > 240
+    assert np.mean(likely[0][finding.mask != 1]) < 5
 
 
 def test_what_no_memory_is_left_for_the_processor_does(load: Load, cuda: FakeCuda) -> None:

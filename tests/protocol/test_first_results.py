@@ -95,6 +95,8 @@ def test_each_archive_gets_its_encoding_from_the_first_result_on(
     ).start()
     ledger = node.ledger()
     try:
+        reached = [name for name in NAMES if name != "away"]
+        wait_until(lambda: all(_was_asked(ledger, name) for name in reached), 30, "the answers")
         send(
             an_enhanced_ct(tmp_path / "first", "1.2.3"), "127.0.0.1", free_port, called="DICOM_NODE"
         )
@@ -129,6 +131,10 @@ def test_each_archive_gets_its_encoding_from_the_first_result_on(
         node.stop()
         for archive in archives.values():
             archive.stop()
+
+
+def _was_asked(ledger: Ledger, name: str) -> bool:
+    return ledger.acceptances.asked_at(name, LABELMAP) is not None
 
 
 def _has_all(archive: Archive, name: str) -> bool:

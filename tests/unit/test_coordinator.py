@@ -216,6 +216,15 @@ def test_a_shadow_under_way_is_left_alone_while_somebody_has_it_in_hand(
     assert job_of(ledger, "lost").state is JobState.QUEUED
 
 
+def test_who_is_to_be_asked_what_he_accepts_is_asked_before_anything_is_encoded(
+    build: Build, ledger: Ledger, executor: RecordingExecutor
+) -> None:
+    rows.routed(ledger, a_job())
+    build(probes=lambda: ["pacs"]).submit()
+    assert [one.lane for one in executor.submitted] == ["probe/pacs", "infer"]
+    assert executor.submitted[0].key == "pacs"
+
+
 def test_comparisons_are_handed_out_whatever_else_is_open(
     build: Build, ledger: Ledger, executor: RecordingExecutor
 ) -> None:

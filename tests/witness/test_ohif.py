@@ -133,6 +133,9 @@ def test_frames_of_an_enhanced_source_get_what_was_drawn_on_them(
     for told in viewer.shows(images, *written.paths["SEG"], *written.paths["LABELMAP"]):
         [layer] = layers_of(told, pixels.shape)
         np.testing.assert_array_equal(layer, pixels[list(order)] > DENSE_HU)
+    for told in viewer.shows(images, *written.paths["SR"]):
+        assert "error" not in told, told["error"]
+        assert [group["finding"] for group in told["groups"]] == ["Lung"]
 
 
 @pytest.mark.parametrize("is_native", [False, True], ids=["as we send it", "native"])

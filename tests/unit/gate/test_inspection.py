@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
@@ -100,6 +102,17 @@ def test_probabilities_are_compared_with_those_of_the_finding() -> None:
     assert verdicts_on(material, tree) == ()
     other = replace(material, finding=replace(finding, probabilities=chances[:, ::-1].copy()))
     assert [one.kind for one in verdicts_on(other, tree)] == ["SEG"]
+
+
+def test_what_was_drawn_where_nothing_is_probable_has_its_frames() -> None:
+    """A hole that was filled, a low threshold: the mask is there, and the network says zero."""
+    chances = np.zeros((2, 6, 64, 64), np.uint8)
+    chances[0, :3, :, :20] = 40
+    material = material_of(replace(segmentation(HEADERS), probabilities=chances), CT)
+    tree = plain_tree(material, SegEncoding.FRACTIONAL)
+    assert verdicts_on(material, tree) == ()
+    seg = pydicom.dcmread(BytesIO(tree["SEG"].file.read_bytes()))
+    assert seg.NumberOfFrames == 12, "both segments are drawn in all six slices"
 
 
 def test_what_the_scanner_said_wrong_is_no_fault_of_ours() -> None:

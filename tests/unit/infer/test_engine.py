@@ -125,6 +125,23 @@ def test_the_largest_component_is_kept(tmp_path: Path) -> None:
     assert np.array_equal(finding.mask, balls((8, 12, 25, 5)) == 0)
 
 
+@pytest.mark.parametrize("wanted", [False, True])
+def test_probabilities_are_kept_where_the_manifest_says_so(wanted: bool, tmp_path: Path) -> None:
+    """Also of what the mask has lost: the smaller ball, and what is not likely enough."""
+    pixels = balls((8, 12, 25, 5), (14, 30, 8, 3))
+    pixels[2, 20:22, 20:22] = -700
+    changes = {"components": {"keep": "largest"}, "probabilities": wanted}
+    finding, _ = engine(tmp_path, SEGMENTATION, two_channels, **changes).run(ct(tmp_path, pixels))
+    assert finding.mask is not None
+    assert np.array_equal(finding.mask, balls((8, 12, 25, 5)) == 0)
+    if not wanted:
+        assert finding.probabilities is None
+        return
+    expected = np.rint((pixels.astype(np.float32) + 1000) / 1000 * 255).astype(np.uint8)
+    assert finding.probabilities is not None
+    assert np.array_equal(finding.probabilities, expected[None])
+
+
 def test_what_the_manifest_names_is_measured_in_hounsfield_units_and_mm(tmp_path: Path) -> None:
     pixels = balls((8, 12, 25, 5), (15, 30, 8, 2))
     pixels[8, 12, 25] = 50
