@@ -178,6 +178,7 @@ def test_each_profile_has_a_row_here() -> None:
     assert set(SENT) == set(PROFILES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", SENT)
 def test_a_real_ct_becomes_what_a_destination_of_the_profile_gets(
     profile: str, site: Site, engines: Path, data_dir: Path, out: Path
