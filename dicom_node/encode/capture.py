@@ -8,6 +8,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from dicom_node.encode.key_slices import segments_on
 from dicom_node.encode.material import Material, statements_on
 from dicom_node.encode.shell import Shell, code_item, instances_by_series, reference_to
+from dicom_node.multiframe import frame_number_of
 from dicom_node.pictures import (
     Layer,
     captioned,
@@ -42,7 +43,7 @@ def _capture(material: Material, index: int, number: int) -> Dataset:
     image = material.read_image(finding.sop_instance_uids[index])
     layers = [Layer(mask, segment_colour(one)) for one, mask in segments_on(finding, index)]
     lines = statements_on(finding, finding.sop_instance_uids[index])
-    lines += [(text, None) for text in (*finding.warnings, material.place_of(index))]
+    lines += [(text, None) for text in (*finding.warnings, _where(material, index))]
     shown = picture_of(grey_of(image, source), layers, pixel_aspect(source), _SIDE)
     picture = captioned(shown, [*lines, (material.engine_line, None)], material.disclaimer)
 
@@ -75,3 +76,12 @@ def _capture(material: Material, index: int, number: int) -> Dataset:
     pixels = picture.tobytes()
     capture.PixelData = pixels + b"\0" * (len(pixels) % 2)
     return capture
+
+
+def _where(material: Material, index: int) -> str:
+    source, count = material.sources[index], len(material.sources)
+    instance, frame = source.get("InstanceNumber"), frame_number_of(source)
+    counted = [] if instance is None else [f"instance {instance}"]
+    counted += [] if frame is None else [f"frame {frame}"]
+    named = f" ({', '.join(counted)})" if counted else ""
+    return f"Image {index + 1} of {count}{named}"

@@ -12,7 +12,6 @@ from dicom_node.encode.header import Stamp
 from dicom_node.encode.key_slices import KeySlices, key_slices
 from dicom_node.encode.sources import copies_of
 from dicom_node.finding import Finding, FindingKind, Segment
-from dicom_node.multiframe import frame_number_of
 from dicom_node.pictures import Colour, segment_colour
 
 ImageReader = Callable[[str], Dataset]
@@ -50,15 +49,6 @@ class Material:
     @cached_property
     def key_slices(self) -> KeySlices:
         return key_slices(self.finding)
-
-    def place_of(self, index: int) -> str:
-        """Return which of the images one is, as a reader counts them and as its source does."""
-        source, count = self.sources[index], len(self.sources)
-        instance, frame = source.get("InstanceNumber"), frame_number_of(source)
-        counted = [] if instance is None else [f"instance {instance}"]
-        counted += [] if frame is None else [f"frame {frame}"]
-        named = f" ({', '.join(counted)})" if counted else ""
-        return f"Image {index + 1} of {count}{named}"
 
     @property
     def engine_line(self) -> str:
