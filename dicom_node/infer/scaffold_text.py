@@ -184,6 +184,8 @@ components:  # what is left of the mask, in this order
 
 # volume, count, diameters, longest_diameter, mean_value, voxels
 measurements: [volume, mean_value]  # what the report says of each segment, and rules can ask for
+
+# probabilities: true  # how likely each voxel is, beside the mask: for a FRACTIONAL SEG
 """
 
 _CLEANED_IMAGES = """\
