@@ -81,4 +81,6 @@ def _where(material: Material, index: int) -> str:
     source, count = material.sources[index], len(material.sources)
     instance = source.get("InstanceNumber")
     named = "" if instance is None else f" (instance {instance})"
-    return f"Image {index + 1} of {count}{named}"
+    time_point = material.finding.time_point
+    which = "" if time_point is None else f", {time_point.in_words}"
+    return f"Image {index + 1} of {count}{named}{which}"

@@ -9,7 +9,7 @@ from functools import cached_property
 from pydicom.dataset import Dataset
 
 from dicom_node.encode.header import Stamp
-from dicom_node.encode.key_slices import KeySlices, key_slices
+from dicom_node.encode.key_slices import KEY_SLICES_MAX, KeySlices, joined, key_slices
 from dicom_node.encode.sources import copies_of
 from dicom_node.finding import Finding, FindingKind, Segment
 from dicom_node.pictures import Colour, segment_colour
@@ -33,10 +33,20 @@ class Material:
     read_image: ImageReader
     disclaimer: str = DISCLAIMER
     """What stands on every picture and page."""
+    parts: tuple[Material, ...] = ()
+    """Of each time point, where there are several."""
+    key_slices_max: int = KEY_SLICES_MAX
+
+    @property
+    def by_time_point(self) -> tuple[Material, ...]:
+        """That of each time point; itself where there is but one."""
+        return self.parts or (self,)
 
     @cached_property
     def copies(self) -> list[Dataset]:
         """The headers as highdicom can be given them, the Patient's Name withheld."""
+        if self.parts:
+            return [copy for part in self.parts for copy in part.copies]
         copies = copies_of(self.sources)
         copies[0].PatientName = ""
         return copies
@@ -48,7 +58,9 @@ class Material:
 
     @cached_property
     def key_slices(self) -> KeySlices:
-        return key_slices(self.finding)
+        if self.parts:
+            return joined([(part.key_slices, len(part.sources)) for part in self.parts])
+        return key_slices(self.finding, self.key_slices_max)
 
     @property
     def engine_line(self) -> str:
@@ -85,7 +97,7 @@ def statements_on(finding: Finding, sop_instance_uid: str) -> list[tuple[str, Co
 
 def unit_of(code: str) -> str:
     """Return a UCUM unit as people write it."""
-    return {"1": "", "[hnsf'U]": "HU", "mm2": "mm²", "mm3": "mm³", "ml": "ml"}.get(code, code)
+    return {"1": "", "[hnsf'U]": "HU", "mm2": "mm²", "mm3": "mm³", "cm2": "cm²"}.get(code, code)
 
 
 def _measured(segment: Segment) -> str:

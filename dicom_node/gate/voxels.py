@@ -20,6 +20,7 @@ from pydicom.dataset import Dataset
 from dicom_node.encode.segments import segment_tracking_uid
 from dicom_node.finding import Finding, Segment
 from dicom_node.gate.file import ResultFile, fragments, items_alike
+from dicom_node.packed import Mask, count_voxels
 from dicom_node.uid import LABELMAP_SEGMENTATION_STORAGE
 
 _POSITION = 0x00200032
@@ -51,6 +52,8 @@ def misplaced_voxels(
     Only the first wrong frame is told: where one is, others are.
     """
     try:
+        if finding.parts:
+            finding, sources = _time_point_of(file, finding, sources)
         if "SegmentSequence" in file.dataset:
             _check_grid(file.dataset, sources)
             _check_masks(file, finding, sources)
@@ -62,6 +65,27 @@ def misplaced_voxels(
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         # an attribute is missing or broken, which other rules have told
         yield f"its frames cannot be compared with the finding: {type(error).__name__}"
+
+
+def _time_point_of(
+    file: ResultFile, finding: Finding, sources: Sequence[Dataset]
+) -> tuple[Finding, Sequence[Dataset]]:
+    """Return the one of several time points that an object of frames speaks of, with its sources.
+
+    It is that of the source of its first frame; all others are then held against the same.
+    """
+    if file.items is None:
+        return finding, sources
+    alike = next(iter(items_alike(file)))
+    uid, number = (_text(alike.values(tag)[0] or b"") for tag in (_SOURCE, _SOURCE_FRAME))
+    for part, own in finding.shared_out(sources):
+        if (uid, number) in {_name_of(source) for source in own}:
+            return part, own
+    raise Misplaced("its first frame does not tell its source")
+
+
+def _name_of(source: Dataset) -> tuple[str, str]:
+    return str(source.SOPInstanceUID), str(source.get("ReferencedFrameNumber") or "")
 
 
 def _check_grid(dataset: Dataset, sources: Sequence[Dataset]) -> None:
@@ -102,7 +126,7 @@ def _check_masks(file: ResultFile, finding: Finding, sources: Sequence[Dataset])
         covered = _check_labels(file, frames, drawn, mask)
     else:
         covered = _check_segments(file, frames, drawn, finding, mask)
-    if covered != np.count_nonzero(mask):  # what the frames hold is right: some are missing
+    if covered != count_voxels(mask):  # what the frames hold is right: some are missing
         number, index = _uncovered(frames, drawn, mask)
         raise Misplaced(f"segment {number} has voxels in slice {index + 1} and no frame there")
 
@@ -112,7 +136,7 @@ def _check_segments(
     frames: Sequence[_Frame],
     drawn: Mapping[int, Segment],
     finding: Finding,
-    mask: NDArray[Any],
+    mask: Mask,
 ) -> int:
     """Compare frames of a segment each; return how many voxels they cover."""
     if len(set(frames)) < len(frames):
@@ -136,7 +160,7 @@ def _check_labels(
     file: ResultFile,
     frames: Sequence[_Frame],
     drawn: Mapping[int, Segment],
-    mask: NDArray[Any],
+    mask: Mask,
 ) -> int:
     """Compare frames of all segments; return how many voxels they cover."""
     if len(set(frames)) < len(frames):
@@ -159,7 +183,7 @@ def _check_labels(
 
 
 def _uncovered(
-    frames: Sequence[_Frame], drawn: Mapping[int, Segment], mask: NDArray[Any]
+    frames: Sequence[_Frame], drawn: Mapping[int, Segment], mask: Mask
 ) -> tuple[int, int]:
     """Return the number of a segment and the index of a slice that has its voxels, but no frame."""
     found = {(frame.segment_number, frame.slice_index) for frame in frames}
@@ -194,10 +218,7 @@ def _check_maps(file: ResultFile, finding: Finding, sources: Sequence[Dataset]) 
 
 def _frames(file: ResultFile, sources: Sequence[Dataset]) -> list[_Frame]:
     """Return where each frame lies, by its position; without one, by the source that it names."""
-    indices = {
-        (str(source.SOPInstanceUID), str(source.get("ReferencedFrameNumber") or "")): index
-        for index, source in enumerate(sources)
-    }
+    indices = {_name_of(source): index for index, source in enumerate(sources)}
     positions = np.array(
         [_numbers(source.get("ImagePositionPatient") or (np.nan,) * 3) for source in sources]
     )
@@ -245,7 +266,7 @@ def _described(
     """Return the segments of the finding by the numbers that they have in the file."""
     series_uid = str(sources[0].SeriesInstanceUID)
     by_uid = {
-        segment_tracking_uid(segment, finding.engine, series_uid): segment
+        segment_tracking_uid(segment, finding.engine, series_uid, finding.time_point): segment
         for segment in finding.segments
     }
     drawn = {}
@@ -293,7 +314,7 @@ def _bytes(file: ResultFile) -> Iterator[NDArray[np.uint8]]:
 # ------------------------------------------------------------ what the finding says
 
 
-def _plane(mask: NDArray[Any], segment: Segment, index: int) -> NDArray[np.bool_]:
+def _plane(mask: Mask, segment: Segment, index: int) -> NDArray[np.bool_]:
     if mask.ndim == 4:
         return np.asarray(mask[segment.segment_number - 1, index], np.bool_)
     return np.asarray(mask[index] == segment.segment_number, np.bool_)

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import EngineError, StudyUnusable
-from dicom_node.finding import Classification, EngineIdentity, Finding, FindingKind, Quality, Value
+from dicom_node.finding import (
+    Classification,
+    EngineIdentity,
+    Finding,
+    FindingKind,
+    Quality,
+    TimePoint,
+    Value,
+)
 from dicom_node.headers import Part10
 from dicom_node.infer import image_masks, images, segmentation
 from dicom_node.infer.accepting import refusals
@@ -41,6 +49,7 @@ from dicom_node.infer.series import (
     load_source,
     unfit,
 )
+from dicom_node.infer.time_points import at_rest, chosen, joined
 from dicom_node.infer.values import regressed, value_summary
 from dicom_node.infer.volume import Placement, place
 from dicom_node.infer.voxels import Voxels, read_voxels
@@ -123,16 +132,21 @@ class Engine:
         if self.manifest.image is not None:
             ask = self._segment_image if self.manifest.segments else self._ask_each
             return ask(source, self.manifest.image)
-        volume = self._volume(source)
+        volumes = self._volumes(source)
+        if len(volumes) == 1:
+            return self._run_on(volumes[0], others or Others())
+        parts: list[Finding] = []
+        headers: list[Dataset] = []
+        for volume in volumes:  # one after the other: the next one's voxels need the memory
+            part, its_own = self._run_on(volume, others or Others())
+            parts.append(at_rest(part))
+            headers += its_own
+        return joined(parts), tuple(headers)
+
+    def _run_on(self, volume: SourceVolume, others: Others) -> tuple[Finding, tuple[Dataset, ...]]:
+        """Return what the engine finds in one volume."""
         placement = place(volume.grid, self._path.volume)
-        seen = beside(
-            self.manifest,
-            self._path,
-            volume,
-            placement,
-            others or Others(),
-            threads=self._threads,
-        )
+        seen = beside(self.manifest, self._path, volume, placement, others, threads=self._threads)
         values = self.manifest.intensity.values
         voxels = read_voxels(volume.images, values, threads=self._threads)
         if self.manifest.kind is FindingKind.SEGMENTATION:
@@ -161,12 +175,12 @@ class Engine:
         """
         require_parity(self.manifest, probes_of(self.manifest), self._networks)
 
-    def _volume(self, given: SourceSeries) -> SourceVolume:
+    def _volumes(self, given: SourceSeries) -> tuple[SourceVolume, ...]:
         source = given.frame_by_frame()  # an engine is told of frames as if each came by itself
         slices = [header for header in source.headers if not is_localizer(header)]
         if reasons := refusals(self.manifest.accepts, slices or source.headers, len(source.images)):
             raise self._not_mine(reasons + sorted({unfit(header) for header in slices} - {""}))
-        return source.volume()
+        return chosen(source.volumes(), self._path.volume)
 
     def _segment(
         self, volume: SourceVolume, voxels: Voxels, placement: Placement, seen: Beside
@@ -177,7 +191,7 @@ class Engine:
             answer.classes, self.manifest, Ground.of_volume(volume, voxels)
         )
         told = seen.told + _told(volume.left_out)
-        return self._drawn(found, volume.images, told, answer.runtime)
+        return self._drawn(found, volume.images, told, answer.runtime, volume.time_point)
 
     def _segment_image(
         self, source: SourceSeries, wanted: ImageInput
@@ -200,6 +214,7 @@ class Engine:
         images_used: Sequence[SourceImage],
         told_besides: tuple[str, ...],
         runtime: str,
+        time_point: TimePoint | None = None,
     ) -> tuple[Finding, tuple[Dataset, ...]]:
         finding = Finding(
             kind=self.manifest.kind,
@@ -209,6 +224,7 @@ class Engine:
             warnings=found.warnings + told_besides + self._told,
             mask=found.mask,
             segments=found.segments,
+            time_point=time_point,
         )
         return finding, tuple(image.header for image in images_used)
 
@@ -223,7 +239,8 @@ class Engine:
             self._networks.main,
             self.manifest.input_names,
         )
-        return self._answered([("", said)], volume.images, volume.left_out, seen.told)
+        finding, headers = self._answered([("", said)], volume.images, volume.left_out, seen.told)
+        return replace(finding, time_point=volume.time_point), headers
 
     def prepare(self, files: Sequence[Part10]) -> PreparedImages:
         """Return the images of one series as the network sees them, each by itself.

@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import StudyUnusable
-from dicom_node.geometry import Grid, Plane, arrange
+from dicom_node.finding import TimePoint
+from dicom_node.geometry import Grid, arrange
 from dicom_node.header_reader import HeaderReader
 from dicom_node.headers import Part10, reading
 from dicom_node.infer.frames import ONLY_FRAME, Frame
 from dicom_node.infer.pixels import LinearImage, Values, linear_values, network_values
+from dicom_node.infer.placing import plane_of
+from dicom_node.infer.stacks import THE_SAME, Split, split
 from dicom_node.multiframe import frames_of, is_multiframe
 
 LeftOut = tuple[tuple[str, str], ...]
@@ -27,6 +30,7 @@ LeftOut = tuple[tuple[str, str], ...]
 _SHAPE = ("Rows", "Columns")
 _HUMAN = frozenset({"337915000", "L-85B00"})  # Homo sapiens in SCT and SRT (CID 7454)
 _GREY = ("MONOCHROME1", "MONOCHROME2")
+_SEND_EACH = "send each phase, echo or time point as its own series"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +87,8 @@ class SourceVolume:
     images: tuple[SourceImage, ...]
     """Ascending along the normal: feet to head for the usual axial series."""
     left_out: LeftOut
+    time_point: TimePoint | None = None
+    """Of a series that holds several at the same places."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +122,27 @@ class SourceSeries:
         Raises
         ------
         StudyUnusable
-            If an image is no slice, or the slices make no regular grid (see `geometry.arrange`).
+            If it makes none, or several; see `volumes`.
+        """
+        volumes = self.volumes()
+        if len(volumes) > 1:
+            time_point = volumes[0].time_point
+            told = "several volumes" if time_point is None else time_point.several
+            raise StudyUnusable(
+                f"{told} in one series, where one volume is looked at", hint=_SEND_EACH
+            )
+        return volumes[0]
+
+    def volumes(self) -> tuple[SourceVolume, ...]:
+        """Return the volumes of the series: one, or one for each of its time points.
+
+        What was left out is told of each.
+
+        Raises
+        ------
+        StudyUnusable
+            If an image is no slice, the slices make no regular grid (see `geometry.arrange`), or
+            it is not clear which of several at one place belong together (see `stacks.split`).
         """
         images = self.frame_by_frame().images
         scouts = [image for image in images if is_localizer(image.header)]
@@ -127,7 +153,8 @@ class SourceSeries:
         for image in slices:
             if reason := unfit(image.header):
                 raise StudyUnusable(f"instance {image.name}: {reason}")
-        arrangement = arrange([_plane(image) for image in slices])
+        planes = [plane_of(image.header, image.name) for image in slices]
+        arrangement = arrange(planes)
         _refuse_several(slices, "SOP Classes", lambda h: str(h.get("SOPClassUID", "")))
         _refuse_several(slices, "modalities", lambda h: str(h.get("Modality", "")))
         _refuse_several(
@@ -136,14 +163,26 @@ class SourceSeries:
         if not slices[0].header.get("FrameOfReferenceUID"):
             raise StudyUnusable("no Frame of Reference UID: a mask could not be placed")
 
+        several = _split(slices, arrangement.positions)
+        if several is not None:
+            told = [(slices[index].name, reason) for index, reason in several.left_out]
+            out = self.left_out + tuple(left_out + told)
+            return tuple(
+                SourceVolume(
+                    arrange([planes[index] for index in stack.members]).grid,
+                    tuple(slices[index] for index in stack.members),
+                    out,
+                    stack.time_point,
+                )
+                for stack in several.stacks
+            )
         kept = []
         for same in arrangement.positions:
             here = sorted((slices[index] for index in same), key=_place_in_series)
             kept.append(here[0])
-            for other in here[1:]:
-                _refuse_different(here[0], other)
-                left_out.append((other.name, "the same slice as another instance"))
-        return SourceVolume(arrangement.grid, tuple(kept), self.left_out + tuple(left_out))
+            left_out += [(other.name, THE_SAME) for other in here[1:]]
+        out = self.left_out + tuple(left_out)
+        return (SourceVolume(arrangement.grid, tuple(kept), out),)
 
 
 def load_source(files: Sequence[Part10]) -> SourceSeries:
@@ -220,41 +259,6 @@ def _place_in_series(image: SourceImage) -> tuple[str, int]:
     return image.sop_instance_uid, image.frame.index
 
 
-def _plane(image: SourceImage) -> Plane:
-    header = image.header
-    position = _numbers(image, "ImagePositionPatient", 3)
-    orientation = _numbers(image, "ImageOrientationPatient", 6)
-    spacing = _numbers(image, "PixelSpacing", 2)
-    along_row, down_column = np.array(orientation[:3]), np.array(orientation[3:])
-    lengths = np.linalg.norm(along_row), np.linalg.norm(down_column)
-    if not np.allclose(lengths, 1.0, atol=0.01) or abs(along_row @ down_column) > 0.01:
-        raise StudyUnusable(
-            f"instance {image.name}: Image Orientation (Patient) is no pair of unit "
-            "vectors at right angles"
-        )
-    if min(spacing) <= 0:
-        raise StudyUnusable(f"instance {image.name}: Pixel Spacing is not positive")
-    unit = tuple(float(v) for v in (*along_row / lengths[0], *down_column / lengths[1]))
-    return Plane(
-        position_mm=(position[0], position[1], position[2]),
-        orientation=(unit[0], unit[1], unit[2], unit[3], unit[4], unit[5]),
-        rows=int(header.Rows),
-        columns=int(header.Columns),
-        pixel_spacing_mm=(spacing[0], spacing[1]),
-    )
-
-
-def _numbers(image: SourceImage, keyword: str, count: int) -> list[float]:
-    value = image.header.get(keyword)
-    if value is None or value == "":
-        raise StudyUnusable(f"instance {image.name}: {keyword} is missing")
-    with reading(f"{keyword} of instance {image.name}"):
-        numbers = [float(number) for number in value]
-    if len(numbers) != count or not np.all(np.isfinite(numbers)):
-        raise StudyUnusable(f"instance {image.name}: {keyword} does not hold {count} numbers")
-    return numbers
-
-
 def _refuse_several(
     images: Sequence[SourceImage], words: str, value: Callable[[Dataset], object]
 ) -> None:
@@ -267,10 +271,37 @@ def _refuse_several(
         )
 
 
-def _refuse_different(one: SourceImage, other: SourceImage) -> None:
-    here, there = (image.values(Values.BRIGHTNESS) for image in (one, other))
-    if not np.array_equal(here, there):
-        raise StudyUnusable(
-            f"two different images at one position: {one.name} and {other.name}",
-            hint="send each phase, echo or time point as its own series",
+def _split(slices: Sequence[SourceImage], positions: Sequence[Sequence[int]]) -> Split | None:
+    """Return the stacks of a series; None where all images at one place are the same picture."""
+    pair = _different(slices, positions)
+    if pair is None:
+        return None
+    try:
+        return split(
+            [image.header for image in slices],
+            positions,
+            lambda one, other: _is_same(slices[one], slices[other]),
         )
+    except StudyUnusable as error:
+        one, other = (image.name for image in pair)
+        raise StudyUnusable(
+            f"two different images at one position: {one} and {other}; {error.message}",
+            hint=_SEND_EACH,
+        ) from error
+
+
+def _different(
+    slices: Sequence[SourceImage], positions: Sequence[Sequence[int]]
+) -> tuple[SourceImage, SourceImage] | None:
+    """Return the first two images at one place that differ, those that come first in the series."""
+    for same in positions:
+        first, *others = sorted((slices[index] for index in same), key=_place_in_series)
+        for other in others:
+            if not _is_same(first, other):
+                return first, other
+    return None
+
+
+def _is_same(one: SourceImage, other: SourceImage) -> bool:
+    here, there = (image.values(Values.BRIGHTNESS) for image in (one, other))
+    return np.array_equal(here, there)

@@ -141,7 +141,7 @@ def plain_seg(
     name: str,
 ) -> Dataset:
     reference = copies[0]
-    pixels = _pixels(finding.mask, drawn)
+    pixels = _pixels(None if finding.mask is None else np.asarray(finding.mask), drawn)
     fractional_type = SegmentationFractionalTypeValues.OCCUPANCY
     if kind is SegmentationTypeValues.FRACTIONAL and finding.probabilities is not None:
         rows = [segment.segment_number - 1 for segment in drawn]
