@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.packed import Mask
+from dicom_node.packed import Mask, PackedMask
 
 T = TypeVar("T")
 
@@ -214,7 +214,7 @@ class Finding:
     """On the source's own grid: (slices, rows, columns) of uint8, 0 background, else a segment
     number; or, where segments overlap, one map each: (segments, slices, rows, columns) of bool, in
     the order of their numbers."""
-    probabilities: NDArray[np.uint8] | None = None
+    probabilities: NDArray[np.uint8] | PackedMask | None = None
     """What an engine knows beyond its mask, on the same grid: (segments, slices, rows, columns), in
     the order of their numbers, 0 impossible to 255 certain."""
     segments: tuple[Segment, ...] = ()

@@ -82,11 +82,6 @@ def planes_of(mask: Mask) -> Iterator[NDArray[Any]]:
         yield from (mask[one, index] for one in range(segments) for index in range(slices))
 
 
-def count_voxels(mask: Mask) -> int:
-    """Return how many voxels are not background, those of each map by themselves."""
-    return sum(int(np.count_nonzero(plane)) for plane in planes_of(mask))
-
-
 def packed(mask: NDArray[Any] | PackedMask | None) -> PackedMask | None:
     """Return a mask at rest."""
     return mask if mask is None or isinstance(mask, PackedMask) else PackedMask(mask)

@@ -5,7 +5,7 @@ The engine's network is a threshold, so the mask that must come back is known fr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset, FileDataset
 from dicom_node.infer.asking import Networks
 from dicom_node.infer.engine import Engine
 from dicom_node.infer.engine_folders import load_manifest
-from dicom_node.inference import Outcome, infer_and_encode
+from dicom_node.inference import NO_WISHES, Outcome, Wishes, infer_and_encode
 from tests.unit.encode.findings import read
 from tests.unit.infer.engine_folders import (
     CLASSIFICATION,
@@ -51,18 +51,29 @@ def drawn(
     is_ct: bool = True,
     modality: str = "",
     bright: float = BRIGHT,
+    volume: Mapping[str, Any] | None = None,
+    wishes: Wishes = NO_WISHES,
 ) -> Outcome:
-    """Return what the thresholding engine makes of the files of one series."""
+    """Return what the thresholding engine makes of the files of one series.
+
+    Parameters
+    ----------
+    volume : mapping, optional
+        What the manifest says of volumes beside the usual.
+    wishes : Wishes
+        What destinations get of it.
+    """
     modality = modality or ("CT" if is_ct else "MR")
-    volume = {
+    seen = {
         "network_sees": "whole",
         "axes": "HPL",
         "spacing_mm": [None, None, None],
         "pad": -1000 if is_ct else 0,
         "oblique_max_degrees": 45,
+        **(volume or {}),
     }
     written: dict[str, Any] = SEGMENTATION | {
-        "volume": volume,
+        "volume": seen,
         "accepts": {"Modality": modality},
         "intensity": {"values": "hounsfield" if is_ct else "brightness"},
     }
@@ -71,7 +82,7 @@ def drawn(
         inside = values > bright
         return np.concatenate([~inside, inside], axis=1).astype(np.float32)
 
-    return _run(written, two_channels if is_ct else brighter, files, folder)
+    return _run(written, two_channels if is_ct else brighter, files, folder, wishes)
 
 
 def classified(files: Sequence[Path], folder: Path, modality: str) -> Outcome:
@@ -84,10 +95,16 @@ def classified(files: Sequence[Path], folder: Path, modality: str) -> Outcome:
     return _run(written, answer, files, folder)
 
 
-def _run(written: dict[str, Any], network: Any, files: Sequence[Path], folder: Path) -> Outcome:
+def _run(
+    written: dict[str, Any],
+    network: Any,
+    files: Sequence[Path],
+    folder: Path,
+    wishes: Wishes = NO_WISHES,
+) -> Outcome:
     manifest = load_manifest(write_engine(folder / "engines", written))
     engine = Engine(manifest, Networks((FunctionRuntime(network),)))
-    return infer_and_encode(engine, files, 1_700_000_000.0, "job", "NODE")
+    return infer_and_encode(engine, files, 1_700_000_000.0, "job", "NODE", wishes=wishes)
 
 
 def results_of(outcome: Outcome) -> dict[str, FileDataset]:

@@ -20,7 +20,6 @@ from pydicom.dataset import Dataset
 from dicom_node.encode.segments import segment_tracking_uid
 from dicom_node.finding import Finding, Segment
 from dicom_node.gate.file import ResultFile, fragments, items_alike
-from dicom_node.packed import Mask, count_voxels
 from dicom_node.uid import LABELMAP_SEGMENTATION_STORAGE
 
 _POSITION = 0x00200032
@@ -117,16 +116,16 @@ def _check_grid(dataset: Dataset, sources: Sequence[Dataset]) -> None:
 
 
 def _check_masks(file: ResultFile, finding: Finding, sources: Sequence[Dataset]) -> None:
-    mask = finding.mask
-    if mask is None:
+    if finding.mask is None:
         raise Misplaced("it has segments, and the finding has no mask")
+    mask = np.asarray(finding.mask)  # of one time point, where several lie packed
     drawn = _described(file.dataset, finding, sources)
     frames = _frames(file, sources)
     if str(file.dataset.SOPClassUID) == _LABELMAP:
         covered = _check_labels(file, frames, drawn, mask)
     else:
         covered = _check_segments(file, frames, drawn, finding, mask)
-    if covered != count_voxels(mask):  # what the frames hold is right: some are missing
+    if covered != np.count_nonzero(mask):  # what the frames hold is right: some are missing
         number, index = _uncovered(frames, drawn, mask)
         raise Misplaced(f"segment {number} has voxels in slice {index + 1} and no frame there")
 
@@ -136,7 +135,7 @@ def _check_segments(
     frames: Sequence[_Frame],
     drawn: Mapping[int, Segment],
     finding: Finding,
-    mask: Mask,
+    mask: NDArray[Any],
 ) -> int:
     """Compare frames of a segment each; return how many voxels they cover."""
     if len(set(frames)) < len(frames):
@@ -160,7 +159,7 @@ def _check_labels(
     file: ResultFile,
     frames: Sequence[_Frame],
     drawn: Mapping[int, Segment],
-    mask: Mask,
+    mask: NDArray[Any],
 ) -> int:
     """Compare frames of all segments; return how many voxels they cover."""
     if len(set(frames)) < len(frames):
@@ -183,7 +182,7 @@ def _check_labels(
 
 
 def _uncovered(
-    frames: Sequence[_Frame], drawn: Mapping[int, Segment], mask: Mask
+    frames: Sequence[_Frame], drawn: Mapping[int, Segment], mask: NDArray[Any]
 ) -> tuple[int, int]:
     """Return the number of a segment and the index of a slice that has its voxels, but no frame."""
     found = {(frame.segment_number, frame.slice_index) for frame in frames}
@@ -314,7 +313,7 @@ def _bytes(file: ResultFile) -> Iterator[NDArray[np.uint8]]:
 # ------------------------------------------------------------ what the finding says
 
 
-def _plane(mask: Mask, segment: Segment, index: int) -> NDArray[np.bool_]:
+def _plane(mask: NDArray[Any], segment: Segment, index: int) -> NDArray[np.bool_]:
     if mask.ndim == 4:
         return np.asarray(mask[segment.segment_number - 1, index], np.bool_)
     return np.asarray(mask[index] == segment.segment_number, np.bool_)

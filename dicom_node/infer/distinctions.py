@@ -31,6 +31,8 @@ class _Attribute:
     kind: _Kind = "number"
     may_lack: bool = False
     """Whether having none is a value too: b = 0 has no direction."""
+    beside: str = ""
+    """An attribute without which it says half: it is not asked alone where that differs too."""
     is_time: bool = False
     """Whether a scan that is broken off leaves a last one that is incomplete."""
 
@@ -50,7 +52,14 @@ NAMED = (
     _Attribute("InversionTime", "inversion time", "Inversion Time", "ms"),
     _Attribute("InversionTimes", "inversion time", "Inversion Times", "ms", "text"),
     _Attribute("DiffusionBValue", "b-value", "Diffusion b-value", "s/mm2"),
-    _Attribute("DiffusionGradientOrientation", "direction", "gradient", kind="text", may_lack=True),
+    _Attribute(
+        "DiffusionGradientOrientation",
+        "direction",
+        "gradient",
+        kind="text",
+        may_lack=True,
+        beside="DiffusionBValue",
+    ),
     _Attribute("FlipAngle", "flip angle", "Flip Angle", "degrees"),
     _Attribute("KVP", "energy", "KVP", "kV"),
     _Attribute("ConvolutionKernel", "reconstruction", "Convolution Kernel", kind="text"),

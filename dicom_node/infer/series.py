@@ -15,13 +15,12 @@ from pydicom.dataset import Dataset
 
 from dicom_node.errors import StudyUnusable
 from dicom_node.finding import TimePoint
-from dicom_node.geometry import Grid, arrange
+from dicom_node.geometry import Grid, Plane, arrange
 from dicom_node.header_reader import HeaderReader
 from dicom_node.headers import Part10, reading
 from dicom_node.infer.frames import ONLY_FRAME, Frame
 from dicom_node.infer.pixels import LinearImage, Values, linear_values, network_values
-from dicom_node.infer.placing import plane_of
-from dicom_node.infer.stacks import THE_SAME, Split, split
+from dicom_node.infer.stacks import SEND_EACH, THE_SAME, split
 from dicom_node.multiframe import frames_of, is_multiframe
 
 LeftOut = tuple[tuple[str, str], ...]
@@ -30,7 +29,6 @@ LeftOut = tuple[tuple[str, str], ...]
 _SHAPE = ("Rows", "Columns")
 _HUMAN = frozenset({"337915000", "L-85B00"})  # Homo sapiens in SCT and SRT (CID 7454)
 _GREY = ("MONOCHROME1", "MONOCHROME2")
-_SEND_EACH = "send each phase, echo or time point as its own series"
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +127,7 @@ class SourceSeries:
             time_point = volumes[0].time_point
             told = "several volumes" if time_point is None else time_point.several
             raise StudyUnusable(
-                f"{told} in one series, where one volume is looked at", hint=_SEND_EACH
+                f"{told} in one series, where one volume is looked at", hint=SEND_EACH
             )
         return volumes[0]
 
@@ -153,7 +151,7 @@ class SourceSeries:
         for image in slices:
             if reason := unfit(image.header):
                 raise StudyUnusable(f"instance {image.name}: {reason}")
-        planes = [plane_of(image.header, image.name) for image in slices]
+        planes = [_plane(image) for image in slices]
         arrangement = arrange(planes)
         _refuse_several(slices, "SOP Classes", lambda h: str(h.get("SOPClassUID", "")))
         _refuse_several(slices, "modalities", lambda h: str(h.get("Modality", "")))
@@ -163,7 +161,16 @@ class SourceSeries:
         if not slices[0].header.get("FrameOfReferenceUID"):
             raise StudyUnusable("no Frame of Reference UID: a mask could not be placed")
 
-        several = _split(slices, arrangement.positions)
+        positions = [
+            sorted(same, key=lambda index: _place_in_series(slices[index]))
+            for same in arrangement.positions
+        ]
+        several = split(
+            [image.header for image in slices],
+            [image.name for image in slices],
+            positions,
+            lambda one, other: _is_same(slices[one], slices[other]),
+        )
         if several is not None:
             told = [(slices[index].name, reason) for index, reason in several.left_out]
             out = self.left_out + tuple(left_out + told)
@@ -176,13 +183,10 @@ class SourceSeries:
                 )
                 for stack in several.stacks
             )
-        kept = []
-        for same in arrangement.positions:
-            here = sorted((slices[index] for index in same), key=_place_in_series)
-            kept.append(here[0])
-            left_out += [(other.name, THE_SAME) for other in here[1:]]
+        left_out += [(slices[other].name, THE_SAME) for _, *others in positions for other in others]
+        kept = tuple(slices[first] for first, *_ in positions)
         out = self.left_out + tuple(left_out)
-        return (SourceVolume(arrangement.grid, tuple(kept), out),)
+        return (SourceVolume(arrangement.grid, kept, out),)
 
 
 def load_source(files: Sequence[Part10]) -> SourceSeries:
@@ -259,6 +263,41 @@ def _place_in_series(image: SourceImage) -> tuple[str, int]:
     return image.sop_instance_uid, image.frame.index
 
 
+def _plane(image: SourceImage) -> Plane:
+    header = image.header
+    position = _numbers(image, "ImagePositionPatient", 3)
+    orientation = _numbers(image, "ImageOrientationPatient", 6)
+    spacing = _numbers(image, "PixelSpacing", 2)
+    along_row, down_column = np.array(orientation[:3]), np.array(orientation[3:])
+    lengths = np.linalg.norm(along_row), np.linalg.norm(down_column)
+    if not np.allclose(lengths, 1.0, atol=0.01) or abs(along_row @ down_column) > 0.01:
+        raise StudyUnusable(
+            f"instance {image.name}: Image Orientation (Patient) is no pair of unit "
+            "vectors at right angles"
+        )
+    if min(spacing) <= 0:
+        raise StudyUnusable(f"instance {image.name}: Pixel Spacing is not positive")
+    unit = tuple(float(v) for v in (*along_row / lengths[0], *down_column / lengths[1]))
+    return Plane(
+        position_mm=(position[0], position[1], position[2]),
+        orientation=(unit[0], unit[1], unit[2], unit[3], unit[4], unit[5]),
+        rows=int(header.Rows),
+        columns=int(header.Columns),
+        pixel_spacing_mm=(spacing[0], spacing[1]),
+    )
+
+
+def _numbers(image: SourceImage, keyword: str, count: int) -> list[float]:
+    value = image.header.get(keyword)
+    if value is None or value == "":
+        raise StudyUnusable(f"instance {image.name}: {keyword} is missing")
+    with reading(f"{keyword} of instance {image.name}"):
+        numbers = [float(number) for number in value]
+    if len(numbers) != count or not np.all(np.isfinite(numbers)):
+        raise StudyUnusable(f"instance {image.name}: {keyword} does not hold {count} numbers")
+    return numbers
+
+
 def _refuse_several(
     images: Sequence[SourceImage], words: str, value: Callable[[Dataset], object]
 ) -> None:
@@ -269,37 +308,6 @@ def _refuse_several(
             f"{len(different)} {words} in one series",
             hint="have the sender find out which images belong together",
         )
-
-
-def _split(slices: Sequence[SourceImage], positions: Sequence[Sequence[int]]) -> Split | None:
-    """Return the stacks of a series; None where all images at one place are the same picture."""
-    pair = _different(slices, positions)
-    if pair is None:
-        return None
-    try:
-        return split(
-            [image.header for image in slices],
-            positions,
-            lambda one, other: _is_same(slices[one], slices[other]),
-        )
-    except StudyUnusable as error:
-        one, other = (image.name for image in pair)
-        raise StudyUnusable(
-            f"two different images at one position: {one} and {other}; {error.message}",
-            hint=_SEND_EACH,
-        ) from error
-
-
-def _different(
-    slices: Sequence[SourceImage], positions: Sequence[Sequence[int]]
-) -> tuple[SourceImage, SourceImage] | None:
-    """Return the first two images at one place that differ, those that come first in the series."""
-    for same in positions:
-        first, *others = sorted((slices[index] for index in same), key=_place_in_series)
-        for other in others:
-            if not _is_same(first, other):
-                return first, other
-    return None
 
 
 def _is_same(one: SourceImage, other: SourceImage) -> bool:

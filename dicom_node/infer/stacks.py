@@ -26,6 +26,7 @@ from dicom_node.finding import TimePoint
 from dicom_node.infer.distinctions import COUNTED, NAMED, Distinction, distinctions, kind_of
 
 THE_SAME = "the same slice as another instance"
+SEND_EACH = "send each phase, echo or time point as its own series"
 
 Positions = Sequence[Sequence[int]]
 IsSame = Callable[[int, int], bool]
@@ -51,36 +52,62 @@ class Split:
     """Indices of images, each with the reason."""
 
 
-def split(headers: Sequence[Dataset], positions: Positions, is_same: IsSame) -> Split:
+def split(
+    headers: Sequence[Dataset], names: Sequence[str], positions: Positions, is_same: IsSame
+) -> Split | None:
     """Return the stacks of a series that has several images at one place.
 
     Parameters
     ----------
     headers : sequence of pydicom.Dataset
         Of all slices, by Instance Number.
+    names : sequence of str
+        What each is called in a message.
     positions : sequence of sequence of int
-        For each place, in order, the indices of the images there; at one at least there are
-        several that differ.
+        For each place, in order, the indices of the images there.
     is_same : callable
         Whether two images, by their indices, have the same pixels.
+
+    Returns
+    -------
+    Split or None
+        None where all images at one place are the same picture.
 
     Raises
     ------
     StudyUnusable
-        If no attribute, or more than one, says which belong together; the message is the second
-        half of a sentence.
+        If no attribute, or more than one, says which belong together.
     """
+    pairs = ((first, other) for first, *others in positions for other in others)
+    different = next((pair for pair in pairs if not is_same(*pair)), None)
+    if different is None:
+        return None
+    try:
+        return _split(headers, positions, is_same)
+    except _Unclear as unclear:
+        one, other = (names[index] for index in different)
+        raise StudyUnusable(
+            f"two different images at one position: {one} and {other}; {unclear}", hint=SEND_EACH
+        ) from unclear
+
+
+class _Unclear(Exception):
+    """Why nobody can say which images belong together."""
+
+
+def _split(headers: Sequence[Dataset], positions: Positions, is_same: IsSame) -> Split:
     if len(kinds := {kind_of(header) for header in headers}) > 1:
         told = ", ".join(sorted(kind or "none told" for kind in kinds))
-        raise StudyUnusable(f"they show different quantities ({told})")
+        raise _Unclear(f"they show different quantities ({told})")
     places = np.empty(len(headers), np.int64)
     for place, here in enumerate(positions):
         places[list(here)] = place
     table = _Table(places, len(positions), is_same)
     named = distinctions(NAMED, headers, places)
     counted = distinctions(COUNTED, headers, places)
+    differing = {one.attribute.keyword for one in named}
     tiers = (
-        [(one,) for one in named],
+        [(one,) for one in named if one.attribute.beside not in differing],
         list(combinations(named, 2)),
         [(one,) for one in counted],
         list(product(named, counted)),
@@ -91,7 +118,7 @@ def split(headers: Sequence[Dataset], positions: Positions, is_same: IsSame) -> 
     for way in chain(*tiers):
         if (early := table.stacked(way, may_end_early=True)) is not None:
             return early
-    raise StudyUnusable(_why_not(table, [*named, *counted]))
+    raise _Unclear(_why_not(table, [*named, *counted]))
 
 
 def _agreed(table: _Table, ways: Sequence[_Way]) -> Split | None:
@@ -102,7 +129,7 @@ def _agreed(table: _Table, ways: Sequence[_Way]) -> Split | None:
     (first, chosen), *others = found
     for way, other in others:
         if {one.members for one in other.stacks} != {one.members for one in chosen.stacks}:
-            raise StudyUnusable(f"{_named(first)} and {_named(way)} split them differently")
+            raise _Unclear(f"{_named(first)} and {_named(way)} split them differently")
     return chosen
 
 

@@ -48,7 +48,7 @@ def chosen(volumes: Sequence[SourceVolume], wanted: VolumeInput) -> tuple[Source
 
 def at_rest(finding: Finding) -> Finding:
     """Return a finding that takes little memory while others are made."""
-    return replace(finding, mask=packed(finding.mask))
+    return replace(finding, mask=packed(finding.mask), probabilities=packed(finding.probabilities))
 
 
 def joined(parts: Sequence[Finding]) -> Finding:
