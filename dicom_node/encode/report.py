@@ -157,8 +157,8 @@ def _tables(material: Material) -> Iterable[Table]:
                 yield table
             else:
                 first, *others = table.headings
-                which = time_point.short[:1].upper() + time_point.short[1:]
-                yield replace(table, headings=(f"{which}: {first}", *others))
+                which = time_point.in_words[:1].upper() + time_point.in_words[1:]
+                yield replace(table, headings=(_printable(f"{which}: {first}"), *others))
 
 
 def _tables_of(material: Material) -> Iterable[Table]:
@@ -296,8 +296,8 @@ def _figure(material: Material, index: int) -> Figure:
     count = len(finding.sop_instance_uids)
     caption = f"Image {index + 1} of {count}" if count > 1 else "The image"
     if finding.time_point is not None:
-        caption = f"{caption}, {finding.time_point.in_words}"
-    return Figure(picture, _printable(caption))
+        caption = f"{caption}, {finding.time_point.short}"
+    return Figure(picture, caption)
 
 
 # ------------------------------------------------------------ words
