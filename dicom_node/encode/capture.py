@@ -81,6 +81,4 @@ def _where(material: Material, index: int) -> str:
     source, count = material.sources[index], len(material.sources)
     instance = source.get("InstanceNumber")
     named = "" if instance is None else f" (instance {instance})"
-    time_point = material.finding.time_point
-    which = "" if time_point is None else f", {time_point.in_words}"
-    return f"Image {index + 1} of {count}{named}{which}"
+    return f"Image {index + 1} of {count}{named}"

@@ -72,10 +72,14 @@ class Material:
 def statements_on(finding: Finding, sop_instance_uid: str) -> list[tuple[str, Colour | None]]:
     """Return what a finding says of one image, a line each; of a mask, what it measured.
 
-    What is said of the series as a whole is said of each of its images.
+    What is said of the series as a whole is said of each of its images. Of several time points the
+    first line says which it is of.
     """
     uids = {"", sop_instance_uid}
     lines: list[tuple[str, Colour | None]] = []
+    if finding.time_point is not None:
+        which = finding.time_point.in_words
+        lines.append((f"{which[:1].upper()}{which[1:]}", None))
     if finding.kind is FindingKind.SEGMENTATION:
         for segment in finding.segments:
             lines.append((_measured(segment), segment_colour(segment.segment_number)))

@@ -24,7 +24,7 @@ from dicom_node.encode.material import Material, statements_on
 from dicom_node.encode.outlines import outlines_of
 from dicom_node.encode.segments import segment_tracking_uid, tracking_id
 from dicom_node.encode.shell import Shell, reference_to, references_to, series_of
-from dicom_node.finding import Finding, FindingKind
+from dicom_node.finding import FindingKind
 
 _POINTS_MAX = 8191
 """What fits into (0070,0022) *Graphic Data*: the length of an FL is 16 bits (PS3.5 7.1.2)."""
@@ -150,18 +150,13 @@ def _said(material: Material, index: int) -> Iterator[Dataset]:
 def _signed(material: Material) -> Dataset:
     """Return what stands on every image: who says so, what it is not for, and on the whole what."""
     finding = material.finding
-    lines = [material.disclaimer, material.engine_line, *_which(finding), *finding.warnings]
+    lines = [material.disclaimer, material.engine_line, *finding.warnings]
     if not any(one.sop_instance_uid for one in finding.statements):
         lines += [text for text, _ in statements_on(finding, "")]
     annotation = Dataset()
     annotation.GraphicLayer = _TEXT
     annotation.TextObjectSequence = [_boxed(lines, (0.02, 0.7, 0.98, 0.98))]
     return annotation
-
-
-def _which(finding: Finding) -> list[str]:
-    """Return which time point it is of, for a reader who has all of them before him."""
-    return [] if finding.time_point is None else [finding.time_point.in_words]
 
 
 def _annotation(layer: str, source: Dataset) -> Dataset:

@@ -11,15 +11,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import EngineError, StudyUnusable
-from dicom_node.finding import (
-    Classification,
-    EngineIdentity,
-    Finding,
-    FindingKind,
-    Quality,
-    TimePoint,
-    Value,
-)
+from dicom_node.finding import Classification, EngineIdentity, Finding, FindingKind, Quality, Value
 from dicom_node.headers import Part10
 from dicom_node.infer import image_masks, images, segmentation
 from dicom_node.infer.accepting import refusals
@@ -49,7 +41,7 @@ from dicom_node.infer.series import (
     load_source,
     unfit,
 )
-from dicom_node.infer.time_points import at_rest, chosen, joined
+from dicom_node.infer.time_points import at_rest, chosen, joined, of_time_point
 from dicom_node.infer.values import regressed, value_summary
 from dicom_node.infer.volume import Placement, place
 from dicom_node.infer.voxels import Voxels, read_voxels
@@ -138,7 +130,8 @@ class Engine:
         parts: list[Finding] = []
         headers: list[Dataset] = []
         for volume in volumes:  # one after the other: the next one's voxels need the memory
-            part, its_own = self._run_on(volume, others or Others())
+            with of_time_point(volume):
+                part, its_own = self._run_on(volume, others or Others())
             parts.append(at_rest(part))
             headers += its_own
         return joined(parts), tuple(headers)
@@ -149,9 +142,10 @@ class Engine:
         seen = beside(self.manifest, self._path, volume, placement, others, threads=self._threads)
         values = self.manifest.intensity.values
         voxels = read_voxels(volume.images, values, threads=self._threads)
-        if self.manifest.kind is FindingKind.SEGMENTATION:
-            return self._segment(volume, voxels, placement, seen)
-        return self._ask_series(volume, voxels, placement, seen)
+        is_mask = self.manifest.kind is FindingKind.SEGMENTATION
+        ask = self._segment if is_mask else self._ask_series
+        finding, headers = ask(volume, voxels, placement, seen)
+        return replace(finding, time_point=volume.time_point), headers
 
     def with_parameters(self, parameters: Mapping[str, float]) -> Engine:
         """Return the same engine with other thresholds; its networks are shared."""
@@ -191,7 +185,7 @@ class Engine:
             answer.classes, self.manifest, Ground.of_volume(volume, voxels)
         )
         told = seen.told + _told(volume.left_out)
-        return self._drawn(found, volume.images, told, answer.runtime, volume.time_point)
+        return self._drawn(found, volume.images, told, answer.runtime)
 
     def _segment_image(
         self, source: SourceSeries, wanted: ImageInput
@@ -214,7 +208,6 @@ class Engine:
         images_used: Sequence[SourceImage],
         told_besides: tuple[str, ...],
         runtime: str,
-        time_point: TimePoint | None = None,
     ) -> tuple[Finding, tuple[Dataset, ...]]:
         finding = Finding(
             kind=self.manifest.kind,
@@ -224,7 +217,6 @@ class Engine:
             warnings=found.warnings + told_besides + self._told,
             mask=found.mask,
             segments=found.segments,
-            time_point=time_point,
         )
         return finding, tuple(image.header for image in images_used)
 
@@ -239,8 +231,7 @@ class Engine:
             self._networks.main,
             self.manifest.input_names,
         )
-        finding, headers = self._answered([("", said)], volume.images, volume.left_out, seen.told)
-        return replace(finding, time_point=volume.time_point), headers
+        return self._answered([("", said)], volume.images, volume.left_out, seen.told)
 
     def prepare(self, files: Sequence[Part10]) -> PreparedImages:
         """Return the images of one series as the network sees them, each by itself.

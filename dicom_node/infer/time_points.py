@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from dicom_node.errors import StudyUnusable
@@ -44,6 +45,18 @@ def chosen(volumes: Sequence[SourceVolume], wanted: VolumeInput) -> tuple[Source
             hint="raise time_points_max in the engine's manifest, or have it take first or last",
         )
     return tuple(volumes)
+
+
+@contextmanager
+def of_time_point(volume: SourceVolume) -> Iterator[None]:
+    """Say in a refusal which time point it is of: the series is refused as a whole."""
+    try:
+        yield
+    except StudyUnusable as error:
+        if volume.time_point is None:
+            raise
+        words = f"{volume.time_point.in_words}: {error.message}"
+        raise StudyUnusable(words, hint=error.hint) from error
 
 
 def at_rest(finding: Finding) -> Finding:

@@ -22,12 +22,16 @@ from dicom_node.encode.trees import Wanted
 from dicom_node.errors import StudyUnusable
 from dicom_node.finding import FindingKind
 from dicom_node.gate.inspection import Checked, Verdict, inspect
+from dicom_node.infer.asking import Networks
+from dicom_node.infer.engine import Engine
+from dicom_node.infer.engine_folders import load_manifest
 from dicom_node.infer.parameters import facts_of
-from dicom_node.inference import Outcome, Wishes
+from dicom_node.inference import Outcome, Wishes, infer_and_encode
 from dicom_node.packed import PackedMask, planes_of
 from tests.factories import CT_SERIES, make_ct_series, make_enhanced, make_mr_series, write_series
 from tests.unit.encode.findings import read
 from tests.unit.gate.trees import checked
+from tests.unit.infer.engine_folders import CLASSIFICATION, FunctionRuntime, write_engine
 from tests.whole_way import drawn, evidence, points_in_seg, points_in_slices, shape_in
 
 TIMES = 3
@@ -341,6 +345,50 @@ def test_a_time_point_keeps_its_series_when_an_earlier_one_arrives_late(tmp_path
         {one.series_instance_uid for one in of_kind(outcome, "SEG")} for outcome in (before, after)
     ]
     assert series[0] < series[1]
+
+
+def one_of_a_series(network: Any, kind: dict[str, Any], folder: Path, source: Dynamic) -> Outcome:
+    """Return what an engine says that looks at a whole volume and draws nothing."""
+    seen = {"network_sees": "whole", "axes": "HPL", "oblique_max_degrees": 45}
+    written = {key: value for key, value in kind.items() if key != "image"}
+    written |= {"accepts": {"Modality": "MR"}, "volume": seen}
+    written |= {"intensity": {"values": "brightness"}}
+    manifest = load_manifest(write_engine(folder / "engines", written))
+    engine = Engine(manifest, Networks((FunctionRuntime(network),)))
+    files = write_series(source.sent, folder / "sent")
+    return infer_and_encode(engine, files, 1_700_000_000.0, "job", "NODE")
+
+
+def test_a_classifier_says_of_each_time_point_what_it_sees(tmp_path: Path) -> None:
+    def more_is_likelier(values: NDArray[Any]) -> NDArray[Any]:
+        share = np.float32(np.mean(values > 500) * 2)
+        return np.array([[0, share]], np.float32)
+
+    outcome = one_of_a_series(more_is_likelier, CLASSIFICATION, tmp_path, enhanced())
+    assert [one.kind for one in outcome.encoded] == ["SR"]
+    assert verdicts(outcome) == ()
+    groups = [said(group) for group in groups_of(read(outcome.encoded[0]))]
+    assert [group["Time Point Order"] for group in groups] == [1, 2, 3]
+    likely = [group["Probability"] for group in groups]
+    assert likely == sorted(set(likely))
+    assert likely[0] > 0
+    assert len({group["Tracking Unique Identifier"] for group in groups}) == TIMES
+    facts = facts_of(outcome.finding)
+    assert [float(one) for one in facts["probability.brightness"]] == pytest.approx(
+        likely, abs=1e-4
+    )
+    assert float(facts["probability"][0]) == pytest.approx(likely[-1], abs=1e-4)
+
+
+def test_a_time_point_that_cannot_be_looked_at_refuses_the_series_and_is_named(
+    tmp_path: Path,
+) -> None:
+    source = echoes()
+    source.times[1][3].RescaleSlope = 0.0
+    with pytest.raises(StudyUnusable) as refusal:
+        source.run(tmp_path)
+    assert refusal.value.message.startswith("echo 2 of 3 (Echo Time 4.8 ms): instance ")
+    assert "all contrast is lost" in refusal.value.message
 
 
 # ------------------------------------------------------------ memory
