@@ -49,7 +49,7 @@ _ALGORITHM_NAME = Code("111001", "DCM", "Algorithm Name")
 _ALGORITHM_VERSION = Code("111003", "DCM", "Algorithm Version")
 _ALGORITHM_PARAMETERS = Code("111002", "DCM", "Algorithm Parameters")
 _TIME_POINT = Code("C2348792", "UMLS", "Time Point")
-_TIME_POINT_ORDER = Code("126073", "DCM", "Time Point Order")
+_TIME_POINT_ID = Code("126070", "DCM", "Subject Time Point Identifier")
 _DERIVATION = Code("121401", "DCM", "Derivation")
 _REFERENCED_SEGMENT = Code("121191", "DCM", "Referenced Segment")
 _REFERENCED_FRAME = Code("121214", "DCM", "Referenced Segmentation Frame")
@@ -117,13 +117,16 @@ class _Whose:
     time_point: TimePoint | None
 
     def context(self) -> tuple[bytes, ...]:
-        """Return which time point a group is of (PS3.16 TID 1502)."""
+        """Return which time point a group is of (PS3.16 TID 1502).
+
+        Without (126073, DCM, Time Point Order), which has a place there: PixelMed's validator takes
+        every number of a group for a measurement.
+        """
         if self.time_point is None:
             return ()
-        order = float(self.time_point.number)
         return (
             text_item(HAS_OBSERVATION_CONTEXT, _TIME_POINT, self.time_point.in_words),
-            number_item(HAS_OBSERVATION_CONTEXT, _TIME_POINT_ORDER, order, codes.NO_UNITS),
+            text_item(HAS_OBSERVATION_CONTEXT, _TIME_POINT_ID, self.time_point.key),
         )
 
 

@@ -25,8 +25,6 @@ _SIDE = 768
 _SHOWN = frozenset({"Finding", "Presence", "Imaging Series Quality"})
 _SIDES = frozenset({"Laterality", "Topographical modifier"})
 """What tells two findings of one name apart: the right of two lungs. It follows the finding."""
-_LEFT_OUT = frozenset({"Time Point Order"})
-"""The words of the time point tell its number."""
 
 
 def picture_of_seg(seg: Dataset, sources: Mapping[str, Path]) -> Image.Image:
@@ -74,8 +72,6 @@ def rows_of_sr(report: Dataset) -> list[str]:
     rows: list[str] = []
     for item in _content(_measurements(report)):
         name = _name(item)
-        if name in _LEFT_OUT:
-            continue
         if item.ValueType == "NUM":
             value = item.MeasuredValueSequence[0]
             unit = value.MeasurementUnitsCodeSequence[0].CodeValue
