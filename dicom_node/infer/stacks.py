@@ -141,11 +141,6 @@ class _Table:
         self._count = count
         self._is_same = is_same
 
-    @property
-    def count(self) -> int:
-        """How many places there are."""
-        return self._count
-
     def stacked(self, way: _Way, *, may_end_early: bool = False) -> Split | None:
         """Return the stacks that a way of telling apart makes; None if they are none."""
         if may_end_early and not any(one.may_end_early for one in way):
