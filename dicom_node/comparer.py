@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from dicom_node.clock import Clock
 from dicom_node.encode.masks import read_masks
@@ -19,7 +23,7 @@ from dicom_node.infer.agreement import (
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.trials import Ended
 from dicom_node.lifecycle import ComparisonState, JobState
-from dicom_node.model import Job
+from dicom_node.model import Job, Result
 from dicom_node.store.local import LocalStore
 from dicom_node.trials import Comparison, Trial
 
@@ -117,15 +121,16 @@ class Comparer:
         ]
         if not any(results):
             return None
-        mine, theirs = (
-            {
-                label: slices
-                for result in of_job
-                for label, slices in read_masks(self._store.file(result.path)).items()
-            }
-            for of_job in results
-        )
+        mine, theirs = map(self._masks, results)
         return mine, theirs
+
+    def _masks(self, segs: Sequence[Result]) -> Masks:
+        """Return what the SEG of one job hold, those of several time points together."""
+        masks: dict[str, dict[str, NDArray[np.uint8]]] = {}
+        for seg in segs:
+            for label, slices in read_masks(self._store.file(seg.path)).items():
+                masks.setdefault(label, {}).update(slices)
+        return masks
 
 
 def summarized(ledger: Ledger, trial: Trial) -> Summary:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dicom_node.packed import Mask, PackedMask
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,45 @@ class Quality:
     """What the network says beside the grade: "AP view (0.97)"."""
 
 
+def several(count: int, noun: str) -> str:
+    """Return so many time points, echoes or phases in words."""
+    ending = "es" if noun.endswith("o") else "ies" if noun.endswith("y") else "s"
+    return f"{count} {noun.removesuffix('y') if ending == 'ies' else noun}{ending}"
+
+
+@dataclass(frozen=True)
+class TimePoint:
+    """Which of several volumes at the same places is meant: of a dynamic series, of echoes, phases.
+
+    The word is the standard's for all that is told apart so in a report (PS3.16 TID 1502).
+    """
+
+    number: int
+    """From 1, in the order of what tells them apart."""
+    count: int
+    """How many the series holds."""
+    noun: str
+    """What it is: time point, echo, b-value, cardiac phase, reconstruction."""
+    told: str
+    """By which attribute, and its value: Echo Time 4.92 ms."""
+    key: str
+    """The same in the words of a machine, of which its identity is made: it stays as it is when
+    another one arrives late."""
+
+    @property
+    def short(self) -> str:
+        return f"{self.noun} {self.number} of {self.count}"
+
+    @property
+    def in_words(self) -> str:
+        return f"{self.short} ({self.told})"
+
+    @property
+    def several(self) -> str:
+        """All of them: 3 echoes."""
+        return several(self.count, self.noun)
+
+
 @dataclass(frozen=True)
 class EngineIdentity:
     """What a report says of the algorithm (TID 4019) and the device."""
@@ -165,11 +210,11 @@ class Finding:
     summary: str
     """In words, for a table or a log: no patient's identity."""
     warnings: tuple[str, ...] = ()
-    mask: NDArray[np.uint8] | NDArray[np.bool_] | None = None
+    mask: Mask | None = None
     """On the source's own grid: (slices, rows, columns) of uint8, 0 background, else a segment
     number; or, where segments overlap, one map each: (segments, slices, rows, columns) of bool, in
     the order of their numbers."""
-    probabilities: NDArray[np.uint8] | None = None
+    probabilities: NDArray[np.uint8] | PackedMask | None = None
     """What an engine knows beyond its mask, on the same grid: (segments, slices, rows, columns), in
     the order of their numbers, 0 impossible to 255 certain."""
     segments: tuple[Segment, ...] = ()
@@ -177,6 +222,24 @@ class Finding:
     qualities: tuple[Quality, ...] = ()
     values: tuple[Value, ...] = ()
     maps: tuple[ValueMap, ...] = ()
+    time_point: TimePoint | None = None
+    """Of a series that holds several."""
+    parts: tuple[Finding, ...] = ()
+    """Of several time points one each, in their order: then all else that is said stands there, and
+    here are a summary, warnings, and the instances of all parts, one after the other."""
+
+    @property
+    def by_time_point(self) -> tuple[Finding, ...]:
+        """What it says of each time point; where there is but one, itself."""
+        return self.parts or (self,)
+
+    def shared_out(self, ordered: Sequence[T]) -> Iterator[tuple[Finding, Sequence[T]]]:
+        """Yield each time point with its share of what is in the order of all instances."""
+        begin = 0
+        for part in self.by_time_point:
+            count = len(part.sop_instance_uids)
+            yield part, ordered[begin : begin + count]
+            begin += count
 
     @property
     def statements(self) -> tuple[Classification | Quality | Value, ...]:

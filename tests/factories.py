@@ -238,6 +238,17 @@ def make_enhanced(series: Sequence[FileDataset], *, number: int = 1) -> FileData
         "PixelValueTransformationSequence": ("RescaleIntercept", "RescaleSlope", "RescaleType"),
         f"{series[0].Modality}ImageFrameTypeSequence": ("ImageType",),
     }
+    named = {
+        "FrameContentSequence": ("TemporalPositionIndex", "FrameAcquisitionDateTime"),
+        "MREchoSequence": ("EffectiveEchoTime",),
+        "MRDiffusionSequence": ("DiffusionBValue",),
+        "CardiacSynchronizationSequence": ("NominalCardiacTriggerDelayTime",),
+    }
+    macros |= {
+        macro: keywords
+        for macro, keywords in named.items()
+        if any(keyword in one for one in series for keyword in keywords)
+    }
     for macro, keywords in macros.items():
         items = [_item({word: one.get(word) for word in keywords}) for one in series]
         shares = all(item == items[0] for item in items)

@@ -5,7 +5,7 @@ The engine's network is a threshold, so the mask that must come back is known fr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ def drawn(
     is_ct: bool = True,
     modality: str = "",
     bright: float = BRIGHT,
+    volume: Mapping[str, Any] | None = None,
     wishes: Wishes = NO_WISHES,
     is_sure: bool = True,
 ) -> Outcome:
@@ -60,21 +61,24 @@ def drawn(
     ----------
     bright : float
         What it draws of all but CT is brighter.
+    volume : mapping, optional
+        What the manifest says of volumes beside the usual.
     wishes : Wishes
         What is made beside the default tree.
     is_sure : bool
         If not, it says of each voxel how likely it is: on CT (HU + 1000) / 1000, up to 1.
     """
     modality = modality or ("CT" if is_ct else "MR")
-    volume = {
+    seen = {
         "network_sees": "whole",
         "axes": "HPL",
         "spacing_mm": [None, None, None],
         "pad": -1000 if is_ct else 0,
         "oblique_max_degrees": 45,
+        **(volume or {}),
     }
     written: dict[str, Any] = SEGMENTATION | {
-        "volume": volume,
+        "volume": seen,
         "accepts": {"Modality": modality},
         "intensity": {"values": "hounsfield" if is_ct else "brightness"},
         "probabilities": not is_sure,

@@ -12,8 +12,7 @@ from pydicom.dataset import Dataset
 from dicom_node.encode.runs import values_in
 from dicom_node.errors import InvariantBroken
 from dicom_node.finding import Finding, Segment
-
-Mask = NDArray[np.uint8] | NDArray[np.bool_]
+from dicom_node.packed import Mask
 
 SEGMENTS_MAX = 255
 """A label of a mask has one byte; 0 is the background."""
@@ -103,9 +102,10 @@ def _present_maps(mask: Mask) -> tuple[NDArray[np.bool_], bool]:
     present = np.zeros((len(mask) + 1, mask.shape[1]), np.bool_)
     overlaps = False
     for index in range(mask.shape[1]):
-        counts = [np.count_nonzero(one) for one in mask[:, index]]
+        counts = [np.count_nonzero(mask[one, index]) for one in range(len(mask))]
         present[1:, index] = counts
         if not overlaps and np.count_nonzero(counts) > 1:
-            touched = np.count_nonzero(mask[np.flatnonzero(counts), index].any(axis=0))
+            drawn = [mask[one, index] for one in np.flatnonzero(counts).tolist()]
+            touched = np.count_nonzero(np.any(drawn, axis=0))
             overlaps = sum(counts) != touched
     return present, overlaps

@@ -34,6 +34,7 @@ from dicom_node.finding import (
     Measurement,
     Quality,
     Segment,
+    TimePoint,
     Value,
 )
 
@@ -47,6 +48,8 @@ _MODIFIER = Code("106233006", "SCT", "Topographical modifier")
 _ALGORITHM_NAME = Code("111001", "DCM", "Algorithm Name")
 _ALGORITHM_VERSION = Code("111003", "DCM", "Algorithm Version")
 _ALGORITHM_PARAMETERS = Code("111002", "DCM", "Algorithm Parameters")
+_TIME_POINT = Code("C2348792", "UMLS", "Time Point")
+_TIME_POINT_ID = Code("126070", "DCM", "Subject Time Point Identifier")
 _DERIVATION = Code("121401", "DCM", "Derivation")
 _REFERENCED_SEGMENT = Code("121191", "DCM", "Referenced Segment")
 _REFERENCED_FRAME = Code("121214", "DCM", "Referenced Segmentation Frame")
@@ -77,20 +80,20 @@ def measurement_groups(
         found is told with its measurements, and refers to no region.
     """
     reference = copies[0]
-    engine, series_uid = finding.engine, str(reference.SeriesInstanceUID)
+    said_of = _Whose(finding.engine, str(reference.SeriesInstanceUID), finding.time_point)
     if finding.kind is FindingKind.SEGMENTATION:
         numbers = {segment.segment_number: number for number, segment in enumerate(drawn, start=1)}
         return [
-            _absent_segment(segment, engine, series_uid)
+            _absent_segment(segment, said_of)
             if segment.segment_number not in numbers
-            else _told_segment(segment, engine, series_uid)
+            else _told_segment(segment, said_of)
             if seg is None
-            else _segment(segment, numbers[segment.segment_number], seg, engine, reference)
+            else _segment(segment, numbers[segment.segment_number], seg, said_of, reference)
             for segment in finding.segments
         ]
     by_uid = {str(copy.SOPInstanceUID): copy for copy in copies}
     subjects = {
-        said.sop_instance_uid: _Subject(engine, series_uid, by_uid.get(said.sop_instance_uid))
+        said.sop_instance_uid: _Subject(said_of, by_uid.get(said.sop_instance_uid))
         for said in finding.statements
     }
     return [
@@ -103,6 +106,28 @@ def measurement_groups(
 def comment(text: str) -> bytes:
     """Return a comment, in words."""
     return text_item(CONTAINS, codes.COMMENT, text)
+
+
+@dataclass(frozen=True)
+class _Whose:
+    """Who says something, of which series, and of which of its time points."""
+
+    engine: EngineIdentity
+    series_uid: str
+    time_point: TimePoint | None
+
+    def context(self) -> tuple[bytes, ...]:
+        """Return which time point a group is of (PS3.16 TID 1502).
+
+        Without (126073, DCM, Time Point Order), which has a place there: PixelMed's validator takes
+        every number of a group for a measurement.
+        """
+        if self.time_point is None:
+            return ()
+        return (
+            text_item(HAS_OBSERVATION_CONTEXT, _TIME_POINT, self.time_point.in_words),
+            text_item(HAS_OBSERVATION_CONTEXT, _TIME_POINT_ID, self.time_point.key),
+        )
 
 
 def _algorithm(engine: EngineIdentity, *parameters: str) -> tuple[bytes, ...]:
@@ -130,9 +155,9 @@ def _tracked(identifier: str, uid: str) -> tuple[bytes, bytes]:
 
 
 def _segment(
-    segment: Segment, number: int, seg: Dataset, engine: EngineIdentity, reference: Dataset
+    segment: Segment, number: int, seg: Dataset, said_of: _Whose, reference: Dataset
 ) -> bytes:
-    named = _named_segment(segment, engine, str(reference.SeriesInstanceUID))
+    named = _named_segment(segment, said_of)
     measured = segment.measurements
     seg_uids = str(seg.SOPClassUID), str(seg.SOPInstanceUID)
     if "ImagePositionPatient" not in reference:
@@ -179,29 +204,34 @@ def _numbers(measurements: Sequence[Measurement]) -> Iterator[bytes]:
             yield number_item(CONTAINS, one.concept, round(one.value, 3), one.unit, *derivation)
 
 
-def _absent_segment(segment: Segment, engine: EngineIdentity, series_uid: str) -> bytes:
+def _absent_segment(segment: Segment, said_of: _Whose) -> bytes:
     return container(
         _GROUP,
-        *_named_segment(segment, engine, series_uid),
+        *_named_segment(segment, said_of),
         code_item(CONTAINS, codes.PRESENCE, codes.ABSENT),
         template=_OTHER,
     )
 
 
-def _told_segment(segment: Segment, engine: EngineIdentity, series_uid: str) -> bytes:
+def _told_segment(segment: Segment, said_of: _Whose) -> bytes:
     """Return the group of a segment that was found and is drawn nowhere in its tree."""
     return container(
         _GROUP,
-        *_named_segment(segment, engine, series_uid),
+        *_named_segment(segment, said_of),
         *_numbers(segment.measurements),
         code_item(CONTAINS, codes.PRESENCE, codes.PRESENT),
         template=_OTHER,
     )
 
 
-def _named_segment(segment: Segment, engine: EngineIdentity, series_uid: str) -> tuple[bytes, ...]:
+def _named_segment(segment: Segment, said_of: _Whose) -> tuple[bytes, ...]:
+    engine, time_point = said_of.engine, said_of.time_point
     return (
-        *_tracked(tracking_id(segment, engine), segment_tracking_uid(segment, engine, series_uid)),
+        *_tracked(
+            tracking_id(segment, engine, time_point),
+            segment_tracking_uid(segment, engine, said_of.series_uid, time_point),
+        ),
+        *said_of.context(),
         code_item(CONTAINS, _FINDING, segment.type),
         *_site(segment.type, segment.modifier),
         *_algorithm(engine),
@@ -221,15 +251,22 @@ def _site(anatomy: Code, modifier: Code | None) -> tuple[bytes, ...]:
 class _Subject:
     """What is spoken of: an image, or the series as a whole."""
 
-    engine: EngineIdentity
-    series_uid: str
+    whose: _Whose
     image: Dataset | None
 
-    def tracked(self, label: str, *what: str) -> tuple[bytes, bytes]:
-        """Return how a group about it is found again in later reports."""
+    @property
+    def engine(self) -> EngineIdentity:
+        return self.whose.engine
+
+    def tracked(self, label: str, *what: str) -> tuple[bytes, ...]:
+        """Return how a group about it is found again in later reports, and its time point."""
+        time_point = self.whose.time_point
         image_uid = "" if self.image is None else str(self.image.SOPInstanceUID)
-        uid = identity.tracking_uid(self.engine, self.series_uid, image_uid, *what)
-        return _tracked(f"{label} ({self.engine.name})", uid)
+        which = [] if time_point is None else [time_point.key]
+        uid = identity.tracking_uid(self.engine, self.whose.series_uid, image_uid, *what, *which)
+        named = "" if time_point is None else f", {time_point.short}"
+        tracked = _tracked(f"{label} ({self.engine.name}){named}", uid)
+        return (*tracked, *self.whose.context())
 
     def named(self) -> tuple[bytes, ...]:
         """Return the image; of a whole series none is singled out, all are the evidence."""

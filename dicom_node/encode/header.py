@@ -50,11 +50,13 @@ def common_arguments(
 ) -> dict[str, Any]:
     """Return the arguments that highdicom's SEG and SR share."""
     engine = finding.engine
-    source_series_uid = reference.SeriesInstanceUID
+    series = (engine, reference.SeriesInstanceUID, kind, finding.time_point)
+    which = "" if finding.time_point is None else f", {finding.time_point.short}"
+    described = long_string(f"{engine.name} {kind} {engine.version}", 64 - len(which)) + which
     return {
-        "series_instance_uid": identity.series_uid(engine, source_series_uid, kind),
-        "series_number": identity.series_number(engine, source_series_uid, kind),
-        "series_description": long_string(f"{engine.name} {kind} {engine.version}"),
+        "series_instance_uid": identity.series_uid(*series),
+        "series_number": identity.series_number(*series),
+        "series_description": described,
         "sop_instance_uid": identity.instance_uid(finding, kind, stamp.job_key),
         "instance_number": len(stamp.predecessors) + 1,
         "manufacturer": MANUFACTURER,

@@ -14,8 +14,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from dicom_node.finding import EngineIdentity, Finding
+from dicom_node.finding import EngineIdentity, Finding, TimePoint
 from dicom_node.model import REJECTION
+from dicom_node.packed import planes_of
 from dicom_node.uid import derived_uid
 
 SERIES_NUMBERS = {
@@ -35,6 +36,9 @@ LABELMAP`, and `SR LABELMAP` that refers to it. `SEG` and `SR` alone are those o
 """
 
 _OF_SINGLE_IMAGES = ("image_share", "area_cm2")
+_OF_ONE_VOLUME = frozenset({"SEG", "PM", "PR", "SC"})
+"""What each time point has of its own, in a series of its own: of the Segmentations in one series
+OHIF shows the last. The report, the PDF and the key objects speak of all time points."""
 
 
 _KNOWN: WeakKeyDictionary[Finding, str] = WeakKeyDictionary()
@@ -51,8 +55,11 @@ def content_digest(finding: Finding) -> str:
 def _content_digest(finding: Finding) -> str:
     digest = hashlib.sha256()
     engine = replace(finding.engine, runtime="")
-    said = asdict(replace(finding, mask=None, probabilities=None, maps=(), engine=engine))
-    del said["sop_instance_uids"], said["probabilities"], said["maps"]
+    own = replace(finding, mask=None, probabilities=None, maps=(), engine=engine, parts=())
+    said = asdict(own)
+    del said["sop_instance_uids"], said["probabilities"], said["maps"], said["parts"]
+    if finding.time_point is None:  # a word that came later, as those of single images
+        del said["time_point"]
     for segment in said["segments"]:
         for name in _OF_SINGLE_IMAGES:  # words that came later: volumes keep their UIDs
             if segment[name] is None:
@@ -61,23 +68,39 @@ def _content_digest(finding: Finding) -> str:
     for voxels in (finding.mask, finding.probabilities):
         if voxels is not None:
             digest.update(repr(voxels.shape).encode())
-            digest.update(np.ascontiguousarray(voxels).data)
+            for plane in planes_of(voxels):
+                digest.update(np.ascontiguousarray(plane).data)
     for one in finding.maps:
         words = (one.label, one.quantity, one.unit, one.slope, one.intercept)
         digest.update(repr((words, one.values.dtype.str, one.values.shape)).encode())
         digest.update(np.ascontiguousarray(one.values).data)
+    for part in finding.parts:
+        digest.update(content_digest(part).encode())
     return digest.hexdigest()
 
 
-def series_uid(engine: EngineIdentity, source_series_uid: str, kind: str) -> str:
-    """Return the UID of the one series that an engine version makes of a source, per kind."""
-    return derived_uid("series", source_series_uid, engine.name, engine.version, kind)
+def series_uid(
+    engine: EngineIdentity, source_series_uid: str, kind: str, time_point: TimePoint | None = None
+) -> str:
+    """Return the UID of the one series that an engine version makes of a source, per kind.
+
+    That of a time point follows from its value, not from its number: it stays what it is when an
+    earlier one arrives late.
+    """
+    which = [] if time_point is None or not _is_of_one(kind) else [time_point.key]
+    return derived_uid("series", source_series_uid, engine.name, engine.version, kind, *which)
 
 
-def series_number(engine: EngineIdentity, source_series_uid: str, kind: str) -> int:
-    """Return a Series Number of our own range, the same for the same series."""
+def series_number(
+    engine: EngineIdentity, source_series_uid: str, kind: str, time_point: TimePoint | None = None
+) -> int:
+    """Return a Series Number of our own range, the same for the same series.
+
+    Those of time points follow each other, so that viewers list them in their order.
+    """
     uid = series_uid(engine, source_series_uid, kind)
-    return SERIES_NUMBERS[kind.partition(" ")[0]] + int(uid.removeprefix("2.25.")) % 500
+    later = 0 if time_point is None or not _is_of_one(kind) else time_point.number
+    return SERIES_NUMBERS[_word(kind)] + (int(uid.removeprefix("2.25.")) + later) % 500
 
 
 def instance_uid(finding: Finding, kind: str, job_key: str) -> str:
@@ -105,6 +128,14 @@ def tracking_uid(engine: EngineIdentity, source_series_uid: str, *what: str) -> 
     It outlives engine versions: the left lung of this series stays the same left lung.
     """
     return derived_uid("tracking", source_series_uid, engine.name, *what)
+
+
+def _is_of_one(kind: str) -> bool:
+    return _word(kind) in _OF_ONE_VOLUME
+
+
+def _word(kind: str) -> str:
+    return kind.partition(" ")[0]
 
 
 def device_uid(engine: EngineIdentity, node_name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,18 @@ def key_slices(finding: Finding, count_max: int = KEY_SLICES_MAX) -> KeySlices:
     return KeySlices((len(finding.sop_instance_uids) // 2,), carry=False)
 
 
+def joined(parts: Sequence[tuple[KeySlices, int]]) -> KeySlices:
+    """Return the images to show of several time points, each with how many images it has."""
+    carry = any(slices.carry for slices, _ in parts)
+    indices: list[int] = []
+    begin = 0
+    for slices, count in parts:
+        if slices.carry or not carry:
+            indices += [begin + index for index in slices.indices]
+        begin += count
+    return KeySlices(tuple(indices), carry)
+
+
 def areas_of(finding: Finding) -> NDArray[np.int64]:
     """Return how many pixels each segment has in each slice.
 
@@ -50,10 +63,11 @@ def areas_of(finding: Finding) -> NDArray[np.int64]:
     if mask is None:
         return np.zeros((len(finding.sop_instance_uids), len(numbers)), np.int64)
     if mask.ndim == 4:
-        counts = np.count_nonzero(mask, axis=(2, 3)).T
-        return np.asarray(counts[:, [number - 1 for number in numbers]], np.int64)
-    counts = np.stack([np.bincount(plane.ravel(), minlength=256) for plane in mask])
-    return np.asarray(counts[:, numbers], np.int64)
+        slices = range(mask.shape[1])
+        counts = [[np.count_nonzero(mask[one - 1, at]) for one in numbers] for at in slices]
+        return np.array(counts, np.int64).reshape(len(slices), len(numbers))
+    histograms = np.stack([np.bincount(plane.ravel(), minlength=256) for plane in mask])
+    return np.asarray(histograms[:, numbers], np.int64)
 
 
 def segments_on(finding: Finding, index: int) -> list[tuple[int, NDArray[np.bool_]]]:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pydicom.dataset import Dataset
 
 from dicom_node.encode.header import Stamp
-from dicom_node.encode.key_slices import KeySlices, key_slices
+from dicom_node.encode.key_slices import KEY_SLICES_MAX, KeySlices, joined, key_slices
 from dicom_node.encode.sources import copies_of
 from dicom_node.finding import Finding, FindingKind, Segment
 from dicom_node.pictures import Colour, segment_colour
@@ -33,10 +33,20 @@ class Material:
     read_image: ImageReader
     disclaimer: str = DISCLAIMER
     """What stands on every picture and page."""
+    parts: tuple[Material, ...] = ()
+    """Of each time point, where there are several."""
+    key_slices_max: int = KEY_SLICES_MAX
+
+    @property
+    def by_time_point(self) -> tuple[Material, ...]:
+        """That of each time point; itself where there is but one."""
+        return self.parts or (self,)
 
     @cached_property
     def copies(self) -> list[Dataset]:
         """The headers as highdicom can be given them, the Patient's Name withheld."""
+        if self.parts:
+            return [copy for part in self.parts for copy in part.copies]
         copies = copies_of(self.sources)
         copies[0].PatientName = ""
         return copies
@@ -48,7 +58,9 @@ class Material:
 
     @cached_property
     def key_slices(self) -> KeySlices:
-        return key_slices(self.finding)
+        if self.parts:
+            return joined([(part.key_slices, len(part.sources)) for part in self.parts])
+        return key_slices(self.finding, self.key_slices_max)
 
     @property
     def engine_line(self) -> str:
@@ -60,10 +72,14 @@ class Material:
 def statements_on(finding: Finding, sop_instance_uid: str) -> list[tuple[str, Colour | None]]:
     """Return what a finding says of one image, a line each; of a mask, what it measured.
 
-    What is said of the series as a whole is said of each of its images.
+    What is said of the series as a whole is said of each of its images. Of several time points the
+    first line says which it is of.
     """
     uids = {"", sop_instance_uid}
     lines: list[tuple[str, Colour | None]] = []
+    if finding.time_point is not None:
+        which = finding.time_point.in_words
+        lines.append((f"{which[:1].upper()}{which[1:]}", None))
     if finding.kind is FindingKind.SEGMENTATION:
         for segment in finding.segments:
             lines.append((_measured(segment), segment_colour(segment.segment_number)))
@@ -85,7 +101,7 @@ def statements_on(finding: Finding, sop_instance_uid: str) -> list[tuple[str, Co
 
 def unit_of(code: str) -> str:
     """Return a UCUM unit as people write it."""
-    return {"1": "", "[hnsf'U]": "HU", "mm2": "mm²", "mm3": "mm³", "ml": "ml"}.get(code, code)
+    return {"1": "", "[hnsf'U]": "HU", "mm2": "mm²", "mm3": "mm³", "cm2": "cm²"}.get(code, code)
 
 
 def _measured(segment: Segment) -> str:

@@ -122,9 +122,9 @@ def _outlined(material: Material, index: int) -> Iterator[Dataset]:
             _polyline(part) for outline in outlines for part in _parts(outline)
         ]
         for graphic in annotation.GraphicObjectSequence:
-            graphic.TrackingID = tracking_id(segment, finding.engine)
+            graphic.TrackingID = tracking_id(segment, finding.engine, finding.time_point)
             graphic.TrackingUID = segment_tracking_uid(
-                segment, finding.engine, reference.SeriesInstanceUID
+                segment, finding.engine, reference.SeriesInstanceUID, finding.time_point
             )
         yield annotation
         names.append(_anchored(segment.label, max(outlines, key=len)[0]))

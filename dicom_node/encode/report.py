@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 
@@ -14,7 +14,7 @@ from pydicom.valuerep import PersonName
 from dicom_node.encode.header import moment_of
 from dicom_node.encode.key_slices import segments_on
 from dicom_node.encode.material import Material, unit_of
-from dicom_node.finding import Finding, FindingKind, Measurement, Segment
+from dicom_node.finding import Finding, FindingKind, Measurement, Segment, several
 from dicom_node.pictures import (
     Colour,
     Layer,
@@ -104,7 +104,11 @@ def report_of(material: Material) -> Report:
         summary=_printable(finding.summary),
         notes=tuple(_printable(text) for text in (*finding.warnings, note) if text),
         tables=tuple(table for table in _tables(material) if table.rows),
-        figures=tuple(_figure(material, index) for index in material.key_slices.indices),
+        figures=tuple(
+            _figure(part, index)
+            for part in material.by_time_point
+            for index in part.key_slices.indices
+        ),
         method=_filled(
             ("Engine", f"{engine.name} {engine.version}"),
             ("Model", f"SHA-256 {engine.model_digest[:16]}…"),
@@ -146,6 +150,18 @@ def name_in_print(value: str | PersonName) -> tuple[str, str]:
 
 
 def _tables(material: Material) -> Iterable[Table]:
+    for part in material.by_time_point:
+        time_point = part.finding.time_point
+        for table in _tables_of(part):
+            if time_point is None:
+                yield table
+            else:
+                first, *others = table.headings
+                which = time_point.in_words[:1].upper() + time_point.in_words[1:]
+                yield replace(table, headings=(_printable(f"{which}: {first}"), *others))
+
+
+def _tables_of(material: Material) -> Iterable[Table]:
     finding = material.finding
     if finding.kind is FindingKind.SEGMENTATION:
         yield _measured(finding, {segment.segment_number for segment in material.drawn})
@@ -278,7 +294,10 @@ def _figure(material: Material, index: int) -> Figure:
     source = material.sources[index]
     picture = picture_of(grey_of(image, source), layers, pixel_aspect(source), _SIDE)
     count = len(finding.sop_instance_uids)
-    return Figure(picture, f"Image {index + 1} of {count}" if count > 1 else "The image")
+    caption = f"Image {index + 1} of {count}" if count > 1 else "The image"
+    if finding.time_point is not None:
+        caption = f"{caption}, {finding.time_point.short}"
+    return Figure(picture, caption)
 
 
 # ------------------------------------------------------------ words
@@ -286,7 +305,11 @@ def _figure(material: Material, index: int) -> Figure:
 
 def _counted(finding: Finding) -> str:
     count = len(finding.sop_instance_uids)
-    return f"{count} images" if count > 1 else "1 image"
+    images = f"{count} images" if count > 1 else "1 image"
+    if finding.time_point is not None:
+        return f"{images}, {finding.time_point.in_words}"
+    told = [one.time_point.noun for one in finding.parts if one.time_point is not None]
+    return f"{images}, {several(len(told), told[0])}" if told else images
 
 
 def _joined(first: str, reference: Dataset, keyword: str) -> str:

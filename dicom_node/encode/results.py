@@ -63,7 +63,7 @@ def encode(
     Parameters
     ----------
     finding : Finding
-        What an engine says of one series.
+        What an engine says of one series with one time point; of several, see `encode_trees`.
     sources : sequence of Dataset
         Decoded headers, without pixel data, in the order of `finding.sop_instance_uids`. They are
         not changed.
@@ -113,6 +113,10 @@ def check(finding: Finding, sources: Sequence[Dataset]) -> None:
             f"a finding on {len(finding.sop_instance_uids)} instances came with {len(uids)} "
             "headers, or in another order"
         )
+    if finding.parts:
+        for part, own in finding.shared_out(sources):
+            check(part, own)
+        return
     said = [one.sop_instance_uid for one in finding.statements]
     if not set(said) <= {*uids, ""}:  # without a UID it speaks of the series as a whole
         raise InvariantBroken("a finding speaks of an instance that is not among its sources")

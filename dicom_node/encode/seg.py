@@ -207,13 +207,13 @@ def _stub(
         pixel_array=one_voxel,
         segmentation_type=SegmentationTypeValues(encoding.value),
         segment_descriptions=[
-            description(number, segment, engine, reference.SeriesInstanceUID)
+            description(number, segment, engine, reference.SeriesInstanceUID, finding.time_point)
             for number, segment in enumerate(drawing.segments, start=1)
         ],
         fractional_type=fractions.PROBABILITY if is_known else fractions.OCCUPANCY,
         max_fractional_value=_FRACTION_MAX,
         content_label=codes.code_string(engine.name),
-        content_description=codes.long_string(engine.title),
+        content_description=codes.long_string(_described(finding)),
         transfer_syntax_uid=ExplicitVRLittleEndian if is_binary else RLELossless,
         **common_arguments(finding, reference, stamp, kind),
     )
@@ -225,6 +225,12 @@ def _stub(
         _forget_spacing(dataset)
     _fix_dimension_organization(dataset)
     return dataset
+
+
+def _described(finding: Finding) -> str:
+    """Return what a SEG is, in words: which time point it is of before all else."""
+    which = [] if finding.time_point is None else [finding.time_point.in_words]
+    return ": ".join([*which, finding.engine.title])
 
 
 def _references(copies: Sequence[Dataset]) -> dict[str, Pieces]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from highdicom import SOPClass
 from pydicom.dataset import Dataset
@@ -45,6 +46,22 @@ _PROCEDURE = Code("121058", "DCM", "Procedure reported")
 _MEASUREMENTS = Code("126010", "DCM", "Imaging Measurements")
 
 
+@dataclass(frozen=True)
+class Part:
+    """What a report says of one time point."""
+
+    finding: Finding
+    drawn: Sequence[Segment]
+    """Those that the SEG describes, in its order."""
+    copies: Sequence[Dataset]
+    """Of its source instances."""
+    seg: Dataset | None
+
+    def groups(self) -> list[bytes]:
+        """Return its measurement groups."""
+        return measurement_groups(self.finding, self.drawn, self.copies, self.seg)
+
+
 def make_sr(
     finding: Finding,
     drawn: Sequence[Segment],
@@ -53,6 +70,7 @@ def make_sr(
     stamp: Stamp,
     kind: str = "SR",
     others: Sequence[Dataset] = (),
+    parts: Sequence[Part] = (),
 ) -> Draft:
     """Return the report of a finding, the root of its tree.
 
@@ -76,6 +94,8 @@ def make_sr(
         From which its identity follows; another for a report that refers to another SEG.
     others : sequence of Dataset
         What else the tree has: captures, presentation states, maps, key objects, a PDF.
+    parts : sequence of Part
+        Of a finding of several time points; `drawn` and `seg` stand there, for each of them.
 
     Returns
     -------
@@ -83,6 +103,9 @@ def make_sr(
         Times and Patient's Name not yet set.
     """
     reference = copies[0]
+    told = parts or (Part(finding, drawn, copies, seg),)
+    segs = [part.seg for part in told if part.seg is not None]
+    groups = [group for part in told for group in part.groups()]
     dataset = SOPClass(
         **patient_arguments(reference),
         **common_arguments(finding, reference, stamp, kind),
@@ -108,14 +131,12 @@ def make_sr(
             codes.procedure_reported(reference.get("Modality", "")),
         ),
         image_library(reference),
-        container(_MEASUREMENTS, *measurement_groups(finding, drawn, copies, seg)),
+        container(_MEASUREMENTS, *groups),
         _remarks(finding),
     )
     written = {
         "ConceptNameCodeSequence": coded("ConceptNameCodeSequence", _REPORT),
-        "CurrentRequestedProcedureEvidenceSequence": _evidence(
-            [*copies, *([] if seg is None else [seg]), *others]
-        ),
+        "CurrentRequestedProcedureEvidenceSequence": _evidence([*copies, *segs, *others]),
         "ContentTemplateSequence": template_element("1500"),
         "ContentSequence": sequence("ContentSequence", *content),
     }

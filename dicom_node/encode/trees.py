@@ -16,6 +16,7 @@ from dicom_node.encode.drafts import Draft
 from dicom_node.encode.drawing import Drawing, drawing_of
 from dicom_node.encode.header import Stamp, finish
 from dicom_node.encode.key_objects import make_key_objects
+from dicom_node.encode.key_slices import KEY_SLICES_MAX
 from dicom_node.encode.material import DISCLAIMER, ImageReader, Material
 from dicom_node.encode.parametric_map import make_maps
 from dicom_node.encode.pdf import make_pdf
@@ -24,6 +25,7 @@ from dicom_node.encode.profiles import DEFAULT, PROFILES, Kind, Profile, Renditi
 from dicom_node.encode.results import Encoded, building, check, encoded_of
 from dicom_node.encode.seg import SegEncoding, make_seg
 from dicom_node.encode.sources import instances_of
+from dicom_node.encode.sr import Part as ReportPart
 from dicom_node.encode.sr import make_sr
 from dicom_node.errors import InvariantBroken
 from dicom_node.finding import Finding, FindingKind
@@ -81,24 +83,19 @@ def encode_trees(
     """
     with building(f"the results of {finding.engine.name}"):
         check(finding, sources)
-        segmented = finding.kind is FindingKind.SEGMENTATION
-        drawing = drawing_of(finding, sources) if segmented else None
-
-        def rendered(one: Wanted) -> Rendition:
-            return rendition_for(one.profile, finding, drawing, sources[0], one.accepts)
-
-        plain = rendered(Wanted(PROFILES[DEFAULT]))
-        of_destination = {name: rendered(one) for name, one in wanted.items()}
+        own_stamp = replace(stamp, predecessors=_of(stamp, DEFAULT))
+        parts = [
+            _Part.of(part, own, own_stamp, read_image, disclaimer, len(finding.by_time_point))
+            for part, own in finding.shared_out(sources)
+        ]
+        plain = _rendered(Wanted(PROFILES[DEFAULT]), parts)
+        of_destination = {name: _rendered(one, parts) for name, one in wanted.items()}
         names = {one: one.text for one in of_destination.values()} | {plain: DEFAULT}
-        material = Material(
-            finding,
-            sources,
-            () if drawing is None else drawing.segments,
-            replace(stamp, predecessors=_of(stamp, DEFAULT)),
-            read_image,
-            disclaimer,
-        )
-        maker = _Maker(material, drawing)
+        material = parts[0].material
+        if finding.parts:
+            of_parts = tuple(part.material for part in parts)
+            material = Material(finding, sources, (), own_stamp, read_image, disclaimer, of_parts)
+        maker = _Maker(material, parts)
         made: dict[str, Encoded] = {}
         for rendition, name in sorted(
             names.items(), key=lambda item: (item[1] != DEFAULT, item[1])
@@ -115,12 +112,67 @@ def _of(stamp: Stamp, name: str) -> tuple[Result, ...]:
     return tuple(one for one in stamp.predecessors if name in one.renditions)
 
 
+@dataclass(frozen=True)
+class _Part:
+    """One time point, or all there is."""
+
+    material: Material
+    drawing: Drawing | None
+    """None without a mask."""
+
+    @classmethod
+    def of(
+        cls,
+        finding: Finding,
+        sources: Sequence[Dataset],
+        stamp: Stamp,
+        read_image: ImageReader,
+        disclaimer: str,
+        count: int,
+    ) -> _Part:
+        """Return one of `count` time points; the more there are, the fewer pictures of each."""
+        segmented = finding.kind is FindingKind.SEGMENTATION
+        drawing = drawing_of(finding, sources) if segmented else None
+        drawn = () if drawing is None else drawing.segments
+        pictures = max(1, KEY_SLICES_MAX // count)
+        material = Material(
+            finding, sources, drawn, stamp, read_image, disclaimer, key_slices_max=pictures
+        )
+        return cls(material, drawing)
+
+    @property
+    def has_voxels(self) -> bool:
+        return self.drawing is not None and bool(self.drawing.segments)
+
+
+def _rendered(wanted: Wanted, parts: Sequence[_Part]) -> Rendition:
+    """Return the tree to make for a destination: what it can show of each time point."""
+
+    def of(part: _Part) -> Rendition:
+        material = part.material
+        return rendition_for(
+            wanted.profile,
+            material.finding,
+            part.drawing,
+            material.sources[0],
+            wanted.accepts,
+        )
+
+    drawn = [part for part in parts if part.has_voxels] or parts
+    return min(map(of, drawn), key=_boldness)
+
+
+def _boldness(rendition: Rendition) -> int:
+    """Return how much is asked of a viewer: all time points are shown as the least allows."""
+    return [Kind.SEG in rendition.kinds, rendition.encoding is not SegEncoding.BINARY].count(True)
+
+
 class _Maker:
     """Makes objects of one finding, each once."""
 
-    def __init__(self, material: Material, drawing: Drawing | None) -> None:
+    def __init__(self, material: Material, parts: Sequence[_Part]) -> None:
         self._material = material
-        self._drawing = drawing
+        self._parts = parts
         self._made: dict[tuple[Kind, SegEncoding], list[Draft]] = {}
         self._patient_name = material.sources[0].get("PatientName", "")
 
@@ -130,17 +182,17 @@ class _Maker:
         """Return the objects of a rendition, its report last."""
         results: list[Encoded] = []
         others: list[Dataset] = []
-        seg: Dataset | None = None
+        segs: list[Dataset] = []
         for kind in rendition.kinds:
             if kind is Kind.SR:
                 variant = "SR" if name == DEFAULT else f"SR {name}"
-                drafts = [self._report(variant, seg, others, predecessors)]
+                drafts = [self._report(variant, segs, others, predecessors)]
             elif kind is Kind.KO:
-                drafts = self._key_objects([*([] if seg is None else [seg]), *others])
+                drafts = self._key_objects([*segs, *others])
             else:
                 drafts = self._of_kind(kind, rendition.encoding)
             if kind is Kind.SEG:
-                seg = drafts[0].dataset
+                segs = [draft.dataset for draft in drafts]
             else:
                 others += [draft.dataset for draft in drafts]
             label = kind if kind is not Kind.SEG else _LABELS[rendition.encoding]
@@ -150,20 +202,12 @@ class _Maker:
     def _of_kind(self, kind: Kind, encoding: SegEncoding) -> list[Draft]:
         """Return the objects of a kind that refer to the sources only."""
         if (kind, encoding) not in self._made:
-            drafts = (
-                [self._segmentation(encoding)]
-                if kind is Kind.SEG
-                else [Draft(one) for one in _MAKERS[kind](self._material)]
-            )
+            if kind is Kind.SEG:
+                drafts = [_segmented(part, encoding) for part in self._parts if part.has_voxels]
+            else:
+                drafts = [Draft(one) for one in _MAKERS[kind](self._material)]
             self._made[kind, encoding] = [self._finished(draft) for draft in drafts]
         return self._made[kind, encoding]
-
-    def _segmentation(self, encoding: SegEncoding) -> Draft:
-        material, drawing = self._material, self._drawing
-        if drawing is None:
-            raise InvariantBroken("a Segmentation is wanted of a finding without a mask")
-        kind = "SEG" if encoding is SegEncoding.BINARY else f"SEG {encoding}"
-        return make_seg(material.finding, drawing, material.copies, material.stamp, encoding, kind)
 
     def _key_objects(self, others: Sequence[Dataset]) -> list[Draft]:
         selection = make_key_objects(self._material, others)
@@ -172,19 +216,30 @@ class _Maker:
     def _report(
         self,
         kind: str,
-        seg: Dataset | None,
+        segs: Sequence[Dataset],
         others: Sequence[Dataset],
         predecessors: tuple[Result, ...],
     ) -> Draft:
         material = self._material
+        left = iter(segs)
+        parts = [
+            ReportPart(
+                part.material.finding,
+                part.material.drawn,
+                instances_of(part.material.copies),
+                next(left, None) if part.has_voxels else None,
+            )
+            for part in self._parts
+        ]
         draft = make_sr(
             material.finding,
             material.drawn,
             instances_of(material.copies),
-            seg,
+            None,
             material.stamp,
             kind,
             others,
+            parts,
         )
         return self._finished(draft, predecessors)
 
@@ -195,10 +250,23 @@ class _Maker:
         return draft
 
 
+def _segmented(part: _Part, encoding: SegEncoding) -> Draft:
+    material = part.material
+    if part.drawing is None:
+        raise InvariantBroken("a Segmentation is wanted of a finding without a mask")
+    kind = "SEG" if encoding is SegEncoding.BINARY else f"SEG {encoding}"
+    return make_seg(material.finding, part.drawing, material.copies, material.stamp, encoding, kind)
+
+
+def _of_each(make: Callable[[Material], list[Dataset]]) -> Callable[[Material], list[Dataset]]:
+    """Return what makes objects of each time point by itself."""
+    return lambda material: [one for part in material.by_time_point for one in make(part)]
+
+
 _MAKERS: Mapping[Kind, Callable[[Material], list[Dataset]]] = {
-    Kind.PM: make_maps,
-    Kind.PR: make_states,
-    Kind.SC: make_captures,
+    Kind.PM: _of_each(make_maps),
+    Kind.PR: _of_each(make_states),
+    Kind.SC: _of_each(make_captures),
     Kind.PDF: lambda material: [make_pdf(material)],
 }
 _LABELS = {

@@ -51,6 +51,8 @@ def misplaced_voxels(
     Only the first wrong frame is told: where one is, others are.
     """
     try:
+        if finding.parts:
+            finding, sources = _time_point_of(file, finding, sources)
         if "SegmentSequence" in file.dataset:
             _check_grid(file.dataset, sources)
             _check_masks(file, finding, sources)
@@ -62,6 +64,27 @@ def misplaced_voxels(
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         # an attribute is missing or broken, which other rules have told
         yield f"its frames cannot be compared with the finding: {type(error).__name__}"
+
+
+def _time_point_of(
+    file: ResultFile, finding: Finding, sources: Sequence[Dataset]
+) -> tuple[Finding, Sequence[Dataset]]:
+    """Return the one of several time points that an object of frames speaks of, with its sources.
+
+    It is that of the source of its first frame; all others are then held against the same.
+    """
+    if file.items is None:
+        return finding, sources
+    alike = next(iter(items_alike(file)))
+    uid, number = (_text(alike.values(tag)[0] or b"") for tag in (_SOURCE, _SOURCE_FRAME))
+    for part, own in finding.shared_out(sources):
+        if (uid, number) in {_name_of(source) for source in own}:
+            return part, own
+    raise Misplaced("its first frame does not tell its source")
+
+
+def _name_of(source: Dataset) -> tuple[str, str]:
+    return str(source.SOPInstanceUID), str(source.get("ReferencedFrameNumber") or "")
 
 
 def _check_grid(dataset: Dataset, sources: Sequence[Dataset]) -> None:
@@ -93,9 +116,9 @@ def _check_grid(dataset: Dataset, sources: Sequence[Dataset]) -> None:
 
 
 def _check_masks(file: ResultFile, finding: Finding, sources: Sequence[Dataset]) -> None:
-    mask = finding.mask
-    if mask is None:
+    if finding.mask is None:
         raise Misplaced("it has segments, and the finding has no mask")
+    mask = np.asarray(finding.mask)  # of one time point, where several lie packed
     drawn = _described(file.dataset, finding, sources)
     frames = _frames(file, sources)
     if str(file.dataset.SOPClassUID) == _LABELMAP:
@@ -194,10 +217,7 @@ def _check_maps(file: ResultFile, finding: Finding, sources: Sequence[Dataset]) 
 
 def _frames(file: ResultFile, sources: Sequence[Dataset]) -> list[_Frame]:
     """Return where each frame lies, by its position; without one, by the source that it names."""
-    indices = {
-        (str(source.SOPInstanceUID), str(source.get("ReferencedFrameNumber") or "")): index
-        for index, source in enumerate(sources)
-    }
+    indices = {_name_of(source): index for index, source in enumerate(sources)}
     positions = np.array(
         [_numbers(source.get("ImagePositionPatient") or (np.nan,) * 3) for source in sources]
     )
@@ -245,7 +265,7 @@ def _described(
     """Return the segments of the finding by the numbers that they have in the file."""
     series_uid = str(sources[0].SeriesInstanceUID)
     by_uid = {
-        segment_tracking_uid(segment, finding.engine, series_uid): segment
+        segment_tracking_uid(segment, finding.engine, series_uid, finding.time_point): segment
         for segment in finding.segments
     }
     drawn = {}

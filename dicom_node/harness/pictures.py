@@ -23,6 +23,8 @@ from dicom_node.pictures import (
 
 _SIDE = 768
 _SHOWN = frozenset({"Finding", "Presence", "Imaging Series Quality"})
+_SIDES = frozenset({"Laterality", "Topographical modifier"})
+"""What tells two findings of one name apart: the right of two lungs. It follows the finding."""
 
 
 def picture_of_seg(seg: Dataset, sources: Mapping[str, Path]) -> Image.Image:
@@ -53,19 +55,21 @@ def picture_of_seg(seg: Dataset, sources: Mapping[str, Path]) -> Image.Image:
 
 
 def picture_of_sr(report: Dataset, sources: Mapping[str, Path]) -> Image.Image:
-    """Return the first source image that the report refers to, with the report's rows under it."""
+    """Return the middle one of the report's source images, with the report's rows under it."""
     uids = [
-        item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
-        for item in _content(report)
-        if item.ValueType == "IMAGE"
+        str(instance.ReferencedSOPInstanceUID)
+        for study in report.CurrentRequestedProcedureEvidenceSequence
+        for series in study.ReferencedSeriesSequence
+        for instance in series.ReferencedSOPSequence
     ]
-    [first, *_] = [uid for uid in uids if uid in sources]
-    return captioned(_shown(sources[first]), [(row, None) for row in rows_of_sr(report)])
+    known = [uid for uid in uids if uid in sources]
+    shown = _shown(sources[known[len(known) // 2]])
+    return captioned(shown, [(row, None) for row in rows_of_sr(report)])
 
 
 def rows_of_sr(report: Dataset) -> list[str]:
     """Return what the measurement groups of a TID 1500 report say, a line for each value."""
-    rows = []
+    rows: list[str] = []
     for item in _content(_measurements(report)):
         name = _name(item)
         if item.ValueType == "NUM":
@@ -74,6 +78,10 @@ def rows_of_sr(report: Dataset) -> list[str]:
             rows.append(f"{name}: {value.NumericValue} {'' if unit == '1' else unit}".rstrip())
         elif item.ValueType == "CODE" and name in _SHOWN:
             rows.append(f"{name}: {item.ConceptCodeSequence[0].CodeMeaning}")
+        elif item.ValueType == "CODE" and name in _SIDES and rows:
+            rows[-1] += f", {item.ConceptCodeSequence[0].CodeMeaning.lower()}"
+        elif item.ValueType == "TEXT" and name == "Time Point":
+            rows.append(f"{name}: {item.TextValue}")
     return rows
 
 

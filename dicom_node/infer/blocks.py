@@ -287,6 +287,10 @@ class VolumeInput:
     take: Take = Take()
     combine: Literal["mean", "max"] = "mean"
     """What several answers about one series are together; for engines without segments."""
+    time_points: Literal["all", "first", "last", "refuse"] = "all"
+    """Of a series that holds several at the same places: echoes and phases are meant as well."""
+    time_points_max: Count = 50
+    """Each gets its own results; a series with more is refused."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

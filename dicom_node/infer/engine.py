@@ -41,6 +41,7 @@ from dicom_node.infer.series import (
     load_source,
     unfit,
 )
+from dicom_node.infer.time_points import at_rest, chosen, joined, of_time_point
 from dicom_node.infer.values import regressed, value_summary
 from dicom_node.infer.volume import Placement, place
 from dicom_node.infer.voxels import Voxels, read_voxels
@@ -123,21 +124,28 @@ class Engine:
         if self.manifest.image is not None:
             ask = self._segment_image if self.manifest.segments else self._ask_each
             return ask(source, self.manifest.image)
-        volume = self._volume(source)
+        volumes = self._volumes(source)
+        if len(volumes) == 1:
+            return self._run_on(volumes[0], others or Others())
+        parts: list[Finding] = []
+        headers: list[Dataset] = []
+        for volume in volumes:  # one after the other: the next one's voxels need the memory
+            with of_time_point(volume):
+                part, its_own = self._run_on(volume, others or Others())
+            parts.append(at_rest(part))
+            headers += its_own
+        return joined(parts), tuple(headers)
+
+    def _run_on(self, volume: SourceVolume, others: Others) -> tuple[Finding, tuple[Dataset, ...]]:
+        """Return what the engine finds in one volume."""
         placement = place(volume.grid, self._path.volume)
-        seen = beside(
-            self.manifest,
-            self._path,
-            volume,
-            placement,
-            others or Others(),
-            threads=self._threads,
-        )
+        seen = beside(self.manifest, self._path, volume, placement, others, threads=self._threads)
         values = self.manifest.intensity.values
         voxels = read_voxels(volume.images, values, threads=self._threads)
-        if self.manifest.kind is FindingKind.SEGMENTATION:
-            return self._segment(volume, voxels, placement, seen)
-        return self._ask_series(volume, voxels, placement, seen)
+        is_mask = self.manifest.kind is FindingKind.SEGMENTATION
+        ask = self._segment if is_mask else self._ask_series
+        finding, headers = ask(volume, voxels, placement, seen)
+        return replace(finding, time_point=volume.time_point), headers
 
     def with_parameters(self, parameters: Mapping[str, float]) -> Engine:
         """Return the same engine with other thresholds; its networks are shared."""
@@ -161,12 +169,12 @@ class Engine:
         """
         require_parity(self.manifest, probes_of(self.manifest), self._networks)
 
-    def _volume(self, given: SourceSeries) -> SourceVolume:
+    def _volumes(self, given: SourceSeries) -> tuple[SourceVolume, ...]:
         source = given.frame_by_frame()  # an engine is told of frames as if each came by itself
         slices = [header for header in source.headers if not is_localizer(header)]
         if reasons := refusals(self.manifest.accepts, slices or source.headers, len(source.images)):
             raise self._not_mine(reasons + sorted({unfit(header) for header in slices} - {""}))
-        return source.volume()
+        return chosen(source.volumes(), self._path.volume)
 
     def _segment(
         self, volume: SourceVolume, voxels: Voxels, placement: Placement, seen: Beside

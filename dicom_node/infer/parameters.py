@@ -6,7 +6,7 @@ Both follow from the manifest: each threshold is a parameter, each label can be 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from dicom_node.conditions.keywords import label_word
 from dicom_node.finding import Finding, FindingKind, QualityGrade
@@ -119,7 +119,13 @@ def facts_known(manifest: Manifest) -> frozenset[str]:
 
 
 def facts_of(finding: Finding) -> Attributes:
-    """Return a finding as rules may ask for it."""
+    """Return a finding as rules may ask for it.
+
+    Of several time points each number has a value for each, in their order; the rest is what is
+    true of any of them, the worst grade, the largest probability.
+    """
+    if finding.parts:
+        return _of_all_parts([facts_of(part) for part in finding.parts])
     facts: dict[str, list[str]] = {}
     numbers = [*_probabilities(finding)]
     for name, probability in numbers:
@@ -141,6 +147,22 @@ def facts_of(finding: Finding) -> Attributes:
     if finding.kind is FindingKind.REGRESSION:
         facts |= _values(finding)
     return {fact: tuple(values) for fact, values in facts.items()}
+
+
+def _of_all_parts(parts: Sequence[Attributes]) -> Attributes:
+    facts: dict[str, tuple[str, ...]] = {}
+    for part in parts:
+        for name, values in part.items():
+            facts[name] = (*facts.get(name, ()), *values)
+    for name in ("present", "fault"):
+        if name in facts:
+            facts[name] = tuple(dict.fromkeys(facts[name]))
+    if "grade" in facts:
+        order = [grade.value for grade in QualityGrade]
+        facts["grade"] = (max(facts["grade"], key=lambda value: order.index(QualityGrade(value))),)
+    if "probability" in facts:
+        facts["probability"] = (max(facts["probability"], key=float),)
+    return facts
 
 
 def _sizes(finding: Finding) -> dict[str, list[str]]:

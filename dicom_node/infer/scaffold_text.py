@@ -143,6 +143,8 @@ volume:
   # slice_spacing_mm: [0.3, 10]  # others are refused
   # pixel_spacing_mm: [0.3, 1.5]
   # extent_min_mm: [100, 200, 200]  # the least field of view along the axes
+  # time_points: all  # of a series with several at the same places; or first, last, refuse
+  # time_points_max: 50  # each has its own results; a series with more is refused
 """
 
 _SLAB = """\

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import StudyUnusable
+from dicom_node.finding import TimePoint
 from dicom_node.geometry import Grid, Plane, arrange
 from dicom_node.header_reader import HeaderReader
 from dicom_node.headers import Part10, reading
 from dicom_node.infer.frames import ONLY_FRAME, Frame
 from dicom_node.infer.pixels import LinearImage, Values, linear_values, network_values
+from dicom_node.infer.stacks import SEND_EACH, THE_SAME, split
 from dicom_node.multiframe import frames_of, is_multiframe
 
 LeftOut = tuple[tuple[str, str], ...]
@@ -83,6 +85,8 @@ class SourceVolume:
     images: tuple[SourceImage, ...]
     """Ascending along the normal: feet to head for the usual axial series."""
     left_out: LeftOut
+    time_point: TimePoint | None = None
+    """Of a series that holds several at the same places."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +120,27 @@ class SourceSeries:
         Raises
         ------
         StudyUnusable
-            If an image is no slice, or the slices make no regular grid (see `geometry.arrange`).
+            If it makes none, or several; see `volumes`.
+        """
+        volumes = self.volumes()
+        if len(volumes) > 1:
+            time_point = volumes[0].time_point
+            told = "several volumes" if time_point is None else time_point.several
+            raise StudyUnusable(
+                f"{told} in one series, where one volume is looked at", hint=SEND_EACH
+            )
+        return volumes[0]
+
+    def volumes(self) -> tuple[SourceVolume, ...]:
+        """Return the volumes of the series: one, or one for each of its time points.
+
+        What was left out is told of each.
+
+        Raises
+        ------
+        StudyUnusable
+            If an image is no slice, the slices make no regular grid (see `geometry.arrange`), or
+            it is not clear which of several at one place belong together (see `stacks.split`).
         """
         images = self.frame_by_frame().images
         scouts = [image for image in images if is_localizer(image.header)]
@@ -127,7 +151,8 @@ class SourceSeries:
         for image in slices:
             if reason := unfit(image.header):
                 raise StudyUnusable(f"instance {image.name}: {reason}")
-        arrangement = arrange([_plane(image) for image in slices])
+        planes = [_plane(image) for image in slices]
+        arrangement = arrange(planes)
         _refuse_several(slices, "SOP Classes", lambda h: str(h.get("SOPClassUID", "")))
         _refuse_several(slices, "modalities", lambda h: str(h.get("Modality", "")))
         _refuse_several(
@@ -136,14 +161,32 @@ class SourceSeries:
         if not slices[0].header.get("FrameOfReferenceUID"):
             raise StudyUnusable("no Frame of Reference UID: a mask could not be placed")
 
-        kept = []
-        for same in arrangement.positions:
-            here = sorted((slices[index] for index in same), key=_place_in_series)
-            kept.append(here[0])
-            for other in here[1:]:
-                _refuse_different(here[0], other)
-                left_out.append((other.name, "the same slice as another instance"))
-        return SourceVolume(arrangement.grid, tuple(kept), self.left_out + tuple(left_out))
+        positions = [
+            sorted(same, key=lambda index: _place_in_series(slices[index]))
+            for same in arrangement.positions
+        ]
+        several = split(
+            [image.header for image in slices],
+            [image.name for image in slices],
+            positions,
+            lambda one, other: _is_same(slices[one], slices[other]),
+        )
+        if several is not None:
+            told = [(slices[index].name, reason) for index, reason in several.left_out]
+            out = self.left_out + tuple(left_out + told)
+            return tuple(
+                SourceVolume(
+                    arrange([planes[index] for index in stack.members]).grid,
+                    tuple(slices[index] for index in stack.members),
+                    out,
+                    stack.time_point,
+                )
+                for stack in several.stacks
+            )
+        left_out += [(slices[other].name, THE_SAME) for _, *others in positions for other in others]
+        kept = tuple(slices[first] for first, *_ in positions)
+        out = self.left_out + tuple(left_out)
+        return (SourceVolume(arrangement.grid, kept, out),)
 
 
 def load_source(files: Sequence[Part10]) -> SourceSeries:
@@ -267,10 +310,6 @@ def _refuse_several(
         )
 
 
-def _refuse_different(one: SourceImage, other: SourceImage) -> None:
+def _is_same(one: SourceImage, other: SourceImage) -> bool:
     here, there = (image.values(Values.BRIGHTNESS) for image in (one, other))
-    if not np.array_equal(here, there):
-        raise StudyUnusable(
-            f"two different images at one position: {one.name} and {other.name}",
-            hint="send each phase, echo or time point as its own series",
-        )
+    return np.array_equal(here, there)

@@ -121,7 +121,7 @@ def ours(name: str) -> Pipeline:
     def run(files: list[Path]) -> NDArray[np.uint8]:
         mask = engine.run(files)[0].mask
         assert mask is not None
-        return mask.astype(np.uint8, copy=False)
+        return np.asarray(mask).astype(np.uint8, copy=False)
 
     return run
 

@@ -54,9 +54,12 @@ class Site:
         running = started(self.ledger, job_id)
         assert self.ledger.jobs.finish(running, results, "", seconds, 400.0, facts)
 
-    def save_seg(self, job_id: str, number: int, shift: int) -> Result:
-        """Lay a SEG of both lungs into the store, moved by so many rows."""
-        sources = headers_of(make_ct_series(slices=4))
+    def save_seg(self, job_id: str, number: int, shift: int, time: int = 0) -> Result:
+        """Lay a SEG of both lungs into the store, moved by so many rows; of one time of several."""
+        series = make_ct_series(slices=4)
+        for one in series:
+            one.SOPInstanceUID = f"{one.SOPInstanceUID}.{time}"
+        sources = headers_of(series)
         mask = np.roll(blobs(sources), shift, axis=1)
         encoded = encode(segmentation(sources, mask), sources, STAMP)[0]
         path = f"results/{number}.dcm"
@@ -173,3 +176,20 @@ def test_after_a_new_start_only_what_came_since_counts(site: Site) -> None:
     assert summarized(site.ledger, site.trial).failures == 1
     site.ledger.trials.start_again(site.trial.trial_id, 5000.0)
     assert summarized(site.ledger, site.trial).failures == 0
+
+
+def test_the_masks_of_all_time_points_are_compared(site: Site) -> None:
+    """One of three time points differs: Dice is lower than 1, and higher than of that one alone."""
+    mine = [site.save_seg("current", 1 + time, 0, time) for time in range(3)]
+    theirs = [
+        site.save_seg("candidate", 4 + time, shift=2 * (time == 1), time=time) for time in range(3)
+    ]
+    site.do("current", {}, *mine)
+    site.do("candidate", {}, *theirs)
+    site.comparer.compare(site.comparison.comparison_id)
+    of_all = site.comparison.agreement["dice"]["Right lung"]
+    sources = headers_of(make_ct_series(slices=4))
+    mask = blobs(sources) == 1
+    moved = np.roll(mask, 2, axis=1)
+    alone = 2 * np.count_nonzero(mask & moved) / (2 * np.count_nonzero(mask))
+    assert of_all == pytest.approx((2 + alone) / 3)

@@ -16,7 +16,7 @@ import pytest
 import dicom_node
 
 LAYERS = (
-    ("dicom_node", "errors", "uid", "clock", "backoff"),
+    ("dicom_node", "errors", "uid", "clock", "backoff", "packed"),
     ("lifecycle", "logs", "protocol"),
     ("model", "finding", "verdict", "priors", "trials"),
     ("conditions", "elements", "headers", "geometry", "plain_values", "pictures"),

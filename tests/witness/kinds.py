@@ -22,6 +22,7 @@ from tests.unit.encode.findings import (
     segmentation,
 )
 from tests.unit.encode.test_rejection import note_on
+from tests.unit.test_time_points import echoes
 from tests.whole_way import drawn, shape_in
 
 Make = Callable[[list[Dataset]], Finding]
@@ -56,10 +57,12 @@ def write_one_of_each(folder: Path) -> dict[str, Path]:
     frames = make_enhanced(make_ct_series(pixels=shape_in(5)))
     files = write_series([frames], folder / "enhanced")
     made["enhanced"] = drawn(files, folder).encoded
-    paths = {}
+    made["time-points"] = echoes().run(folder / "echoes").encoded
+    paths: dict[str, Path] = {}
     for name, results in made.items():
-        for one in results:
+        for number, one in enumerate(results, start=1):
             key = f"{name}-{one.kind}"
+            key = f"{name}-{number}-{one.kind}" if key in paths else key
             paths[key] = folder / f"{key}.dcm"
             paths[key].write_bytes(one.content)
     return paths

@@ -98,7 +98,7 @@ def test_maps_that_overlap_are_fractions_each_whole(tmp_path: Path) -> None:
     assert finding.mask is not None
     paths = results_in(SegEncoding.FRACTIONAL, finding, sources, tmp_path)
     read = values_read_by_dcmqi(paths["SEG"], tmp_path / "dcmqi", sources)
-    np.testing.assert_array_equal(np.stack(read), finding.mask * np.uint8(255))
+    np.testing.assert_array_equal(np.stack(read), np.asarray(finding.mask) * np.uint8(255))
     assert "(0062,0010) CS [OCCUPANCY]" in said_by("dcmdump", paths["SEG"])
 
 

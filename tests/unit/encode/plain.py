@@ -141,11 +141,11 @@ def plain_seg(
     name: str,
 ) -> Dataset:
     reference = copies[0]
-    pixels = _pixels(finding.mask, drawn)
+    pixels = _pixels(None if finding.mask is None else np.asarray(finding.mask), drawn)
     fractional_type = SegmentationFractionalTypeValues.OCCUPANCY
     if kind is SegmentationTypeValues.FRACTIONAL and finding.probabilities is not None:
         rows = [segment.segment_number - 1 for segment in drawn]
-        pixels = np.moveaxis(finding.probabilities[rows], 0, -1) / np.float32(255)
+        pixels = np.moveaxis(np.asarray(finding.probabilities)[rows], 0, -1) / np.float32(255)
         fractional_type = SegmentationFractionalTypeValues.PROBABILITY
     is_binary = kind is SegmentationTypeValues.BINARY
     dataset: Dataset = Segmentation(

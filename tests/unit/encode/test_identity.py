@@ -76,7 +76,7 @@ def test_without_a_seg_the_report_is_the_same_for_all_encodings() -> None:
 def test_probabilities_are_content() -> None:
     likely = probable(CT)
     assert likely.probabilities is not None
-    less = replace(likely, probabilities=likely.probabilities // 2)
+    less = replace(likely, probabilities=np.asarray(likely.probabilities) // 2)
     uids = [encode(said, CT, STAMP)[0].sop_instance_uid for said in (SAID, likely, less)]
     assert len(set(uids)) == 3
 

@@ -107,10 +107,10 @@ def test_labels_become_segment_numbers_in_the_manifests_order(tmp_path: Path) ->
         model=SEGMENTATION["model"] | {"gives": "labels"},
         segments=[first | {"label": 4, "name": "Four"}, first | {"label": 9, "name": "Nine"}],
     ).run(ct(tmp_path, balls()))
-    assert finding.mask is not None
-    assert np.unique(finding.mask[:, :, :10]).tolist() == [2]
-    assert np.unique(finding.mask[:, :, 10:20]).tolist() == [1]
-    assert np.unique(finding.mask[:, :, 20:]).tolist() == [0]
+    mask = np.asarray(finding.mask)
+    assert np.unique(mask[:, :, :10]).tolist() == [2]
+    assert np.unique(mask[:, :, 10:20]).tolist() == [1]
+    assert np.unique(mask[:, :, 20:]).tolist() == [0]
     assert [(one.segment_number, one.label) for one in finding.segments] == [
         (1, "Four"),
         (2, "Nine"),

@@ -179,6 +179,24 @@ def test_quality_is_that_of_the_worst_image() -> None:
     assert facts["probability.cut_off"] == ("0.875",)
 
 
+def test_of_several_time_points_each_number_is_told_and_what_is_worst() -> None:
+    parts = tuple(
+        a_finding(
+            FindingKind.QUALITY,
+            qualities=(Quality("", grade, (Fault("motion", probability, found=True),)),),
+        )
+        for grade, probability in (
+            (QualityGrade.NON_DIAGNOSTIC, 0.875),
+            (QualityGrade.LIMITED, 0.5),
+        )
+    )
+    facts = facts_of(a_finding(FindingKind.QUALITY, parts=parts))
+    assert facts["grade"] == ("non-diagnostic",)
+    assert facts["fault"] == ("motion",)
+    assert facts["probability"] == ("0.875",)
+    assert facts["probability.motion"] == ("0.875", "0.5")
+
+
 def test_what_was_not_found_has_a_volume_of_nothing() -> None:
     """`volume_ml.left_lung: "< 500"` must hold where there is no left lung at all."""
     two = (a_segment(1, "Right lung", 2500.5), a_segment(2, "Left lung", 0.0))
