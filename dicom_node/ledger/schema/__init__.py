@@ -13,7 +13,12 @@ from dicom_node.ledger.schema.evidence import (
     commitment_references,
     commitments,
 )
-from dicom_node.ledger.schema.forwarding import crosswalk, forwarded_instances, forwards
+from dicom_node.ledger.schema.forwarding import (
+    consignments,
+    crosswalk,
+    forwarded_instances,
+    forwards,
+)
 from dicom_node.ledger.schema.header import header_keysets, instance_headers, series_headers
 from dicom_node.ledger.schema.judgement import paces, verdicts
 from dicom_node.ledger.schema.prior import fetched_priors, prior_fetches
@@ -32,6 +37,7 @@ __all__ = [
     "commitment_references",
     "commitments",
     "comparisons",
+    "consignments",
     "crosswalk",
     "decisions",
     "deliveries",

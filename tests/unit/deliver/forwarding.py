@@ -71,7 +71,7 @@ class Forwarding:
         copies = Copies(self.ledger, self.store, self.profiles, b"secret of the tests")
         archives = dicom_archives(config, self.store)
         outlets = Outlets(config, self.ledger, archives, self.clock, gmtime)
-        self.forwarder = Forwarder(config, self.ledger, copies, outlets, self.clock)
+        self.forwarder = Forwarder(config, self.ledger, archives, copies, outlets, self.clock)
 
     def add(self, dataset: Dataset) -> Instance:
         """Lay an instance into the store and note it."""
