@@ -28,6 +28,7 @@ from dicom_node.deliver.outlets import Outlets
 from dicom_node.deliver.prover import Prover
 from dicom_node.errors import DeliveryError, PeerRefused, PeerUnreachable, ResultLost
 from dicom_node.ledger import schema
+from dicom_node.ledger.arrivals import put_instances
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import Parcel, plan_delivery
 from dicom_node.ledger.ledger import Ledger
@@ -276,8 +277,8 @@ class Site:
             )
             for i in range(first, first + number)
         ]
-        for one in come:
-            self.ledger.studies.instance_stored(one)
+        with self.database.writing() as connection:
+            put_instances(self.database, connection, come, "replace")
         keys = tuple(key_of(one) for one in come)
         planned = Forward(destination, profile, Priority.ROUTINE, "all", keys)
         self.ledger.routing.forward_at_once(study, [planned], now)
