@@ -117,8 +117,9 @@ def status(config_file: Path, as_json: bool, refused: bool) -> None:
             often = f" ({refusal.times} times)" if refusal.times > 1 else ""
             console.print(f"{at} {refusal.what} {refusal.name}{often}: {refusal.reason}")
     else:
-        by_destination = {f"originals to {name}": n for name, n in sorted(originals.items())}
-        _print(console, items, counts | by_destination, unproven, refused_count, doubtful)
+        for name, by_state in sorted(originals.items()):
+            counts[f"originals to {name}"] = {str(state): n for state, n in by_state.items()}
+        _print(console, items, counts, unproven, refused_count, doubtful)
 
 
 def print_dead(config_file: Path, as_json: bool) -> None:

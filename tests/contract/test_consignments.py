@@ -62,7 +62,11 @@ def asked(ledger: Ledger, claims: Sequence[Claim] = (), transaction: str = TRANS
 
 
 def answered(ledger: Ledger, answers: dict[str, int], **changes: Any) -> int:
-    given = {"transaction_uid": TRANSACTION, "destinations": ["archive"], "now": 500.0} | changes
+    given: dict[str, Any] = {
+        "transaction_uid": TRANSACTION,
+        "destinations": ["archive"],
+        "now": 500.0,
+    } | changes
     return ledger.proofs.answered(answers=answers, **given)
 
 

@@ -412,7 +412,7 @@ class Node:
 
     def next_due_at(self, name: str) -> float | None:
         """Return when there is something to be done; None if all has come to its end."""
-        dues = []
+        dues: list[float | None] = []
         with self.database.reading() as connection:
             for table, states in (
                 (schema.deliveries, OPEN),

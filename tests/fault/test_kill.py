@@ -128,7 +128,8 @@ def test_killed_while_it_forwards_or_asks_for_what_it_forwarded(
         node.wait_killed()
         ledger = node.ledger()
         held = {received.sop_instance_uid for received in archive.received()}
-        assert ledger.forwards.instance_counts().get("archive", {}).get("PROVEN", 0) <= len(held)
+        counts = ledger.forwards.instance_counts().get("archive", {})
+        assert counts.get(DeliveryState.PROVEN, 0) <= len(held)
         ledger.close()
         node.start()
         ledger = node.ledger()

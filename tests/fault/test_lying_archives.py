@@ -12,7 +12,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -130,10 +129,14 @@ def a_run(site: Site, seed: int) -> Run:
     site.originals(name, number, world.now, profile)
     if drawn.random() < 0.3:
         after_s = drawn.uniform(0, 8 * HOUR_S)
-        more = partial(site.originals, name, 3, world.now + after_s, profile, number + 1)
-        world.at(world.now + after_s, more)
+        come_at, first = world.now + after_s, number + 1
+        world.at(come_at, lambda: void(site.originals(name, 3, come_at, profile, first)))
     node.run()
     return Run(archive, peer, node)
+
+
+def void(_: object) -> None:
+    """Return nothing, as what happens in a world does."""
 
 
 def assert_true(run: Run) -> None:

@@ -118,7 +118,7 @@ def a_colour_jpeg() -> Dataset:
     """Return an instance whose JPEG is decoded to RGB by who does not take it."""
     rows, columns = np.mgrid[:64, :64]
     rgb = np.stack([rows * 4, columns * 4, rows + columns], axis=-1).astype(np.uint8)
-    frame = imagecodecs.jpeg_encode(rgb, level=90)
+    frame = bytes(imagecodecs.jpeg_encode(rgb, level=90))
     made = make_instance(
         Rows=64,
         Columns=64,
@@ -153,7 +153,8 @@ def test_lossy_pixels_are_the_same_as_we_decode_them_and_else_nobody_can_say(
     decoded.PixelData = bytes([decoded.PixelData[0] ^ 1]) + decoded.PixelData[1:]
     assert own(stored).is_same(sent, back(decoded)) is None
     other = a_colour_jpeg()
-    other.PixelData = encapsulate([imagecodecs.jpeg_encode(np.zeros((64, 64, 3), np.uint8))])
+    black = bytes(imagecodecs.jpeg_encode(np.zeros((64, 64, 3), np.uint8)))
+    other.PixelData = encapsulate([black])
     other["PixelData"].is_undefined_length = True
     assert own(stored).is_same(sent, back(other, JPEGBaseline8Bit)) is False
 

@@ -26,8 +26,17 @@ from tests.unit.ledger.rows import a_result
 SENT_AT = 1000.0
 SETTINGS = DeliverSettings(proof_wait_s=600, prove_within_h=24, resends_max=2)
 SENT = Claim(
-    *(1, 1, "archive", a_result(), DeliveryState.SENT),
-    *(0, "stored", SENT_AT, 0, "", None),
+    number=1,
+    attempt=1,
+    destination="archive",
+    sent=a_result(),
+    state=DeliveryState.SENT,
+    failures=0,
+    reason="stored",
+    sent_at=SENT_AT,
+    resends=0,
+    transaction_uid="",
+    committed=None,
 )
 COMMITMENT, READ_BACK = Ask(Method.COMMITMENT), Ask(Method.READ_BACK)
 
