@@ -8,14 +8,14 @@ out.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from dicom_node.claims import Claim, Forwarded, Outcome, answer_in_words
 from dicom_node.errors import InvariantBroken
 from dicom_node.ledger import schema
+from dicom_node.ledger.consignment_claims import read_claims
 from dicom_node.ledger.consignments import MOVES, Key, recount, refuse, split
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.events import write_event
@@ -23,10 +23,9 @@ from dicom_node.ledger.settling import MOVES as FORWARD_MOVES
 from dicom_node.ledger.settling import lock, settle
 from dicom_node.ledger.transitions import is_due
 from dicom_node.lifecycle import DeliveryEvent, DeliveryState
-from dicom_node.model import Instance, Priority
+from dicom_node.model import Priority
 
 _WAITING = [DeliveryState.SENT.value, DeliveryState.UNPROVEN.value]
-_INSTANCE = [field.name for field in fields(Instance)]
 
 
 class ConsignmentProofs:
@@ -52,7 +51,7 @@ class ConsignmentProofs:
                     break
                 numbers.append(number)
                 left -= count
-            return _claims(connection, numbers) if numbers else []
+            return read_claims(connection, numbers) if numbers else []
 
     def destinations_due(self, now: float) -> list[tuple[str, Priority]]:
         table = schema.consignments
@@ -222,54 +221,6 @@ def _move(
     committed = schema.consignments.c.committed
     fence = committed.is_not_distinct_from(claim.committed)
     return MOVES.move(connection, number, claim.state, event, reason, now, fence, **values)
-
-
-def _claims(connection: Connection, numbers: Sequence[int]) -> list[Claim]:
-    c, f = schema.consignments, schema.forwards
-    o, i = schema.forwarded_instances, schema.instances
-    query = (
-        select(
-            c,
-            f.c.study_instance_uid.label("study"),
-            f.c.profile,
-            o.c.digest.label("chosen"),
-            o.c.sent_as,
-            o.c.resends,
-            *[i.c[name].label(f"instance_{name}") for name in _INSTANCE],
-        )
-        .join(f, f.c.forward_id == c.c.forward_id)
-        .join(o, o.c.consignment_id == c.c.consignment_id)
-        .join(
-            i,
-            and_(
-                i.c.study_instance_uid == f.c.study_instance_uid,
-                i.c.series_instance_uid == o.c.series_instance_uid,
-                i.c.sop_instance_uid == o.c.sop_instance_uid,
-            ),
-        )
-        .where(c.c.consignment_id.in_(numbers))
-        .order_by(*(c.c.sent_at, c.c.consignment_id, o.c.series_instance_uid, o.c.sop_instance_uid))
-    )
-    return [_claim(row) for row in connection.execute(query)]
-
-
-def _claim(row: Row[Any]) -> Claim:
-    instance = Instance(**{name: row._mapping[f"instance_{name}"] for name in _INSTANCE})
-    as_it_came = (row.study, instance.series_instance_uid, instance.sop_instance_uid)
-    study, series, sop = row.sent_as or as_it_came
-    return Claim(
-        number=row.consignment_id,
-        attempt=0,
-        destination=row.destination,
-        sent=Forwarded(instance, row.chosen, row.profile, study, series, sop),
-        state=DeliveryState(row.state),
-        failures=row.failures,
-        reason=row.reason,
-        sent_at=row.sent_at,
-        resends=row.resends,
-        transaction_uid=row.transaction_uid,
-        committed=row.committed,
-    )
 
 
 def _key(claim: Claim) -> Key:
