@@ -78,13 +78,13 @@ class DeliveryEvent(StrEnum):
     RETRIED = "RETRIED"
 
 
-FORWARD_STATES = (
-    DeliveryState.PENDING,
-    DeliveryState.SENDING,
+CONSIGNMENT_STATES = (
     DeliveryState.SENT,
-    DeliveryState.DEAD,
+    DeliveryState.PROVEN,
+    DeliveryState.UNPROVEN,
+    DeliveryState.PENDING,
 )
-"""Those of a forward of originals: it moves as a delivery does, and nobody asks for its proof."""
+"""Those of originals that went out together: PENDING is what is missing there and goes again."""
 
 
 class BreakerState(StrEnum):

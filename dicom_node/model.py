@@ -345,8 +345,8 @@ class Event:
 
     at: float
     subject_kind: str
-    """study, job, delivery, forward, fetch, trial, comparison, instance, association, engine,
-    destination, node."""
+    """study, job, delivery, forward, consignment, fetch, trial, comparison, instance, association,
+    engine, destination, node."""
     subject: str
     event: str
     from_state: str

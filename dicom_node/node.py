@@ -37,6 +37,7 @@ from dicom_node.deliver.deliverer import Deliverer
 from dicom_node.deliver.dicom_archive import dicom_archives
 from dicom_node.deliver.forwarder import Forwarder
 from dicom_node.deliver.outlets import Outlets
+from dicom_node.deliver.own import Own
 from dicom_node.deliver.probing import Prober
 from dicom_node.deliver.prover import Prover
 from dicom_node.encode.profiles import profiles_of
@@ -137,9 +138,14 @@ class Node:
         archives = dicom_archives(config, store)
         outlets = Outlets(config, ledger, archives, clock)
         self._deliverer = Deliverer(config, ledger, archives, outlets, clock, checkpoint)
-        self._prover = Prover(config, ledger, archives, outlets, clock, random_uid, checkpoint)
         self._copies = Copies(ledger, store, plan.rules.profiles, self._secret)
-        self._forwarder = Forwarder(config, ledger, self._copies, outlets, clock, checkpoint)
+        is_same = Own(store, self._copies).is_same
+        self._prover = Prover(
+            config, ledger, archives, outlets, is_same, clock, random_uid, checkpoint
+        )
+        self._forwarder = Forwarder(
+            config, ledger, archives, self._copies, outlets, clock, checkpoint
+        )
         asking = [name for name, one in profiles_of(config).items() if one.asks]
         self._prober = Prober(config, ledger, clock, asking)
         self._fetcher = PriorFetcher(config, ledger, store, clock, self._stopping.wait, checkpoint)

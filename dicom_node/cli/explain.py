@@ -18,6 +18,7 @@ from dicom_node.config.loading import load_config
 from dicom_node.errors import StudyUnusable
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.verdicts import KeptVerdict
+from dicom_node.lifecycle import DeliveryState
 from dicom_node.model import Attributes, Event, JobRole, Study
 from dicom_node.plan import Plan, build_router, load_plan
 from dicom_node.route.decide import decide
@@ -113,9 +114,12 @@ def _tell_story(console: Console, ledger: Ledger, study: Study) -> None:
             )
     for forward in ledger.forwards.of_study(study.study_instance_uid):
         sent, refused, total = ledger.forwards.progress(forward.forward_id)
+        proof, _ = ledger.forwards.proof(forward.forward_id)
+        proven = proof.get(DeliveryState.PROVEN, 0)
         console.print(
             f"forward f{forward.forward_id} to {forward.destination} by rule {forward.rule}, "
-            f"{forward.state}: {sent} of {total} sent, {refused} refused; {forward.reason}"
+            f"{forward.state}: {sent} of {total} sent, {proven} proven, {refused} refused; "
+            f"{forward.reason}"
         )
     console.print("what happened to the study:")
     _print_events(console, ledger.events.of(study.study_instance_uid))

@@ -19,7 +19,7 @@ from dicom_node.lifecycle import (
     JobState,
     StudyState,
 )
-from dicom_node.model import JobRole
+from dicom_node.model import ForwardTask, JobRole
 
 _COMMITMENT = re.compile(r"c[0-9]{1,18}")
 _FORWARD = re.compile(r"f[0-9]{1,18}")
@@ -57,8 +57,10 @@ def retry(
     console = make_console(wraps=False)
     now = time.time()
     if unproven:
-        parcels = ledger.deliveries.unproven(config.believed - {destination})
+        believed = config.believed - {destination}
+        parcels = ledger.deliveries.unproven(believed)
         subjects = [*subjects, *_numbers(parcels, destination)]
+        subjects += _names(ledger.forwards.unproven(believed), destination)
     if all_of_them:
         ends = _bad_ends(ledger) if destination is None else _dead_ends(ledger, destination)
         subjects = [*subjects, *ends]
@@ -90,10 +92,11 @@ def _bad_ends(ledger: Ledger) -> list[str]:
 def _dead_ends(ledger: Ledger, destination: str | None = None) -> list[str]:
     """Return the dead deliveries and forwards, of all destinations or of one."""
     deliveries = _numbers(ledger.deliveries.in_states(DeliveryState.DEAD), destination)
-    forwards = ledger.forwards.in_states(DeliveryState.DEAD)
-    return deliveries + [
-        forward_name(forward) for forward in forwards if destination in (None, forward.destination)
-    ]
+    return deliveries + _names(ledger.forwards.in_states(DeliveryState.DEAD), destination)
+
+
+def _names(forwards: list[ForwardTask], destination: str | None) -> list[str]:
+    return [forward_name(one) for one in forwards if destination in (None, one.destination)]
 
 
 def _numbers(parcels: list[Parcel], destination: str | None) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,8 +34,12 @@ _REFUSALS_SHOWN = 1000
 _OPEN_STUDIES = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.PARKED)
 _OPEN_JOBS = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
 _OPEN_COMMITMENTS = (CommitmentState.PENDING, CommitmentState.REPORTING, CommitmentState.DEAD)
-_OPEN_FORWARDS = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.DEAD)
-_OPEN_DELIVERIES = (*_OPEN_FORWARDS, DeliveryState.SENT)
+_OPEN_DELIVERIES = (
+    DeliveryState.PENDING,
+    DeliveryState.SENDING,
+    DeliveryState.SENT,
+    DeliveryState.DEAD,
+)
 _OPEN_FETCHES = (FetchState.PENDING, FetchState.FETCHING, FetchState.DEAD)
 
 
@@ -91,6 +95,8 @@ def status(config_file: Path, as_json: bool, refused: bool) -> None:
     refused_count = ledger.events.count(*_REFUSED) + len(_refused_jobs(ledger))
     doubtful = ledger.events.count(*_DOUBTFUL)
     unproven = ledger.deliveries.count_unproven(not_to=config.believed)
+    unproven += ledger.forwards.count_unproven(not_to=config.believed)
+    originals = ledger.forwards.instance_counts()
     counts = {
         "jobs": {str(state): n for state, n in ledger.jobs.counts().items()},
         "deliveries": {str(state): n for state, n in ledger.deliveries.counts().items()},
@@ -101,6 +107,7 @@ def status(config_file: Path, as_json: bool, refused: bool) -> None:
         document = {
             "open": [asdict(item) for item in items],
             **counts,
+            "originals": originals,
             "refused": [asdict(refusal) for refusal in refusals],
         }
         console.print(json.dumps(document))
@@ -110,6 +117,8 @@ def status(config_file: Path, as_json: bool, refused: bool) -> None:
             often = f" ({refusal.times} times)" if refusal.times > 1 else ""
             console.print(f"{at} {refusal.what} {refusal.name}{often}: {refusal.reason}")
     else:
+        for name, by_state in sorted(originals.items()):
+            counts[f"originals to {name}"] = {str(state): n for state, n in by_state.items()}
         _print(console, items, counts, unproven, refused_count, doubtful)
 
 
@@ -139,6 +148,8 @@ def dead_letters(ledger: Ledger, believed: Collection[str], now: float) -> list[
     dead = [item for item in open_items(ledger, now) if item.state == DeliveryState.DEAD]
     for parcel in ledger.deliveries.unproven(not_to=believed):
         dead.append(_open_item(*_delivery_row(parcel), now))
+    for forward in ledger.forwards.unproven(not_to=believed):
+        dead.append(_open_item(*_forward_row(ledger, forward), now))
     return dead
 
 
@@ -169,7 +180,7 @@ def _refused_jobs(ledger: Ledger) -> list[Job]:
 def _print(
     console: Console,
     items: list[OpenItem],
-    counts: dict[str, dict[str, int]],
+    counts: Mapping[str, Mapping[str, int]],
     unproven: int,
     refusals: int,
     doubtful: int,
@@ -214,6 +225,14 @@ def _delivery_row(parcel: Parcel) -> tuple[str, str, Delivery, str, str]:
     return "delivery", str(delivery.delivery_id), delivery, result.study_instance_uid, reason
 
 
+def _forward_row(ledger: Ledger, forward: ForwardTask) -> tuple[str, str, ForwardTask, str, str]:
+    reason = f"originals to {forward.destination} by rule {forward.rule}: {forward.reason}"
+    if forward.state is DeliveryState.SENT:
+        proof, why = ledger.forwards.proof(forward.forward_id)
+        reason += f", {proof.get(DeliveryState.PROVEN, 0)} proven; {why}"
+    return "forward", forward_name(forward), forward, forward.study_instance_uid, reason
+
+
 def _open_rows(ledger: Ledger) -> Iterator[tuple[str, str, _Row, str, str]]:
     """Yield kind, name, row, study and reason of what is open."""
     for study in ledger.studies.in_states(_OPEN_STUDIES):
@@ -232,9 +251,8 @@ def _open_rows(ledger: Ledger) -> Iterator[tuple[str, str, _Row, str, str]]:
         yield "job", job.job_id, job, job.study_instance_uid, reason
     for parcel in ledger.deliveries.in_states(*_OPEN_DELIVERIES):
         yield _delivery_row(parcel)
-    for forward in ledger.forwards.in_states(*_OPEN_FORWARDS):
-        reason = f"originals to {forward.destination} by rule {forward.rule}: {forward.reason}"
-        yield "forward", forward_name(forward), forward, forward.study_instance_uid, reason
+    for forward in ledger.forwards.in_states(*_OPEN_DELIVERIES):
+        yield _forward_row(ledger, forward)
     for fetch in ledger.fetches.in_states(*_OPEN_FETCHES):
         reason = f"prior studies from {fetch.source}: {fetch.reason}"
         yield "priors", fetch_name(fetch), fetch, fetch.study_instance_uid, reason

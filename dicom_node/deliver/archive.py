@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from dicom_node.claims import Sent
+from dicom_node.deliver.originals import Original
 from dicom_node.errors import DeliveryError
 from dicom_node.model import Result
+from dicom_node.scu.retrieve import ReceivedInstance
 
 TakeAnswers = Callable[[Mapping[str, int]], object]
 """Keeps the result of a request for commitment: 0 or a Failure Reason by SOP Instance UID."""
@@ -30,29 +33,28 @@ class Archive(Protocol):
         What was under way when PeerUnreachable is raised may or may not have arrived.
         """
 
-    def commit(self, transaction_uid: str, results: Sequence[Result], take: TakeAnswers) -> None:
-        """Ask it to commit to results.
+    def forward(self, originals: Sequence[Original]) -> Iterator[DeliveryError | str]:
+        """Send originals that are ready; as `store`."""
+
+    def commit(self, transaction_uid: str, sent: Sequence[Sent], take: TakeAnswers) -> None:
+        """Ask it to commit to instances.
 
         Its answer comes to `take` before this returns, or some time later to the receiver.
         """
 
-    def find(self, results: Sequence[Result]) -> frozenset[str]:
+    def find(self, sent: Sequence[Sent]) -> frozenset[str]:
         """Return the SOP Instance UIDs of those that it says it has, of the right SOP Class."""
 
-    def content(self, result: Result) -> str | None:
-        """Return the digest of what must not change of a result, fetched from it; None if it sends
-        nothing."""
-
-    def own_content(self, result: Result) -> str:
-        """Return the same of our own file."""
+    def fetch(self, sent: Sent) -> ReceivedInstance | None:
+        """Return what it gives back of an instance; None if it sends nothing."""
 
 
-def is_among(result: Result, classes: Mapping[str, str]) -> bool:
-    """Return whether a result is among what an archive has.
+def is_among(sent: Sent, classes: Mapping[str, str]) -> bool:
+    """Return whether an instance is among what an archive has.
 
     Parameters
     ----------
     classes : mapping of str to str
         The SOP Class UID by SOP Instance UID; empty where an archive does not tell it, as some.
     """
-    return classes.get(result.sop_instance_uid, "-") in ("", result.sop_class_uid)
+    return classes.get(sent.sop_instance_uid, "-") in ("", sent.sop_class_uid)

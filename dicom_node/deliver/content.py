@@ -1,4 +1,4 @@
-"""What must not change of a result on its way into an archive and back, as one digest.
+"""What must not change of an instance on its way into an archive and back, as one digest.
 
 An archive may correct whom a study is about, add attributes, and encode a data set anew. What the
 object is and where it belongs, and what it says - pixels, the tree of a report, a document - has to
@@ -8,15 +8,13 @@ come back as it was sent.
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicom_node.data_sets import decode, encode, text_of
-from dicom_node.errors import ResultLost, StudyUnusable
+from dicom_node.errors import StudyUnusable
 from dicom_node.headers import reading
-from dicom_node.scu.part10 import Part10File
 
 _IDENTITY = (
     "SOPClassUID",
@@ -37,10 +35,14 @@ _BULK = (
 _TREES = ("ContentSequence",)
 
 
-def content_digest(data_set: bytes, transfer_syntax_uid: str) -> str:
+def content_digest(data_set: bytes, transfer_syntax_uid: str, *, decoded: bool = True) -> str:
     """Return the SHA-256 (hexadecimal) of identity and content.
 
-    Pixels that are compressed are decompressed first, so that an archive may keep them as it likes.
+    Parameters
+    ----------
+    decoded : bool
+        Whether pixels that are compressed are decompressed first, so that an archive may keep them
+        as it likes. Else it is of the bytes as they stand.
 
     Raises
     ------
@@ -54,7 +56,8 @@ def content_digest(data_set: bytes, transfer_syntax_uid: str) -> str:
     for keyword in _BULK:
         if keyword in dataset:
             with reading(keyword):
-                _add(digest, keyword, _bulk(dataset, keyword, transfer_syntax_uid))
+                syntax = transfer_syntax_uid if decoded else ""
+                _add(digest, keyword, _bulk(dataset, keyword, syntax))
     for keyword in _TREES:
         if keyword in dataset:
             tree = Dataset()
@@ -63,25 +66,8 @@ def content_digest(data_set: bytes, transfer_syntax_uid: str) -> str:
     return digest.hexdigest()
 
 
-def own_digest(path: Path, transfer_syntax_uid: str) -> str:
-    """Return the digest of a file of ours.
-
-    Raises
-    ------
-    ResultLost
-        If it cannot be read.
-    """
-    try:
-        return content_digest(Part10File.read(path).data_set(), transfer_syntax_uid)
-    except (OSError, StudyUnusable) as error:
-        raise ResultLost(
-            f"our file {path.name} cannot be read",
-            hint="restore it from a backup of data_dir, then retry the delivery",
-        ) from error
-
-
 def _bulk(dataset: Dataset, keyword: str, transfer_syntax_uid: str) -> bytes:
-    if keyword == "PixelData" and UID(transfer_syntax_uid).is_encapsulated:
+    if keyword == "PixelData" and transfer_syntax_uid and UID(transfer_syntax_uid).is_encapsulated:
         dataset.ensure_file_meta()
         dataset.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
         dataset.decompress(as_rgb=False, generate_instance_uid=False)

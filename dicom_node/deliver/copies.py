@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from io import BytesIO
 
 import pydicom
+from pydicom.dataset import Dataset
 
 from dicom_node.coerce.part10 import apply_to_file
 from dicom_node.coerce.profile import Profile
@@ -76,6 +77,7 @@ class Copies:
             copied.sop_instance_uid,
             copied.transfer_syntax_uid,
             Content.of(copied.head[copied.data_set_offset :], pixels),
+            _place_of(copied.coerced.dataset),
         )
 
     def _restored(self, instance: Instance) -> Original:
@@ -94,4 +96,9 @@ class Copies:
             sop_instance_uid,
             instance.transfer_syntax_uid,
             Content.of(encode(real, instance.transfer_syntax_uid)),
+            _place_of(real),
         )
+
+
+def _place_of(copy: Dataset) -> tuple[str, str]:
+    return str(copy.get("StudyInstanceUID") or ""), str(copy.get("SeriesInstanceUID") or "")

@@ -11,8 +11,8 @@ from dicom_node.config.settings import Config
 from dicom_node.deliver.archive import Archive
 from dicom_node.deliver.outlets import Outlets
 from dicom_node.deliver.patience import wait_s
-from dicom_node.deliver.refusals import named
-from dicom_node.errors import DeliveryError, PeerRefused, PeerUnreachable
+from dicom_node.deliver.refusals import named, understood
+from dicom_node.errors import DeliveryError, PeerUnreachable
 from dicom_node.ledger.deliveries import Parcel
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState
@@ -20,7 +20,6 @@ from dicom_node.lifecycle import DeliveryState
 log = structlog.get_logger()
 
 _BATCH = 64
-_DUPLICATE_SOP_INSTANCE = 0x0111  # PS3.7 C.5.2
 
 
 class Deliverer:
@@ -93,7 +92,7 @@ class Deliverer:
             for parcel, outcome in zip(parcels, outcomes, strict=True):
                 self._outlets.worked(destination)
                 self._checkpoint("deliver.answered")
-                self._note(parcel, outcome)
+                self._note(parcel, understood(outcome))
                 answered += 1
                 self._checkpoint("deliver.noted")
         except PeerUnreachable as error:
@@ -103,9 +102,6 @@ class Deliverer:
         return True
 
     def _note(self, parcel: Parcel, outcome: DeliveryError | str) -> None:
-        if isinstance(outcome, PeerRefused) and outcome.status == _DUPLICATE_SOP_INSTANCE:
-            # what it got before an association broke; whether it is the same is for the proof
-            outcome = f"it says that it has it already (0x{_DUPLICATE_SOP_INSTANCE:04X})"
         if isinstance(outcome, str):
             delivery = parcel.delivery
             self._ledger.deliveries.accepted(delivery, outcome, self._clock())

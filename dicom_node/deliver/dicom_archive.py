@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from dicom_node.claims import Sent
 from dicom_node.config.settings import Config
 from dicom_node.deliver.archive import Archive, TakeAnswers, is_among
-from dicom_node.deliver.content import content_digest, own_digest
-from dicom_node.deliver.store_scu import SUCCESS, Item, send
+from dicom_node.deliver.originals import Original
+from dicom_node.deliver.store_scu import SUCCESS, Item, send, send_originals
 from dicom_node.deliver.web_archive import WebArchive
-from dicom_node.errors import DeliveryError, StudyUnusable
+from dicom_node.errors import DeliveryError
 from dicom_node.model import ReferencedInstance, Result
 from dicom_node.scu.address import Address
 from dicom_node.scu.commitment_request import request_commitment
@@ -26,6 +27,9 @@ _PROPOSED = [
     ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2"),  # CT
 ]
 """Beside C-ECHO: what every archive takes."""
+
+_UIDS_IN_A_QUERY = 64
+"""Some archives cannot read long lists."""
 
 STAY_S = 2.0
 """So long an association stays open for the result of its request for storage commitment."""
@@ -52,11 +56,13 @@ class DicomArchive:
         """See `Archive`."""
         return send([Item.of(one, self._store) for one in results], self._address)
 
-    def commit(self, transaction_uid: str, results: Sequence[Result], take: TakeAnswers) -> None:
+    def forward(self, originals: Sequence[Original]) -> Iterator[DeliveryError | str]:
+        """See `Archive`."""
+        return send_originals(originals, self._address)
+
+    def commit(self, transaction_uid: str, sent: Sequence[Sent], take: TakeAnswers) -> None:
         """See `Archive`; a result of another transaction is not ours to take here."""
-        references = [
-            ReferencedInstance(one.sop_class_uid, one.sop_instance_uid) for one in results
-        ]
+        references = [ReferencedInstance(one.sop_class_uid, one.sop_instance_uid) for one in sent]
         request_commitment(
             self._address,
             transaction_uid,
@@ -65,28 +71,20 @@ class DicomArchive:
             self._stay_s,
         )
 
-    def find(self, results: Sequence[Result]) -> frozenset[str]:
-        """See `Archive`; one C-FIND a series, by a list of UIDs (PS3.4 C.2.2.2.2)."""
-        by_series: dict[tuple[str, str], list[Result]] = {}
-        for one in results:
+    def find(self, sent: Sequence[Sent]) -> frozenset[str]:
+        """See `Archive`; by lists of UIDs, a C-FIND for some of a series (PS3.4 C.2.2.2.2)."""
+        by_series: dict[tuple[str, str], list[Sent]] = {}
+        for one in sent:
             by_series.setdefault((one.study_instance_uid, one.series_instance_uid), []).append(one)
-        found = set()
+        found: set[str] = set()
         with Query(self._address) as query:
             for (study_instance_uid, series_instance_uid), wanted in by_series.items():
-                keys = {
-                    "StudyInstanceUID": study_instance_uid,
-                    "SeriesInstanceUID": series_instance_uid,
-                    "SOPInstanceUID": [one.sop_instance_uid for one in wanted],
-                    "SOPClassUID": "",
-                }
-                classes = {
-                    text_in(match, "SOPInstanceUID"): text_in(match, "SOPClassUID")
-                    for match in query.find(Level.IMAGE, keys).matches
-                }
-                found |= {one.sop_instance_uid for one in wanted if is_among(one, classes)}
+                for begin in range(0, len(wanted), _UIDS_IN_A_QUERY):
+                    some = wanted[begin : begin + _UIDS_IN_A_QUERY]
+                    found |= _found(query, study_instance_uid, series_instance_uid, some)
         return frozenset(found)
 
-    def content(self, result: Result) -> str | None:
+    def fetch(self, sent: Sent) -> ReceivedInstance | None:
         """See `Archive`; by C-GET, since a C-MOVE would have it come in like any new instance."""
         received: list[ReceivedInstance] = []
 
@@ -96,23 +94,30 @@ class DicomArchive:
 
         get(
             self._address,
-            result.study_instance_uid,
+            sent.study_instance_uid,
             take,
-            series_instance_uid=result.series_instance_uid,
-            sop_instance_uid=result.sop_instance_uid,
-            contents=Contents((result.sop_class_uid,), (result.transfer_syntax_uid,)),
+            series_instance_uid=sent.series_instance_uid,
+            sop_instance_uid=sent.sop_instance_uid,
+            contents=Contents((sent.sop_class_uid,), (sent.transfer_syntax_uid,)),
         )
-        for instance in received:
-            if instance.sop_instance_uid == result.sop_instance_uid:
-                try:
-                    return content_digest(instance.data_set, instance.transfer_syntax_uid)
-                except StudyUnusable:
-                    return "unreadable"
-        return None
+        same = (one for one in received if one.sop_instance_uid == sent.sop_instance_uid)
+        return next(same, None)
 
-    def own_content(self, result: Result) -> str:
-        """See `Archive`; ResultLost if our file cannot be read."""
-        return own_digest(self._store.path(result.path), result.transfer_syntax_uid)
+
+def _found(
+    query: Query, study_instance_uid: str, series_instance_uid: str, wanted: Sequence[Sent]
+) -> set[str]:
+    keys = {
+        "StudyInstanceUID": study_instance_uid,
+        "SeriesInstanceUID": series_instance_uid,
+        "SOPInstanceUID": [one.sop_instance_uid for one in wanted],
+        "SOPClassUID": "",
+    }
+    classes = {
+        text_in(match, "SOPInstanceUID"): text_in(match, "SOPClassUID")
+        for match in query.find(Level.IMAGE, keys).matches
+    }
+    return {one.sop_instance_uid for one in wanted if is_among(one, classes)}
 
 
 def dicom_archives(config: Config, store: LocalStore, stay_s: float = STAY_S) -> dict[str, Archive]:

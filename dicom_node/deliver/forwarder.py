@@ -6,21 +6,25 @@ out twice, and a DICOM archive takes the same instance again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import structlog
 
 from dicom_node.clock import Checkpoint, Clock, pass_checkpoint
 from dicom_node.config.settings import Config
+from dicom_node.deliver.archive import Archive
 from dicom_node.deliver.copies import Copies
 from dicom_node.deliver.originals import Original
 from dicom_node.deliver.outlets import Outlets
 from dicom_node.deliver.patience import wait_s
-from dicom_node.deliver.senders import originals_sender_of
+from dicom_node.deliver.refusals import understood
 from dicom_node.errors import (
     DeliveryError,
     PeerUnreachable,
     StorageError,
     StudyUnusable,
 )
+from dicom_node.ledger.consignments import SentAs
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState
 from dicom_node.model import ForwardTask, Instance, InstanceKey
@@ -31,10 +35,12 @@ _BATCH = 64
 
 
 class Forwarder:
-    """Moves forwards from PENDING to SENT, or to DEAD.
+    """Moves forwards from PENDING to SENT, or to DEAD; `Prover` takes what was sent from there.
 
     Parameters
     ----------
+    archives : mapping of str to Archive
+        The destinations by name.
     copies : Copies
         Makes what goes out.
     outlets : Outlets
@@ -45,20 +51,19 @@ class Forwarder:
         self,
         config: Config,
         ledger: Ledger,
+        archives: Mapping[str, Archive],
         copies: Copies,
         outlets: Outlets,
         clock: Clock,
         checkpoint: Checkpoint = pass_checkpoint,
     ) -> None:
         self._ledger = ledger
+        self._archives = archives
         self._copies = copies
         self._outlets = outlets
         self._settings = config.deliver
         self._clock = clock
         self._checkpoint = checkpoint
-        self._senders = {
-            name: originals_sender_of(peer, config) for name, peer in config.destinations.items()
-        }
 
     def turn(self, destination: str) -> bool:
         """Send a batch of the most urgent forward to `destination`; return whether more may be due.
@@ -90,32 +95,36 @@ class Forwarder:
                 self._postpone(forward, own)
 
     def _attempt(self, forward: ForwardTask) -> bool:
-        send = self._senders.get(forward.destination)
-        if send is None:
+        archive = self._archives.get(forward.destination)
+        if archive is None:
             raise PeerUnreachable(
                 f"{forward.destination} is no longer configured",
                 hint="add it to `peers:` again, or let the forwards go dead",
             )
         batch, refused = self._batch(forward)
         taken: list[InstanceKey] = []
+        copies: dict[InstanceKey, SentAs] = {}
         transient: DeliveryError | None = None
         try:
             if batch:
                 size_bytes = sum(original.size_bytes for _, original in batch)
                 self._outlets.spend(forward.destination, len(batch), size_bytes)
                 self._checkpoint("forward.sending")
-                outcomes = send([original for _, original in batch])
-                for (key, _), outcome in zip(batch, outcomes, strict=True):
+                outcomes = archive.forward([original for _, original in batch])
+                for (key, original), said in zip(batch, outcomes, strict=True):
                     self._outlets.worked(forward.destination)
+                    outcome = understood(said)
                     if isinstance(outcome, str):
                         taken.append(key)
+                        if original.placed_in is not None:
+                            copies[key] = (*original.placed_in, original.sop_instance_uid)
                     elif outcome.retryable:
                         transient = outcome
                     else:
                         refused.append((key, outcome.in_words))
                 self._checkpoint("forward.answered")
         finally:
-            self._ledger.forwards.sent(forward, taken, refused, self._clock())
+            self._ledger.forwards.sent(forward, taken, refused, self._clock(), copies)
         self._checkpoint("forward.noted")
         if transient is not None:
             raise transient
@@ -132,7 +141,8 @@ class Forwarder:
         elif sent + refused < total or not refused:
             self._ledger.forwards.go_on(forward, f"{reason}, the rest follows", now)
         else:
-            reason = f"{reason}, {refused} refused"
+            why = self._ledger.forwards.why_refused(forward.forward_id)
+            reason = f"{reason}, {refused} refused: {why}"
             self._ledger.forwards.give_up(forward, reason, now)
             log.error("forward_dead", destination=forward.destination, reason=reason)
 

@@ -28,6 +28,8 @@ class Original:
     sop_instance_uid: str
     transfer_syntax_uid: str
     content: Content
+    placed_in: tuple[str, str] | None = None
+    """Study and Series Instance UID of a copy that a profile made; None: it goes as it came."""
 
     @property
     def context(self) -> tuple[str, str]:

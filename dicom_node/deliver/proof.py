@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dicom_node.backoff import chance
+from dicom_node.claims import Claim
 from dicom_node.config.settings import DeliverSettings, Peer
 from dicom_node.lifecycle import DeliveryEvent
-from dicom_node.model import Delivery
 
 COMMITTED = 0
 NO_SUCH_INSTANCE = 0x0112
@@ -69,37 +69,35 @@ Step = Ask | Conclude | Later
 
 
 def next_step(
-    delivery: Delivery,
+    claim: Claim,
     peer: Peer,
     refused: Collection[Method],
     settings: DeliverSettings,
     now: float,
 ) -> Step:
-    """Return what is to be done about a delivery that was sent, and is due.
+    """Return what is to be done about a claim that is open, and is due.
 
     Parameters
     ----------
-    delivery : Delivery
+    claim : Claim
         SENT; its answer may have come after its time.
     refused : collection of Method
         What the destination does not offer, as far as it has said so.
     """
-    if delivery.committed is not None:
-        return _after_commitment(delivery, delivery.committed, settings)
+    if claim.committed is not None:
+        return _after_commitment(claim, claim.committed, settings)
     if peer.proof == "status":
         reason = "it answered Success, and `proof: status` asks for no more"
         return Conclude(DeliveryEvent.UNPROVEN, reason)
-    if is_late(delivery, settings, now):
-        return Conclude(DeliveryEvent.UNPROVEN, _why_late(delivery, settings))
+    if is_late(claim, settings, now):
+        return Conclude(DeliveryEvent.UNPROVEN, _why_late(claim, settings))
     if peer.proof != "auto":
         method = Method(peer.proof)
         if method in refused:
-            return Later(
-                f"it offers no {method}; its last words: {delivery.reason}", _NOT_OFFERED_S
-            )
+            return Later(f"it offers no {method}; its last words: {claim.reason}", _NOT_OFFERED_S)
         return Ask(method)
-    fails_again = delivery.failures >= _FAILURES_OF_A_METHOD and delivery.failures % 2 == 1
-    waited_in_vain = bool(delivery.transaction_uid) or fails_again
+    fails_again = claim.failures >= _FAILURES_OF_A_METHOD and claim.failures % 2 == 1
+    waited_in_vain = bool(claim.transaction_uid) or fails_again
     order = [Method.COMMITMENT, Method.READ_BACK]
     for method in reversed(order) if waited_in_vain else order:
         if method not in refused:
@@ -107,12 +105,12 @@ def next_step(
     return Conclude(
         DeliveryEvent.UNPROVEN,
         "it answered Success and offers no proof, neither storage commitment nor what "
-        f"`read_back` asks for; its last words: {delivery.reason}",
+        f"`read_back` asks for; its last words: {claim.reason}",
     )
 
 
 def after_look(
-    delivery: Delivery, found: bool, is_same: bool | None, settings: DeliverSettings, now: float
+    claim: Claim, found: bool, is_same: bool | None, settings: DeliverSettings, now: float
 ) -> Conclude | Later:
     """Return what follows from what a destination said that it has.
 
@@ -128,35 +126,35 @@ def after_look(
     if found and is_same:
         return Conclude(DeliveryEvent.PROVEN, "it gave it back unchanged")
     if found:
-        return _missing(delivery, "it gave it back changed", settings)
-    if now - (delivery.sent_at or 0.0) < settings.proof_wait_s:
+        return _missing(claim, "it gave it back changed", settings)
+    if now - claim.sent_at < settings.proof_wait_s:
         return Later("it does not answer a C-FIND with it yet")
-    return _missing(delivery, "it does not answer a C-FIND with it", settings)
+    return _missing(claim, "it does not answer a C-FIND with it", settings)
 
 
-def wants_content(delivery: Delivery, peer: Peer) -> bool:
+def wants_content(claim: Claim, peer: Peer) -> bool:
     """Return whether this one is to be fetched and compared: a share of all, by its UID."""
-    drawn = chance(delivery.sop_instance_uid) < peer.read_back_share
+    drawn = chance(claim.sop_instance_uid) < peer.read_back_share
     return peer.read_back == "content" and drawn
 
 
-def is_late(delivery: Delivery, settings: DeliverSettings, now: float) -> bool:
+def is_late(claim: Claim, settings: DeliverSettings, now: float) -> bool:
     """Return whether the time for its proof is over."""
-    return now - (delivery.sent_at or 0.0) > settings.prove_within_h * 3600
+    return now - claim.sent_at > settings.prove_within_h * 3600
 
 
-def answer_wait_s(delivery: Delivery, settings: DeliverSettings, now: float) -> float:
+def answer_wait_s(claim: Claim, settings: DeliverSettings, now: float) -> float:
     """Return how long the answer to a request for commitment is waited for.
 
     As long again as it took until now, so that one who is asked in vain is asked less often, and
     never past the time at which it counts as unproven.
     """
-    since_sent_s = now - (delivery.sent_at or 0.0)
+    since_sent_s = now - claim.sent_at
     left_s = settings.prove_within_h * 3600 - since_sent_s + 1.0
     return max(1.0, min(max(settings.proof_wait_s, since_sent_s), _WAIT_LONGEST_S, left_s))
 
 
-def _after_commitment(delivery: Delivery, answer: int, settings: DeliverSettings) -> Conclude:
+def _after_commitment(claim: Claim, answer: int, settings: DeliverSettings) -> Conclude:
     if answer == COMMITTED:
         return Conclude(DeliveryEvent.PROVEN, "it commits to keep it")
     if answer == CLASS_INSTANCE_CONFLICT:
@@ -165,21 +163,21 @@ def _after_commitment(delivery: Delivery, answer: int, settings: DeliverSettings
             "it does not commit to it (0x0119): it has another SOP Class under this UID; "
             "find out what it has there",
         )
-    return _missing(delivery, f"it does not commit to it (0x{answer:04X})", settings)
+    return _missing(claim, f"it does not commit to it (0x{answer:04X})", settings)
 
 
-def _missing(delivery: Delivery, why: str, settings: DeliverSettings) -> Conclude:
-    if delivery.resends < settings.resends_max:
+def _missing(claim: Claim, why: str, settings: DeliverSettings) -> Conclude:
+    if claim.resends < settings.resends_max:
         return Conclude(DeliveryEvent.MISSED, f"{why}, though it answered Success; sent again")
-    times = delivery.resends + 1
+    times = claim.resends + 1
     return Conclude(
         DeliveryEvent.GIVEN_UP,
         f"{why}, though it answered Success {times} times; {_SEE_ITS_LOG}, then retry",
     )
 
 
-def _why_late(delivery: Delivery, settings: DeliverSettings) -> str:
+def _why_late(claim: Claim, settings: DeliverSettings) -> str:
     hours = f"it answered Success, and no proof came within {settings.prove_within_h:g} h"
-    if delivery.transaction_uid:
+    if claim.transaction_uid:
         return f"{hours}, no result of its storage commitment; {_HAVE_IT_ANSWER}"
-    return f"{hours}; {delivery.reason}"
+    return f"{hours}; {claim.reason}"

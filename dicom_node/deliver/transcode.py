@@ -66,6 +66,11 @@ def makes(transfer_syntax_uid: str) -> tuple[str, ...]:
     return tuple(made for made in _MADE if made != transfer_syntax_uid)
 
 
+def is_lossy(transfer_syntax_uid: str) -> bool:
+    """Return whether pixels are compressed with a loss in a transfer syntax, for all we know."""
+    return transfer_syntax_uid in _LOSSY
+
+
 def transcode(content: Content, transfer_syntax_uid: str, target: str) -> Content:
     """Return a data set in another transfer syntax, one of `makes`.
 

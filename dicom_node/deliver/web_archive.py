@@ -7,14 +7,16 @@ from io import BytesIO
 
 import pydicom
 
+from dicom_node.claims import Sent
 from dicom_node.deliver.archive import TakeAnswers, is_among
-from dicom_node.deliver.content import content_digest, own_digest
+from dicom_node.deliver.originals import Original
 from dicom_node.deliver.store_scu import Item
-from dicom_node.deliver.stow import send
+from dicom_node.deliver.stow import send, send_originals
 from dicom_node.errors import DeliveryError, PeerRefused, StudyUnusable
 from dicom_node.headers import reading
 from dicom_node.model import Result
 from dicom_node.scu import qido
+from dicom_node.scu.retrieve import ReceivedInstance
 from dicom_node.scu.web import SOP_CLASS_NOT_SUPPORTED, WebAddress
 from dicom_node.store.local import LocalStore
 
@@ -37,7 +39,11 @@ class WebArchive:
         """See `Archive`."""
         return send([Item.of(one, self._store) for one in results], self._address)
 
-    def commit(self, transaction_uid: str, results: Sequence[Result], take: TakeAnswers) -> None:
+    def forward(self, originals: Sequence[Original]) -> Iterator[DeliveryError | str]:
+        """See `Archive`."""
+        return send_originals(originals, self._address)
+
+    def commit(self, transaction_uid: str, sent: Sequence[Sent], take: TakeAnswers) -> None:
         """See `Archive`.
 
         Raises
@@ -51,26 +57,26 @@ class WebArchive:
             hint="leave its proof to read-back",
         )
 
-    def find(self, results: Sequence[Result]) -> frozenset[str]:
+    def find(self, sent: Sequence[Sent]) -> frozenset[str]:
         """See `Archive`; one search a series."""
         known: dict[tuple[str, str], dict[str, str]] = {}
-        for one in results:
+        for one in sent:
             series = one.study_instance_uid, one.series_instance_uid
             if series not in known:
                 known[series] = qido.instances_in(self._address, *series)
         return frozenset(
             one.sop_instance_uid
-            for one in results
+            for one in sent
             if is_among(one, known[one.study_instance_uid, one.series_instance_uid])
         )
 
-    def content(self, result: Result) -> str | None:
+    def fetch(self, sent: Sent) -> ReceivedInstance | None:
         """See `Archive`."""
         file = qido.retrieve(
             self._address,
-            result.study_instance_uid,
-            result.series_instance_uid,
-            result.sop_instance_uid,
+            sent.study_instance_uid,
+            sent.series_instance_uid,
+            sent.sop_instance_uid,
         )
         if file is None:
             return None
@@ -78,10 +84,7 @@ class WebArchive:
             with reading("what came back"):
                 meta = pydicom.dcmread(BytesIO(file), stop_before_pixels=True).file_meta
                 begins = _FILE_META_AT + int(meta.FileMetaInformationGroupLength)
-                return content_digest(file[begins:], str(meta.TransferSyntaxUID))
+                syntax = str(meta.TransferSyntaxUID)
         except StudyUnusable:
-            return "unreadable"
-
-    def own_content(self, result: Result) -> str:
-        """See `Archive`; ResultLost if our file cannot be read."""
-        return own_digest(self._store.path(result.path), result.transfer_syntax_uid)
+            begins, syntax = 0, ""  # no data set: it compares as one that was changed
+        return ReceivedInstance(sent.sop_class_uid, sent.sop_instance_uid, syntax, file[begins:])

@@ -58,8 +58,36 @@ class Database:
 
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self.writing() as connection:
+        with self.reading() as connection:
+            if versions.found(connection) == versions.newest():
+                return
+        with self.migrating() as connection:
             versions.migrate(connection)
+
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """A writing transaction that may replace tables to which others refer.
+
+        SQLite copies a table to change its CHECK, and deletes the rows of the old one as it drops
+        it: so nobody may watch its foreign keys until they are looked at in the end.
+        """
+        with self._translated(), self._engine.connect() as connection:
+            if self.dialect == "sqlite":
+                connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                if self.dialect == "sqlite":
+                    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+                    if broken is not None:
+                        raise InvariantBroken(
+                            f"a migration left rows of {broken[0]} without theirs"
+                        )
+                connection.commit()
+            finally:
+                if self.dialect == "sqlite":
+                    connection.rollback()
+                    connection.exec_driver_sql("PRAGMA foreign_keys=ON")
 
     def require_current(self) -> None:
         """Raise ConfigError unless the schema is there in the newest version."""

@@ -1,140 +1,44 @@
 """Forwards: the originals of a study on their way to one destination.
 
-A forward is a set of instances that grows: with what the rules choose as instances come, and when
-the study is complete. What the destination has taken is marked in it; so nothing is sent twice, and
-an instance that came again with other bytes is sent again.
+What the destination has taken is marked in it; so nothing is sent twice but what is missing there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Row,
-    Table,
-    and_,
-    bindparam,
-    delete,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Row, and_, delete, func, or_, select, update
 
 from dicom_node.ledger import schema
 from dicom_node.ledger.attempts import Attempts
+from dicom_node.ledger.consignments import LEFT, SentAs, consign
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.events import write_event
-from dicom_node.ledger.transitions import Transitions, is_due
-from dicom_node.lifecycle import DeliveryEvent, DeliveryState, next_delivery_state
-from dicom_node.model import Forward, ForwardTask, InstanceKey, Priority
+from dicom_node.ledger.forward_plans import ENDED, is_in
+from dicom_node.ledger.settling import (
+    MOVES,
+    Progress,
+    lock,
+    progress,
+    settle,
+    sums,
+    unsent,
+    why_refused,
+)
+from dicom_node.ledger.transitions import is_due
+from dicom_node.lifecycle import DeliveryEvent, DeliveryState
+from dicom_node.model import ForwardTask, InstanceKey, Priority
 
-_MOVES = Transitions[DeliveryState, DeliveryEvent](schema.forwards, "forward", next_delivery_state)
-_ENDED = (DeliveryState.SENT, DeliveryState.DEAD)
-
-
-def plan_forward(
-    connection: Connection, study_instance_uid: str, forward: Forward, now: float
-) -> int:
-    """Add instances to the forward of a study to a destination; return how many are new.
-
-    There is one for each destination and profile. It is made if need be; one that had come to its
-    end goes on.
-    """
-    table = schema.forwards
-    here = and_(
-        table.c.study_instance_uid == study_instance_uid,
-        table.c.destination == forward.destination,
-        table.c.profile == forward.profile,
-    )
-    query = select(table.c.forward_id, table.c.state, table.c.priority).where(here)
-    row = connection.execute(query.with_for_update()).first()
-    if row is None:
-        _make(connection, study_instance_uid, forward, now)
-        row = connection.execute(query).one()
-        by = f" by profile {forward.profile}" if forward.profile else ""
-        reason = f"rule {forward.rule}: to {forward.destination}{by}"
-        subject = ("forward", str(row.forward_id))
-        write_event(connection, now, subject, "CREATED", reason, "", DeliveryState.PENDING)
-    added = _add(connection, row.forward_id, forward.instances)
-    if forward.priority < row.priority:
-        connection.execute(update(table).where(here).values(priority=int(forward.priority)))
-    if added and row.state in [state.value for state in _ENDED]:
-        _MOVES.move(
-            connection,
-            row.forward_id,
-            DeliveryState(row.state),
-            DeliveryEvent.RETRIED,
-            f"{added} more instances",
-            now,
-            not_before=now,
-            tried_since=now,
-            failures=0,
-        )
-    return added
-
-
-def _make(connection: Connection, study_instance_uid: str, forward: Forward, now: float) -> None:
-    row = {
-        "study_instance_uid": study_instance_uid,
-        "destination": forward.destination,
-        "profile": forward.profile,
-        "rule": forward.rule,
-        "priority": int(forward.priority),
-        "state": DeliveryState.PENDING.value,
-        "attempt": 0,
-        "failures": 0,
-        "not_before": now,
-        "reason": "not tried yet",
-        "created_at": now,
-        "tried_since": now,
-        "updated_at": now,
-    }
-    connection.execute(insert(schema.forwards).values(row))
-
-
-def _add(connection: Connection, forward_id: int, instances: Iterable[InstanceKey]) -> int:
-    table = schema.forwarded_instances
-    known = {
-        (row.series_instance_uid, row.sop_instance_uid): row.digest
-        for row in connection.execute(
-            select(table.c.series_instance_uid, table.c.sop_instance_uid, table.c.digest).where(
-                table.c.forward_id == forward_id
-            )
-        )
-    }
-    new, added = [], 0
-    for one in instances:
-        digest = known.get((one.series_instance_uid, one.sop_instance_uid))
-        values: dict[str, Any] = {"digest": one.digest, "sent_at": None, "refused": ""}
-        if digest is None:
-            new.append({"forward_id": forward_id, **one._asdict(), **values})
-        elif digest != one.digest:
-            connection.execute(update(table).where(*_is(table, forward_id, one)).values(**values))
-            added += 1
-    if new:
-        connection.execute(insert(table), new)
-    return added + len(new)
-
-
-def withdraw(
-    connection: Connection, study_instance_uid: str, instances: Iterable[InstanceKey]
-) -> None:
-    """Take instances out of the forwards of a study, unless they were sent: a rule drops them."""
-    table, forwards = schema.forwarded_instances, schema.forwards
-    mine = select(forwards.c.forward_id).where(forwards.c.study_instance_uid == study_instance_uid)
-    gone = {one[:2] for one in instances}
-    query = select(table.c.forward_id, table.c.series_instance_uid, table.c.sop_instance_uid).where(
-        table.c.forward_id.in_(mine), table.c.sent_at.is_(None)
-    )
-    for row in connection.execute(query).all() if gone else ():
-        if (row.series_instance_uid, row.sop_instance_uid) in gone:
-            one = InstanceKey(row.series_instance_uid, row.sop_instance_uid, "")
-            connection.execute(delete(table).where(*_is(table, row.forward_id, one)))
+_SENT_AGAIN = {
+    DeliveryState.PROVEN: frozenset(DeliveryState),
+    DeliveryState.SENT: frozenset(DeliveryState) - {DeliveryState.PROVEN},
+    DeliveryState.UNPROVEN: frozenset({DeliveryState.UNPROVEN}),
+    DeliveryState.DEAD: frozenset({DeliveryState.UNPROVEN, DeliveryState.PENDING}),
+}
+"""What of a forward in some state goes again when a person says so: consignments in these."""
+_NOT_THROUGH = (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.DEAD)
 
 
 class Forwards:
@@ -143,7 +47,7 @@ class Forwards:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._attempts = Attempts(
-            database, _MOVES, DeliveryState.PENDING, DeliveryState.SENDING, DeliveryEvent.STARTED
+            database, MOVES, DeliveryState.PENDING, DeliveryState.SENDING, DeliveryEvent.STARTED
         )
 
     # ------------------------------------------------------------ reading
@@ -196,17 +100,63 @@ class Forwards:
         with self._database.reading() as connection:
             return [InstanceKey(*row) for row in connection.execute(query)]
 
-    def progress(self, forward_id: int) -> tuple[int, int, int]:
+    def progress(self, forward_id: int) -> Progress:
         """Return how many instances were sent, were refused, and there are in all."""
-        table = schema.forwarded_instances
-        query = select(
-            func.count(table.c.sent_at),
-            func.count().filter(table.c.refused != ""),
-            func.count(),
-        ).where(table.c.forward_id == forward_id)
         with self._database.reading() as connection:
-            sent, refused, total = connection.execute(query).one()
-        return sent, refused, total
+            return progress(connection, forward_id)
+
+    def why_refused(self, forward_id: int) -> str:
+        """Return the reason for which most of what was refused was; empty if nothing was."""
+        with self._database.reading() as connection:
+            return why_refused(connection, forward_id)
+
+    def proof(self, forward_id: int) -> tuple[dict[DeliveryState, int], str]:
+        """Return how far what was sent is proven: instances by state; why some are not yet."""
+        with self._database.reading() as connection:
+            found = sums(connection, forward_id)
+        waiting = found.get(DeliveryState.SENT)
+        counts = {state: some.instances for state, some in found.items()}
+        return counts, waiting.reason if waiting else ""
+
+    def unproven(self, not_to: Collection[str] = ()) -> list[ForwardTask]:
+        """Return what nobody can prove, but for the destinations that are believed."""
+        table = schema.forwards
+        return self._read(
+            table.c.state == DeliveryState.UNPROVEN.value,
+            table.c.destination.not_in(list(not_to)),
+        )
+
+    def count_unproven(self, not_to: Collection[str] = ()) -> int:
+        """Return how many `unproven` returns."""
+        others = schema.forwards.c.destination.not_in(list(not_to))
+        return self._attempts.counts(others).get(DeliveryState.UNPROVEN, 0)
+
+    def instance_counts(self) -> dict[str, dict[DeliveryState, int]]:
+        """Return how many originals are in which state, by destination.
+
+        What was sent is counted by consignments, so that only what is unsent or refused of the few
+        forwards that are not through is counted one by one.
+        """
+        c, f, o = schema.consignments, schema.forwards, schema.forwarded_instances
+        sent = select(c.c.destination, c.c.state, func.sum(c.c.instance_count)).group_by(
+            c.c.destination, c.c.state
+        )
+        dead = or_(o.c.refused != "", f.c.state == DeliveryState.DEAD.value)
+        rest = (
+            select(f.c.destination, dead, func.count())
+            .join(o, o.c.forward_id == f.c.forward_id)
+            .where(f.c.state.in_([state.value for state in _NOT_THROUGH]), o.c.sent_at.is_(None))
+            .group_by(f.c.destination, dead)
+        )
+        counts: dict[str, dict[DeliveryState, int]] = {}
+        with self._database.reading() as connection:
+            for destination, state, count in connection.execute(sent):
+                counts.setdefault(destination, {})[DeliveryState(state)] = int(count)
+            for destination, is_dead, count in connection.execute(rest):
+                state = DeliveryState.DEAD if is_dead else DeliveryState.PENDING
+                of_it = counts.setdefault(destination, {})
+                of_it[state] = of_it.get(state, 0) + count
+        return counts
 
     # ------------------------------------------------------------ working
 
@@ -222,21 +172,22 @@ class Forwards:
         taken: Collection[InstanceKey],
         refused: Sequence[tuple[InstanceKey, str]],
         now: float,
+        copies: Mapping[InstanceKey, SentAs] | None = None,
     ) -> None:
-        """Mark what a destination has taken, and what it or a policy will never let pass."""
+        """Mark what a destination has taken, and what it or a policy will never let pass.
+
+        Parameters
+        ----------
+        copies : mapping, optional
+            The UIDs of those that went under others.
+        """
         table = schema.forwarded_instances
-        marked = update(table).where(
-            table.c.forward_id == forward.forward_id,
-            table.c.series_instance_uid == bindparam("series"),
-            table.c.sop_instance_uid == bindparam("sop"),
-            table.c.digest == bindparam("of"),
-        )
         with self._database.writing() as connection:
+            lock(connection, [forward.forward_id])
             if taken:
-                rows = [dict(zip(("series", "sop", "of"), one, strict=True)) for one in taken]
-                connection.execute(marked.values(sent_at=now), rows)
+                consign(connection, forward, taken, copies or {}, now)
             for one, reason in refused:
-                here = (*_is(table, forward.forward_id, one), table.c.digest == one.digest)
+                here = (*is_in(table, forward.forward_id, one), table.c.digest == one.digest)
                 connection.execute(update(table).where(*here).values(refused=reason))
                 subject = ("forward", str(forward.forward_id))
                 event = f"{one.sop_instance_uid}: {reason}"
@@ -244,32 +195,28 @@ class Forwards:
 
     def accepted(self, forward: ForwardTask, reason: str, now: float) -> bool:
         """End an attempt that has sent everything; False if instances were added meanwhile."""
-        table = schema.forwarded_instances
-        here = schema.forwards.c.forward_id == forward.forward_id
         with self._database.writing() as connection:
-            connection.execute(select(schema.forwards.c.state).where(here).with_for_update())
-            rest = select(func.count()).where(
-                table.c.forward_id == forward.forward_id,
-                table.c.sent_at.is_(None),
-                table.c.refused == "",
-            )
-            if connection.execute(rest).scalar_one():
+            lock(connection, [forward.forward_id])
+            if unsent(connection, forward.forward_id):
                 return False
-            return self._attempts.end(
-                connection,
-                forward.forward_id,
-                forward.attempt,
-                DeliveryEvent.ACCEPTED,
-                reason,
-                now,
-            )
+            event = DeliveryEvent.ACCEPTED
+            key, attempt = forward.forward_id, forward.attempt
+            ended = self._attempts.end(connection, key, attempt, event, reason, now)
+            settle(connection, forward.forward_id, now)
+            return ended
 
     def postpone(self, forward: ForwardTask, reason: str, not_before: float, now: float) -> bool:
         values = {"not_before": not_before, "failures": forward.failures + 1}
         return self._end_attempt(forward, DeliveryEvent.POSTPONED, reason, now, **values)
 
     def give_up(self, forward: ForwardTask, reason: str, now: float) -> bool:
-        return self._end_attempt(forward, DeliveryEvent.GIVEN_UP, reason, now)
+        with self._database.writing() as connection:
+            lock(connection, [forward.forward_id])
+            event = DeliveryEvent.GIVEN_UP
+            key, attempt = forward.forward_id, forward.attempt
+            ended = self._attempts.end(connection, key, attempt, event, reason, now)
+            settle(connection, forward.forward_id, now)
+            return ended
 
     def go_on(self, forward: ForwardTask, reason: str, now: float) -> bool:
         """End an attempt that has sent some of it; the rest follows, and giving up counts anew."""
@@ -281,16 +228,20 @@ class Forwards:
         return self._end_attempt(forward, DeliveryEvent.INTERRUPTED, reason, now, not_before=now)
 
     def retry(self, forward_id: int, now: float) -> bool:
-        """Try a forward again that is dead, or that has sent all but what was refused."""
+        """Send what is not there again: what was refused, and what nobody has proven.
+
+        Of a forward that is proven everything goes again: who says so knows better.
+        """
         forward = self.get(forward_id)
-        if forward is None or forward.state not in _ENDED:
+        if forward is None or forward.state not in ENDED:
             return False
-        table = schema.forwarded_instances
+        c, table = schema.consignments, schema.forwarded_instances
+        states = [state.value for state in _SENT_AGAIN[forward.state]]
+        again = and_(c.c.forward_id == forward_id, c.c.state.in_(states))
+        numbers = select(c.c.consignment_id).where(again)
         with self._database.writing() as connection:
-            connection.execute(
-                update(table).where(table.c.forward_id == forward_id).values(refused="")
-            )
-            return _MOVES.move(
+            lock(connection, [forward_id])
+            if not MOVES.move(
                 connection,
                 forward_id,
                 forward.state,
@@ -300,7 +251,14 @@ class Forwards:
                 not_before=now,
                 tried_since=now,
                 failures=0,
-            )
+            ):
+                return False
+            here = table.c.forward_id == forward_id
+            not_there = or_(table.c.refused != "", table.c.consignment_id.in_(numbers))
+            values = {"refused": "", "resends": 0, **LEFT}
+            connection.execute(update(table).where(here, not_there).values(**values))
+            connection.execute(delete(c).where(again))
+            return True
 
     def hurry(self, now: float, destination: str | None = None) -> int:
         """Let everything that waits for its next attempt go at once; return how many waited."""
@@ -339,11 +297,3 @@ def _forward(row: Row[Any]) -> ForwardTask:
     values["priority"] = Priority(values["priority"])
     values["state"] = DeliveryState(values["state"])
     return ForwardTask(**values)
-
-
-def _is(table: Table, forward_id: int, one: InstanceKey) -> tuple[ColumnElement[bool], ...]:
-    return (
-        table.c.forward_id == forward_id,
-        table.c.series_instance_uid == one.series_instance_uid,
-        table.c.sop_instance_uid == one.sop_instance_uid,
-    )

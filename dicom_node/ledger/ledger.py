@@ -7,9 +7,11 @@ from dicom_node.ledger.arrivals import Arrivals
 from dicom_node.ledger.associations import Associations
 from dicom_node.ledger.breakers import Breakers
 from dicom_node.ledger.commitments import Commitments
+from dicom_node.ledger.consignment_proofs import ConsignmentProofs
 from dicom_node.ledger.crosswalk import Crosswalk
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import Deliveries
+from dicom_node.ledger.delivery_proofs import DeliveryProofs
 from dicom_node.ledger.engines import Engines
 from dicom_node.ledger.events import Events
 from dicom_node.ledger.evidence import Evidence
@@ -46,7 +48,9 @@ class Ledger:
         self.routing = Routing(self._database, self.studies, self.jobs)
         self.headers = Headers(self._database)
         self.deliveries = Deliveries(self._database)
-        self.proofs = Proofs(self._database, self.deliveries)
+        self.proofs = Proofs(
+            DeliveryProofs(self._database, self.deliveries), ConsignmentProofs(self._database)
+        )
         self.breakers = Breakers(self._database)
         self.forwards = Forwards(self._database)
         self.fetches = Fetches(self._database)

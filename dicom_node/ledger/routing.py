@@ -13,7 +13,7 @@ from dicom_node.ledger import schema
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.events import write_event
 from dicom_node.ledger.fetches import PlannedFetch, plan_fetch
-from dicom_node.ledger.forwards import plan_forward, withdraw
+from dicom_node.ledger.forward_plans import plan_forward, withdraw
 from dicom_node.ledger.jobs import Jobs
 from dicom_node.ledger.studies import Studies
 from dicom_node.ledger.trials import PlannedComparison, plan_comparison

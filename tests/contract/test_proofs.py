@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from alembic import command
 from sqlalchemy import text
 
+from dicom_node.claims import Claim, Outcome
 from dicom_node.ledger import versions
 from dicom_node.ledger.database import Database
+from dicom_node.ledger.delivery_proofs import claim_of
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.lifecycle import BreakerState, DeliveryState
+from dicom_node.lifecycle import BreakerState, DeliveryEvent, DeliveryState
 from dicom_node.model import Delivery, Priority
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import a_job, a_result, delivery_of, finished, moves_of
@@ -26,6 +27,19 @@ def sent(ledger: Ledger, number: int = 1, **job: Any) -> list[Delivery]:
     for parcel in rows.sending(ledger):
         assert ledger.deliveries.accepted(parcel.delivery, "stored", 420.0)
     return [delivery_of(ledger, n) for n in range(1, number + 1)]
+
+
+def claim(ledger: Ledger, number: int = 1) -> Claim:
+    """Return the claim of a delivery as it stands now, due or not."""
+    every = ledger.deliveries.in_states(*DeliveryState)
+    [found] = [claim_of(one) for one in every if one.delivery.delivery_id == number]
+    return found
+
+
+def follow(
+    ledger: Ledger, about: Claim, event: DeliveryEvent, why: str, now: float, **more: Any
+) -> None:
+    ledger.proofs.follow([(about, Outcome(event, why, **more))], now)
 
 
 def asked(ledger: Ledger, transaction_uid: str = TRANSACTION, now: float = 430.0) -> int:
@@ -42,8 +56,8 @@ def test_what_was_sent_is_due_at_once_the_oldest_first(ledger: Ledger) -> None:
     assert ledger.proofs.due("archive", 9e9, 9) == []
     sent(ledger, 3, priority=Priority.HIGH)
     due = ledger.proofs.due("archive", 420.0, 2)
-    assert [parcel.delivery.delivery_id for parcel in due] == [1, 2]
-    assert due[0].delivery.sent_at == 420.0
+    assert [one.number for one in due] == [1, 2]
+    assert due[0].sent_at == 420.0
     assert ledger.proofs.destinations_due(420.0) == [("archive", Priority.HIGH)]
     assert ledger.proofs.destinations_due(419.0) == []
     assert ledger.proofs.due("research", 420.0, 2) == []
@@ -55,10 +69,10 @@ def test_what_was_asked_for_waits_for_its_answer_and_is_due_when_it_comes(ledger
     assert ledger.proofs.due("archive", 1029.0, 9) == []
     assert answered(ledger, {"2.25.1": 0, "2.25.9": 0}) == 1
     [due] = ledger.proofs.due("archive", 500.0, 9)
-    assert (due.delivery.sop_instance_uid, due.delivery.committed) == ("2.25.1", 0)
+    assert (due.sop_instance_uid, due.committed) == ("2.25.1", 0)
     assert answered(ledger, {"2.25.1": 0x0112}) == 0  # the first answer counts
     assert moves_of(ledger, "1")[-2:] == [("ASKED", "SENT", "SENT"), ("ANSWERED", "SENT", "SENT")]
-    assert [one.delivery.delivery_id for one in ledger.proofs.due("archive", 1030.0, 9)] == [1, 2]
+    assert [one.number for one in ledger.proofs.due("archive", 1030.0, 9)] == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +94,7 @@ def test_an_answer_to_an_older_request_or_an_older_sending_counts_for_nothing(
     asked(ledger)
     asked(ledger, "2.25.78", now=1030.0)
     assert answered(ledger, {"2.25.1": 0}) == 0
-    ledger.proofs.missed(delivery_of(ledger), "not there", 1100.0, 1040.0)
+    follow(ledger, claim(ledger), DeliveryEvent.MISSED, "not there", 1040.0, not_before=1100.0)
     assert answered(ledger, {"2.25.1": 0}, transaction_uid="2.25.78") == 0
     for parcel in rows.sending(ledger, now=1100.0):
         ledger.deliveries.accepted(parcel.delivery, "stored", 1100.0)
@@ -91,21 +105,21 @@ def test_an_answer_to_an_older_request_or_an_older_sending_counts_for_nothing(
 def test_a_late_answer_wakes_what_counted_as_unproven(ledger: Ledger) -> None:
     sent(ledger)
     asked(ledger)
-    ledger.proofs.unproven(delivery_of(ledger), "no answer", 9000.0)
+    follow(ledger, claim(ledger), DeliveryEvent.UNPROVEN, "no answer", 9000.0)
     assert ledger.proofs.due("archive", 9e9, 9) == []
     assert answered(ledger, {"2.25.1": 0}, now=9500.0) == 1
     assert moves_of(ledger, "1")[-1] == ("ANSWERED", "UNPROVEN", "SENT")
     [due] = ledger.proofs.due("archive", 9500.0, 9)
-    ledger.proofs.proven(due.delivery, "committed", 9500.0)
+    follow(ledger, due, DeliveryEvent.PROVEN, "committed", 9500.0)
     assert delivery_of(ledger).state is DeliveryState.PROVEN
     assert ledger.proofs.due("archive", 9e9, 9) == []
 
 
-CONCLUSIONS: dict[DeliveryState, Callable[[Ledger, Delivery], None]] = {
-    DeliveryState.PROVEN: lambda at, d: at.proofs.proven(d, "why", 440.0),
-    DeliveryState.UNPROVEN: lambda at, d: at.proofs.unproven(d, "why", 440.0),
-    DeliveryState.PENDING: lambda at, d: at.proofs.missed(d, "why", 450.0, 440.0),
-    DeliveryState.DEAD: lambda at, d: at.proofs.give_up(d, "why", 440.0),
+CONCLUSIONS = {
+    DeliveryState.PROVEN: DeliveryEvent.PROVEN,
+    DeliveryState.UNPROVEN: DeliveryEvent.UNPROVEN,
+    DeliveryState.PENDING: DeliveryEvent.MISSED,
+    DeliveryState.DEAD: DeliveryEvent.GIVEN_UP,
 }
 
 
@@ -113,20 +127,21 @@ CONCLUSIONS: dict[DeliveryState, Callable[[Ledger, Delivery], None]] = {
 def test_a_conclusion_counts_once_and_for_what_it_was_drawn_from(
     state: DeliveryState, ledger: Ledger
 ) -> None:
-    [old] = sent(ledger)
+    sent(ledger)
+    old = claim(ledger)
     asked(ledger)
     answered(ledger, {"2.25.1": 0x0112})  # meanwhile
-    CONCLUSIONS[state](ledger, old)
+    follow(ledger, old, CONCLUSIONS[state], "why", 440.0)
     assert delivery_of(ledger).state is DeliveryState.SENT
-    CONCLUSIONS[state](ledger, delivery_of(ledger))
+    follow(ledger, claim(ledger), CONCLUSIONS[state], "why", 440.0)
     concluded = delivery_of(ledger)
     assert (concluded.state, concluded.reason) == (state, "why")
     assert moves_of(ledger, "1")[-1][1:] == ("SENT", state)
 
 
 def test_what_is_missed_is_sent_again_and_counts_anew(ledger: Ledger) -> None:
-    [delivery] = sent(ledger)
-    ledger.proofs.missed(delivery, "not there", 450.0, 440.0)
+    sent(ledger)
+    follow(ledger, claim(ledger), DeliveryEvent.MISSED, "not there", 440.0, not_before=450.0)
     missed = delivery_of(ledger)
     assert (missed.resends, missed.failures, missed.tried_since) == (1, 0, 440.0)
     assert ledger.deliveries.ready("archive", 449.0, 9) == []
@@ -142,7 +157,8 @@ def test_what_is_postponed_counts_its_failures_and_keeps_or_forgets_what_was_ask
 ) -> None:
     sent(ledger)
     asked(ledger)
-    ledger.proofs.postpone([(delivery_of(ledger), 600.0)], "unreachable", 440.0, forget=forget)
+    event, how = DeliveryEvent.POSTPONED, {"not_before": 600.0, "forget": forget}
+    follow(ledger, claim(ledger), event, "unreachable", 440.0, **how)
     held = delivery_of(ledger)
     assert (held.failures, held.not_before, held.reason) == (1, 600.0, "unreachable")
     assert held.transaction_uid == ("" if forget else TRANSACTION)
@@ -150,8 +166,8 @@ def test_what_is_postponed_counts_its_failures_and_keeps_or_forgets_what_was_ask
 
 @pytest.mark.parametrize("state", [DeliveryState.PROVEN, DeliveryState.UNPROVEN])
 def test_a_person_can_send_again_what_was_concluded(state: DeliveryState, ledger: Ledger) -> None:
-    [delivery] = sent(ledger)
-    CONCLUSIONS[state](ledger, delivery)
+    sent(ledger)
+    follow(ledger, claim(ledger), CONCLUSIONS[state], "why", 440.0)
     assert ledger.deliveries.retry(1, 900.0)
     held = delivery_of(ledger)
     assert (held.state, held.resends, held.not_before) == (DeliveryState.PENDING, 0, 900.0)
@@ -225,6 +241,6 @@ def test_what_was_sent_before_there_was_proof_counts_as_unproven(
 
 def _to(database: Database, revision: str) -> None:
     config = versions._config()
-    with database.writing() as connection:
+    with database.migrating() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, revision)

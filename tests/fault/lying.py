@@ -17,19 +17,28 @@ from typing import Literal
 
 from sqlalchemy import func, insert, select
 
+from dicom_node.claims import Sent
 from dicom_node.config.settings import Config, DeliverSettings, Peer
 from dicom_node.deliver.archive import Archive, TakeAnswers
+from dicom_node.deliver.copies import Copies
 from dicom_node.deliver.deliverer import Deliverer
+from dicom_node.deliver.forwarder import Forwarder
+from dicom_node.deliver.originals import Original
 from dicom_node.deliver.outlets import Outlets
 from dicom_node.deliver.prover import Prover
 from dicom_node.errors import DeliveryError, PeerRefused, PeerUnreachable, ResultLost
 from dicom_node.ledger import schema
+from dicom_node.ledger.arrivals import put_instances
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import Parcel, plan_delivery
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState
-from dicom_node.model import Priority, Result
+from dicom_node.model import Forward, ForwardTask, Instance, Priority, Result
+from dicom_node.scu.content import Content
+from dicom_node.scu.retrieve import ReceivedInstance
+from dicom_node.store.local import LocalStore
 from tests.unit.ledger import rows
+from tests.unit.route.made import key_of
 
 HOUR_S = 3600.0
 SEG, SR = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.34"
@@ -110,8 +119,6 @@ class SimulatedArchive:
     stores: dict[str, int] = field(default_factory=dict)
     """How often each came."""
     probes: int = 0
-    lost_files: frozenset[str] = frozenset()
-    """Of ours, by their digests."""
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
@@ -133,9 +140,15 @@ class SimulatedArchive:
     def store(self, results: Sequence[Result]) -> Iterator[DeliveryError | str]:
         self._answer()
         for result in results:
-            yield self._store(result)
+            yield self._store(result.sop_instance_uid, result.sop_class_uid, result.digest)
 
-    def commit(self, transaction_uid: str, results: Sequence[Result], take: TakeAnswers) -> None:
+    def forward(self, originals: Sequence[Original]) -> Iterator[DeliveryError | str]:
+        self._answer()
+        for one in originals:
+            content = one.content.read().decode()
+            yield self._store(one.sop_instance_uid, one.sop_class_uid, content)
+
+    def commit(self, transaction_uid: str, sent: Sequence[Sent], take: TakeAnswers) -> None:
         self._answer()
         how = self.character.commits
         if how == "not offered":
@@ -143,32 +156,29 @@ class SimulatedArchive:
         if how == "breaks":
             raise PeerUnreachable(f"{self.name} aborted")
         if how == "at once":
-            take(self._judged(results))
+            take(self._judged(sent))
             return
         if how == "never":
             return
         if self._random.random() < 0.3:
             raise PeerUnreachable(f"{self.name} took the request and was gone")
         wait_s = self._random.choice((1.0, 60.0, 900.0, 5 * HOUR_S, 30 * HOUR_S))
-        self.world.at(self.world.now + wait_s, lambda: self._report(transaction_uid, list(results)))
+        self.world.at(self.world.now + wait_s, lambda: self._report(transaction_uid, list(sent)))
 
-    def find(self, results: Sequence[Result]) -> frozenset[str]:
+    def find(self, sent: Sequence[Sent]) -> frozenset[str]:
         self._answer()
         if not self.character.answers_find:
             raise PeerRefused(f"{self.name} accepts no C-FIND", status=0x0122)
         self._write()
-        return frozenset(r.sop_instance_uid for r in results if r.sop_instance_uid in self.kept)
+        return frozenset(r.sop_instance_uid for r in sent if r.sop_instance_uid in self.kept)
 
-    def content(self, result: Result) -> str | None:
+    def fetch(self, sent: Sent) -> ReceivedInstance | None:
         self._answer()
-        if self.character.withholds:
+        uid = sent.sop_instance_uid
+        if self.character.withholds or uid not in self.kept:
             return None
-        return self.kept.get(result.sop_instance_uid)
-
-    def own_content(self, result: Result) -> str:
-        if result.digest in self.lost_files:
-            raise ResultLost(f"our file {result.path} cannot be read")
-        return result.digest
+        content = self.kept[uid].encode()
+        return ReceivedInstance(sent.sop_class_uid, uid, sent.transfer_syntax_uid, content)
 
     # ------------------------------------------------------------ what it does
 
@@ -177,22 +187,22 @@ class SimulatedArchive:
         if any(down_at <= self.world.now < up_at for down_at, up_at in self.down):
             raise PeerUnreachable(f"{self.name} cannot be reached")
 
-    def _store(self, result: Result) -> DeliveryError | str:
+    def _store(self, uid: str, sop_class_uid: str, content: str) -> DeliveryError | str:
         self._answer()
-        uid, character, drawn = result.sop_instance_uid, self.character, self._random.random
-        if result.sop_class_uid in character.refuses:
-            return PeerRefused(f"{self.name} accepts no {result.kind}", status=0x0122)
+        character, drawn = self.character, self._random.random
+        if sop_class_uid in character.refuses:
+            return PeerRefused(f"{self.name} accepts no {sop_class_uid}", status=0x0122)
         if self._full[0] <= self.world.now < self._full[1]:
             return PeerRefused(f"{self.name} answered 0xA700", status=0xA700, retryable=True)
         aborts = drawn() < character.aborts
         if aborts and drawn() < 0.5:
             raise PeerUnreachable(f"{self.name} aborted")
         self.stores[uid] = self.stores.get(uid, 0) + 1
-        self.versions.setdefault(uid, set()).add(result.digest)
+        self.versions.setdefault(uid, set()).add(content)
         never = self._never_kept.setdefault(uid, drawn() < character.always_drops)
         if not never and drawn() >= character.drops:
             damaged = drawn() < character.damages
-            self._unwritten[uid] = "damaged" if damaged else result.digest
+            self._unwritten[uid] = "damaged" if damaged else content
         if aborts:
             raise PeerUnreachable(f"{self.name} aborted")
         if character.duplicates:
@@ -204,17 +214,16 @@ class SimulatedArchive:
         self.kept.update(self._unwritten)
         self._unwritten.clear()
 
-    def _judged(self, results: Sequence[Result]) -> dict[str, int]:
+    def _judged(self, sent: Sequence[Sent]) -> dict[str, int]:
         self._write()
         return {
-            result.sop_instance_uid: 0 if result.sop_instance_uid in self.kept else 0x0112
-            for result in results
+            one.sop_instance_uid: 0 if one.sop_instance_uid in self.kept else 0x0112 for one in sent
         }
 
-    def _report(self, transaction_uid: str, results: list[Result]) -> None:
+    def _report(self, transaction_uid: str, sent: list[Sent]) -> None:
         if any(down_at <= self.world.now < up_at for down_at, up_at in self.down):
             return
-        answers = self._judged(results)
+        answers = self._judged(sent)
         if self.character.commits == "partly":
             answers = {uid: a for uid, a in answers.items() if self._random.random() < 0.6}
         self.ledger.proofs.answered(transaction_uid, [self.name], answers, self.world.now)
@@ -224,6 +233,7 @@ class Site:
     """A ledger that many runs share, each with results and a destination of its own."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.ledger = rows.new_ledger(folder)
         rows.finished(self.ledger, rows.a_result(1), job=rows.a_job(destinations=()))
         self.database = Database(f"sqlite:///{folder / 'ledger.sqlite'}")
@@ -253,9 +263,57 @@ class Site:
                 plan_delivery(self.database, connection, result, destination, priority, now)
         return made
 
+    def originals(
+        self, destination: str, number: int, now: float, profile: str = "", first: int = 1
+    ) -> list[Instance]:
+        """Let instances of a study come, numbered from `first`, and have them forwarded."""
+        study = f"2.25.{destination.removeprefix('archive')}.0"
+        come = [
+            rows.an_instance(
+                i,
+                study_instance_uid=study,
+                series_instance_uid=f"{study}.{i % 2}",
+                sop_class_uid=SEG if i % 3 == 0 else rows.CT_IMAGE_STORAGE,
+            )
+            for i in range(first, first + number)
+        ]
+        with self.database.writing() as connection:
+            put_instances(self.database, connection, come, "replace")
+        keys = tuple(key_of(one) for one in come)
+        planned = Forward(destination, profile, Priority.ROUTINE, "all", keys)
+        self.ledger.routing.forward_at_once(study, [planned], now)
+        return come
+
     def close(self) -> None:
         self.ledger.close()
         self.database.close()
+
+
+class SimulatedCopies(Copies):
+    """What goes out of an instance is its digest; a profile gives it other UIDs."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site.ledger, LocalStore(site.folder / "data"), {}, b"")
+
+    def copy(self, instance: Instance, profile: str) -> Original:
+        content = Content.of(instance.digest.encode())
+        uid, syntax = instance.sop_instance_uid, instance.transfer_syntax_uid
+        if not profile:
+            return Original(instance.sop_class_uid, uid, syntax, content)
+        place = f"{instance.study_instance_uid}.9", f"{instance.series_instance_uid}.9"
+        return Original(instance.sop_class_uid, f"{uid}.9", syntax, content, place)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What the ledger says of one original at one destination."""
+
+    sop_instance_uid: str
+    """As it went."""
+    digest: str
+    state: DeliveryState
+    reason: str
+    resends: int
 
 
 class Killed(BaseException):
@@ -282,6 +340,9 @@ class Node:
         self.archives = archives
         self.peers = peers
         self._kills = kills
+        self.lost_files: frozenset[str] = frozenset()
+        """Of ours, by their digests."""
+        self._copies = SimulatedCopies(site)
         self._uids = count(1)
         self._build()
 
@@ -290,9 +351,14 @@ class Node:
         config, ledger, clock = self._config, self.ledger, self.world
         outlets = Outlets(config, ledger, archives, clock, gmtime)
         self.deliverer = Deliverer(config, ledger, archives, outlets, clock, self._checkpoint)
-        self.prover = Prover(
-            config, ledger, archives, outlets, clock, self._new_uid, self._checkpoint
-        )
+        parts = (config, ledger, archives)
+        self.forwarder = Forwarder(*parts, self._copies, outlets, clock, self._checkpoint)
+        self.prover = Prover(*parts, outlets, self._is_same, clock, self._new_uid, self._checkpoint)
+
+    def _is_same(self, sent: Sent, returned: ReceivedInstance) -> bool:
+        if sent.digest in self.lost_files:
+            raise ResultLost("our file cannot be read")
+        return returned.data_set.decode() == sent.digest
 
     def _new_uid(self) -> str:
         return f"2.25.{self.world.now:.0f}{next(self._uids)}"
@@ -305,25 +371,59 @@ class Node:
         """Take the turns that the node's lanes take; after a kill the node starts again."""
         try:
             self.deliverer.turn(name)
+            while self.forwarder.turn(name):
+                pass
             self.prover.turn(name)
         except Killed:
             self._build()
+            why = "the node stopped while it was sent"
             for parcel in self.of(name):
                 if parcel.delivery.state is DeliveryState.SENDING:
-                    why = "the node stopped while it was sent"
                     self.ledger.deliveries.interrupt(parcel.delivery, why, self.world.now)
+            for forward in self.forwards(name):
+                if forward.state is DeliveryState.SENDING:
+                    self.ledger.forwards.interrupt(forward, why, self.world.now)
 
     def of(self, name: str) -> list[Parcel]:
         return self.ledger.deliveries.parcels(schema.deliveries.c.destination == name)
 
+    def forwards(self, name: str) -> list[ForwardTask]:
+        every = self.ledger.forwards.in_states(*DeliveryState)
+        return [forward for forward in every if forward.destination == name]
+
+    def endings(self, name: str) -> list[Ending]:
+        """Return what became of every original for a destination."""
+        f, c, o = schema.forwards, schema.consignments, schema.forwarded_instances
+        query = (
+            select(o, c.c.state, c.c.reason)
+            .join(f, f.c.forward_id == o.c.forward_id)
+            .outerjoin(c, c.c.consignment_id == o.c.consignment_id)
+            .where(f.c.destination == name)
+            .order_by(o.c.sop_instance_uid)
+        )
+        found = []
+        with self.database.reading() as connection:
+            for row in connection.execute(query):
+                uid = row.sent_as[2] if row.sent_as else row.sop_instance_uid
+                state = "DEAD" if row.refused else row.state or "PENDING"
+                reason = row.refused or row.reason or ""
+                found.append(Ending(uid, row.digest, DeliveryState(state), reason, row.resends))
+        return found
+
     def next_due_at(self, name: str) -> float | None:
         """Return when there is something to be done; None if all has come to its end."""
-        table, states = schema.deliveries, [state.value for state in OPEN]
-        first = select(func.min(table.c.not_before)).where(
-            table.c.destination == name, table.c.state.in_(states)
-        )
+        dues: list[float | None] = []
         with self.database.reading() as connection:
-            due_at: float | None = connection.execute(first).scalar_one()
+            for table, states in (
+                (schema.deliveries, OPEN),
+                (schema.forwards, OPEN[:2]),
+                (schema.consignments, OPEN[2:]),
+            ):
+                first = select(func.min(table.c.not_before)).where(
+                    table.c.destination == name, table.c.state.in_([one.value for one in states])
+                )
+                dues.append(connection.execute(first).scalar_one())
+        due_at = min((due for due in dues if due is not None), default=None)
         breakers = {breaker.destination: breaker for breaker in self.ledger.breakers.all_open()}
         if due_at is not None and name in breakers:
             return max(due_at, breakers[name].not_before)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
+import yaml
 
 from dicom_node.errors import PeerUnreachable
 from dicom_node.harness.archive import Archive
@@ -47,7 +49,17 @@ AFTERWARDS = (
     ("prove.asking", 1),
     ("prove.answered", 1),
     ("prove.asked", 1),
-    ("prove.noted", 2),
+    ("prove.noted", 1),
+)
+FORWARDING = (
+    ("route.recorded", 2),
+    ("forward.sending", 1),
+    ("forward.answered", 1),
+    ("forward.noted", 1),
+    ("prove.asking", 1),
+    ("prove.answered", 1),
+    ("prove.asked", 1),
+    ("prove.noted", 1),
 )
 RESULTS = 4  # SEG and SR of the CT, two SR of the X-ray
 
@@ -96,6 +108,45 @@ def test_killed_after_the_studies_came(
         assert_kept(node, load)
         assert_finished(node, archive)
         assert_proven(node)
+
+
+@pytest.mark.parametrize(("boundary", "nth"), FORWARDING)
+def test_killed_while_it_forwards_or_asks_for_what_it_forwarded(
+    boundary: str, nth: int, load: list[Path], tmp_path: Path, free_port: int
+) -> None:
+    """Every original is there and proven, and what was thrown away at first was sent again."""
+
+    def script(number: int) -> Deed:
+        return Deed.DROP if number in (1, 5) else Deed.KEEP
+
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(yaml.safe_dump({"rules": [{"name": "all", "when": {}, "forward": "archive"}]}))
+    with LyingArchive(tmp_path / "archive", script=script) as archive:
+        node = _node(tmp_path, free_port, archive, node={"rules_file": str(rules)})
+        node.start(kill_at=boundary, nth=nth)
+        assert_all_stored(send(load, "127.0.0.1", free_port, called="DICOM_NODE"))
+        node.wait_killed()
+        ledger = node.ledger()
+        held = {received.sop_instance_uid for received in archive.received()}
+        counts = ledger.forwards.instance_counts().get("archive", {})
+        assert counts.get(DeliveryState.PROVEN, 0) <= len(held)
+        ledger.close()
+        node.start()
+        ledger = node.ledger()
+
+        def all_proven() -> bool:
+            counts = ledger.forwards.instance_counts().get("archive", {})
+            return counts == {DeliveryState.PROVEN: len(load)}
+
+        wait_until(all_proven, 60.0, "the proof of every original")
+        assert ledger.forwards.counts() == {DeliveryState.PROVEN: 2}
+        assert {r.sop_instance_uid: r.digest for r in archive.received()} == {
+            uid: hashlib.sha256(data_set).hexdigest() for uid, data_set in map(sent_bytes, load)
+        }
+        assert archive.conflicts() == ()
+        assert_nothing_left_over(node, ledger)
+        ledger.close()
+        assert node.stop() == 0
 
 
 @pytest.mark.parametrize("boundary", ["prove.asking", "prove.asked"])
@@ -204,13 +255,13 @@ def _send_while_it_runs(node: NodeProcess, load: list[Path]) -> list[Answer]:
     return answers
 
 
-def _node(tmp_path: Path, port: int, archive: Archive) -> NodeProcess:
+def _node(tmp_path: Path, port: int, archive: Archive, **sections: Any) -> NodeProcess:
     peer = {"ae_title": "ARCHIVE", "host": "127.0.0.1", "port": archive.port}
     scanner = {"ae_title": "SCANNER", "may_send": True}
     # a crash between a request for commitment and its answer costs one such wait
     deliver = {"retry_first_s": 0.2, "retry_longest_s": 1, "timeout_s": 5, "proof_wait_s": 3}
     peers = {"archive": peer, "scanner": scanner}
-    return NodeProcess(tmp_path / "node", port, peers=peers, deliver=deliver)
+    return NodeProcess(tmp_path / "node", port, peers=peers, deliver=deliver, **sections)
 
 
 def assert_all_stored(answers: list[Answer]) -> None:

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -19,19 +20,21 @@ import pytest
 from structlog.testing import capture_logs
 
 from dicom_node.config.settings import Peer
-from dicom_node.ledger.deliveries import Parcel
 from dicom_node.lifecycle import DeliveryState
+from dicom_node.model import Event, Forward, Priority
 from tests.fault.lying import (
     HOUR_S,
     OPEN,
     SEG,
     Character,
     Commits,
+    Ending,
     Node,
     SimulatedArchive,
     Site,
     World,
 )
+from tests.unit.route.made import key_of
 
 RUNS, IN_ONE_TEST = 1000, 50
 COMMITS: tuple[Commits, ...] = ("not offered", "breaks", "at once", "late", "partly", "never")
@@ -39,6 +42,8 @@ PROOFS: tuple[Literal["auto", "commitment", "read-back", "status"], ...] = (
     *("auto", "auto", "auto"),
     *("commitment", "read-back", "status"),
 )
+
+WORST_FIRST = (DeliveryState.DEAD, DeliveryState.UNPROVEN, DeliveryState.PROVEN)
 
 
 @pytest.fixture
@@ -84,8 +89,32 @@ def a_character(drawn: random.Random) -> Character:
     )
 
 
-def a_run(site: Site, seed: int) -> tuple[SimulatedArchive, Peer, list[Parcel]]:
-    """Play one archive, one policy and, in every fifth run, a node that is killed now and then."""
+@dataclass
+class Run:
+    """One archive, one policy, and what became of what was sent to it."""
+
+    archive: SimulatedArchive
+    peer: Peer
+    node: Node
+
+    @property
+    def results(self) -> list[Ending]:
+        return [
+            Ending(r.sop_instance_uid, r.digest, d.state, d.reason, d.resends)
+            for d, r in ((one.delivery, one.result) for one in self.node.of(self.archive.name))
+        ]
+
+    @property
+    def originals(self) -> list[Ending]:
+        return self.node.endings(self.archive.name)
+
+
+def a_run(site: Site, seed: int) -> Run:
+    """Play one archive, one policy and, in every fifth run, a node that is killed now and then.
+
+    It gets results and originals, the latter as they came or as copies; some come while the first
+    are on their way.
+    """
     drawn = random.Random(seed)
     character, name, world = a_character(drawn), f"archive{seed + 1}", World()
     archive = SimulatedArchive(name, world, site.ledger, character, seed)
@@ -96,42 +125,66 @@ def a_run(site: Site, seed: int) -> tuple[SimulatedArchive, Peer, list[Parcel]]:
     kills = drawn.choice((0.0, 0.0, 0.0, 0.0, 0.1))
     node = Node(site, world, {name: archive}, {name: peer}, lambda: drawn.random() < kills)
     site.results(name, drawn.randint(1, 6), world.now)
+    number, profile = drawn.choice((1, 3, 9, 9, 70)), drawn.choice(("", "", "copies"))
+    site.originals(name, number, world.now, profile)
+    if drawn.random() < 0.3:
+        after_s = drawn.uniform(0, 8 * HOUR_S)
+        come_at, first = world.now + after_s, number + 1
+        world.at(come_at, lambda: void(site.originals(name, 3, come_at, profile, first)))
     node.run()
-    return archive, peer, node.of(name)
+    return Run(archive, peer, node)
 
 
-def assert_true(archive: SimulatedArchive, peer: Peer, parcels: list[Parcel]) -> None:
+def void(_: object) -> None:
+    """Return nothing, as what happens in a world does."""
+
+
+def assert_true(run: Run) -> None:
     """The ledger says what the archive has."""
-    for delivery, result in ((parcel.delivery, parcel.result) for parcel in parcels):
-        uid, state, reason = result.sop_instance_uid, delivery.state, delivery.reason
-        assert state not in OPEN, f"{uid} stays {state}: {reason}"
-        assert reason
-        # the same object every time it was sent: nothing can be there twice
-        assert archive.versions.get(uid, {result.digest}) == {result.digest}
-        if state is DeliveryState.PROVEN:
-            assert uid in archive.kept, f"{uid} is PROVEN ({reason}) and not there"
-            by_content = peer.read_back == "content" and "unchanged" in reason
-            if by_content or not archive.character.damages:
-                assert archive.kept[uid] == result.digest
-        elif "though it answered Success" in reason and not archive.character.damages:
-            assert state is DeliveryState.DEAD
-            assert uid not in archive.kept, f"{uid} is there: {reason}"
-        elif state is DeliveryState.DEAD:
-            assert any(words in reason for words in ("accepts no", "Success", "reached", "abort"))
-        else:
-            assert "answered Success" in reason
+    for one in run.results + run.originals:
+        assert_is_so(one, run.archive, run.peer)
+    # as a result, so a forward: what is true of all its instances is true of it
+    for forward in run.node.forwards(run.archive.name):
+        states = {one.state for one in run.originals}
+        worst = next(state for state in WORST_FIRST if state in states | {DeliveryState.PROVEN})
+        assert forward.state is worst, forward.reason
+        assert forward.reason
+    counts: Counter[DeliveryState] = Counter(one.state for one in run.originals)
+    assert run.node.ledger.forwards.instance_counts().get(run.archive.name, {}) == counts
+
+
+def assert_is_so(one: Ending, archive: SimulatedArchive, peer: Peer) -> None:
+    uid, state, reason = one.sop_instance_uid, one.state, one.reason
+    assert state not in OPEN, f"{uid} stays {state}: {reason}"
+    assert reason
+    # the same object every time it was sent: nothing can be there twice
+    assert archive.versions.get(uid, {one.digest}) == {one.digest}
+    if state is DeliveryState.PROVEN:
+        assert uid in archive.kept, f"{uid} is PROVEN ({reason}) and not there"
+        by_content = peer.read_back == "content" and "unchanged" in reason
+        if by_content or not archive.character.damages:
+            assert archive.kept[uid] == one.digest
+    elif "though it answered Success" in reason and not archive.character.damages:
+        assert state is DeliveryState.DEAD
+        assert uid not in archive.kept, f"{uid} is there: {reason}"
+    elif state is DeliveryState.DEAD:
+        assert any(words in reason for words in ("accepts no", "Success", "reached", "abort"))
+    else:
+        assert "answered Success" in reason
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, RUNS, IN_ONE_TEST))
 def test_a_thousand_runs_end_with_what_the_archive_has(first: int, site: Site) -> None:
-    ends: Counter[DeliveryState] = Counter()
+    ends: dict[str, Counter[DeliveryState]] = {"results": Counter(), "originals": Counter()}
     for seed in range(first, first + IN_ONE_TEST):
-        archive, peer, parcels = a_run(site, seed)
-        assert_true(archive, peer, parcels)
-        ends.update(parcel.delivery.state for parcel in parcels)
+        run = a_run(site, seed)
+        assert_true(run)
+        ends["results"].update(one.state for one in run.results)
+        ends["originals"].update(one.state for one in run.originals)
     # fifty runs have something of each, or they would show little
-    assert min(ends[state] for state in set(DeliveryState) - set(OPEN)) > 0
+    for what, found in ends.items():
+        assert min(found[state] for state in set(DeliveryState) - set(OPEN)) > 0, what
 
 
 # ---------------------------------------------------------------- each fault alone
@@ -284,11 +337,11 @@ def test_a_file_of_ours_that_is_lost_holds_up_no_other(site: Site) -> None:
     peer = a_peer(proof="read-back", read_back="content")
     node = Node(site, world, {"archive1": archive}, {"archive1": peer})
     lost, *_ = site.results("archive1", 3, world.now)
-    archive.lost_files = frozenset({lost.digest})
+    node.lost_files = frozenset({lost.digest})
     node.turn("archive1")
     assert states(node) == {"PROVEN": 2, "UNPROVEN": 1}
     reasons = {p.delivery.reason for p in node.of("archive1") if p.delivery.state == "UNPROVEN"}
-    assert reasons == {f"our file {lost.path} cannot be read"}
+    assert reasons == {"our file cannot be read"}
 
 
 def test_an_archive_that_is_full_gets_everything_when_it_has_room(site: Site) -> None:
@@ -304,6 +357,189 @@ def test_what_an_archive_loses_when_it_restarts_is_sent_again(site: Site) -> Non
     node.run()
     assert set(states(node)) == {"PROVEN"}
     assert len(archive.kept) == 40
+
+
+# ---------------------------------------------------------------- originals
+
+
+def forwarding(
+    site: Site, number: int = 40, profile: str = "", *, peer: Peer | None = None, **faults: Any
+) -> tuple[SimulatedArchive, Node, World]:
+    world = World()
+    character = Character(**{"commits": "at once", **faults})
+    archive = SimulatedArchive("archive1", world, site.ledger, character, seed=7)
+    node = Node(site, world, {"archive1": archive}, {"archive1": peer or a_peer()})
+    site.originals("archive1", number, world.now, profile)
+    return archive, node, world
+
+
+def ends(node: Node) -> Counter[str]:
+    return Counter(str(one.state) for one in node.endings("archive1"))
+
+
+def events(node: Node, event: str) -> list[Event]:
+    return [e for e in node.ledger.events.named(event) if e.subject_kind == "consignment"]
+
+
+def test_what_went_together_is_asked_for_and_proven_together(site: Site) -> None:
+    archive, node, _ = forwarding(site, number=150)
+    node.run()
+    [forward] = node.forwards("archive1")
+    assert (forward.state, forward.reason) == ("PROVEN", "150 instances: it commits to keep it")
+    assert ends(node) == {"PROVEN": 150}
+    assert set(archive.stores.values()) == {1}
+    assert len(events(node, "PROVEN")) == 3  # rows for 64, 64 and 22 instances, not for each
+    requests = {event.reason for event in events(node, "ASKED")}
+    assert len(requests) == 1
+
+
+def test_only_what_is_missing_is_sent_again(site: Site) -> None:
+    archive, node, _ = forwarding(site, number=100, drops=0.1)
+    node.run()
+    assert ends(node) == {"PROVEN": 100}
+    assert len(archive.kept) == 100
+    again = {uid for uid, times in archive.stores.items() if times > 1}
+    assert 3 < len(again) < 30
+    assert {one.sop_instance_uid for one in node.endings("archive1") if one.resends} == again
+    [forward] = node.forwards("archive1")
+    moves = [event.event for event in site.ledger.events.of(str(forward.forward_id))]
+    assert "MISSED" in moves
+    assert forward.state is DeliveryState.PROVEN
+
+
+def test_what_is_missing_waits_as_long_as_a_result_would(site: Site) -> None:
+    archive, node, world = forwarding(site, number=1, always_drops=1.0)
+    begun_at = world.now
+    node.run()
+    [one] = node.endings("archive1")
+    assert one.state is DeliveryState.DEAD
+    assert one.reason == (
+        "it does not commit to it (0x0112), though it answered Success 4 times; "
+        "look into its log and its disk, then retry"
+    )
+    assert archive.stores == {one.sop_instance_uid: 4}
+    assert 20 + 40 + 80 > world.now - begun_at > (20 + 40 + 80) * 0.8
+
+
+def test_a_forward_with_something_that_is_never_kept_is_dead_and_the_rest_is_proven(
+    site: Site,
+) -> None:
+    _, node, world = forwarding(site, number=40, always_drops=0.1)
+    node.run()
+    found = ends(node)
+    assert found.keys() == {"PROVEN", "DEAD"}
+    [forward] = node.forwards("archive1")
+    assert forward.state is DeliveryState.DEAD
+    dead = found["DEAD"]
+    assert forward.reason.startswith(f"{40 - dead} of 40 instances sent, {dead} refused: it does")
+    assert len(site.ledger.events.named("NOT_FORWARDED")) == dead
+    # and goes alone when a person says so
+    stores = sum(node.archives["archive1"].stores.values())
+    node.archives["archive1"]._never_kept.clear()
+    node.archives["archive1"].character = Character(commits="at once")
+    assert site.ledger.forwards.retry(forward.forward_id, world.now)
+    node.run()
+    assert ends(node) == {"PROVEN": 40}
+    assert sum(node.archives["archive1"].stores.values()) == stores + dead
+
+
+def test_a_copy_is_asked_for_by_the_uids_that_it_went_under(site: Site) -> None:
+    archive, node, _ = forwarding(site, number=5, profile="copies", drops=0.3)
+    node.run()
+    assert ends(node) == {"PROVEN": 5}
+    assert all(uid.endswith(".9") for uid in archive.kept)
+    assert len(archive.kept) == 5
+
+
+def test_an_answer_in_part_settles_that_part_and_the_rest_goes_on(site: Site) -> None:
+    archive, node, _ = forwarding(site, number=100, commits="partly")
+    node.run()
+    assert ends(node)["PROVEN"] > 80
+    assert ends(node).keys() <= {"PROVEN", "UNPROVEN"}
+    assert set(archive.stores.values()) == {1}
+
+
+def test_a_late_answer_makes_an_unproven_forward_proven(site: Site) -> None:
+    archive, node, _ = forwarding(site, number=70, commits="never")
+    node.run()
+    [forward] = node.forwards("archive1")
+    assert forward.state is DeliveryState.UNPROVEN
+    assert "no result of its storage commitment" in forward.reason
+    [asked] = {event.reason.split()[-1] for event in events(node, "ASKED")[-2:]}
+    uids = {one.sop_instance_uid: 0 for one in node.endings("archive1")}
+    assert site.ledger.proofs.answered(asked, ["archive1"], uids, node.world.now) == 70
+    node.turn("archive1")
+    [forward] = node.forwards("archive1")
+    assert forward.state is DeliveryState.PROVEN
+    assert ends(node) == {"PROVEN": 70}
+    assert len(archive.kept) == 0  # it has not written them: its word counts
+
+
+def test_an_archive_that_offers_no_proof_leaves_a_forward_unproven(site: Site) -> None:
+    _, node, _ = forwarding(site, number=70, commits="not offered")
+    node.run()
+    [forward] = node.forwards("archive1")
+    assert forward.state is DeliveryState.UNPROVEN
+    assert forward.reason.startswith("70 of 70 instances: it answered Success and offers no proof")
+
+
+def test_originals_that_come_back_changed_are_not_proven(site: Site) -> None:
+    peer = a_peer(proof="read-back", read_back="content")
+    _, node, _ = forwarding(site, number=20, peer=peer, answers_find=True, damages=0.5)
+    node.run()
+    assert ends(node)["PROVEN"] > 0
+    archive = node.archives["archive1"]
+    for one in node.endings("archive1"):
+        if one.state is DeliveryState.PROVEN:
+            assert archive.kept[one.sop_instance_uid] == one.digest
+        else:
+            assert "it gave it back changed, though it answered Success 4 times" in one.reason
+
+
+def test_an_archive_that_has_an_original_already_takes_it(site: Site) -> None:
+    _, node, _ = forwarding(site, number=3, duplicates=True)
+    node.run()
+    assert ends(node) == {"PROVEN": 3}
+
+
+def test_an_archive_that_goes_while_it_is_looked_into_proves_no_more_than_it_showed(
+    site: Site,
+) -> None:
+    peer = a_peer(proof="read-back", read_back="content")
+    archive, node, world = forwarding(site, number=10, peer=peer, answers_find=True, slow_s=1.0)
+    # eleven answers to take ten, one to find, four to give back: then it is gone for a minute
+    archive.down = [(world.now + 16.5, world.now + 76.0)]
+    node.turn("archive1")
+    assert ends(node) == {"PROVEN": 4, "SENT": 6}
+    node.run()
+    assert ends(node) == {"PROVEN": 10}
+
+
+def test_what_comes_again_with_other_bytes_is_sent_and_proven_again(site: Site) -> None:
+    archive, node, world = forwarding(site, number=3)
+    node.run()
+    [uid] = [one.sop_instance_uid for one in node.endings("archive1")][:1]
+    was = {one.sop_instance_uid: one.digest for one in node.endings("archive1")}
+    [study] = {forward.study_instance_uid for forward in node.forwards("archive1")}
+    [held] = site.ledger.studies.instances(study, sop_instance_uids=[uid])
+    other = replace(held, digest="other", path="other.dcm")
+    site.ledger.studies.instance_stored(other)
+    planned = Forward("archive1", "", Priority.ROUTINE, "all", (key_of(other),))
+    site.ledger.routing.forward_at_once(study, [planned], world.now)
+    node.run()
+    assert ends(node) == {"PROVEN": 3}
+    assert archive.stores[uid] == 2
+    assert archive.kept == {**was, uid: "other"}
+
+
+def test_what_is_proven_goes_again_as_a_whole_if_a_person_says_so(site: Site) -> None:
+    archive, node, world = forwarding(site, number=70)
+    node.run()
+    [forward] = node.forwards("archive1")
+    assert site.ledger.forwards.retry(forward.forward_id, world.now)
+    node.run()
+    assert Counter(archive.stores.values()) == {2: 70}
+    assert ends(node) == {"PROVEN": 70}
 
 
 # ---------------------------------------------------------------- the weekend

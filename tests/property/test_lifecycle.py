@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dicom_node.claims import Outcome
 from dicom_node.errors import InvariantBroken
+from dicom_node.ledger.deliveries import Parcel
+from dicom_node.ledger.delivery_proofs import claim_of
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import (
     DELIVERY_MOVES,
@@ -132,17 +135,19 @@ DELIVERY_CALLS: dict[str, Callable[[Ledger, Delivery, float], object]] = {
     "answer": lambda ledger, d, now: ledger.proofs.answered(
         "2.25.7", ["archive"], {d.sop_instance_uid: 0x0112}, now
     ),
-    "prove": lambda ledger, d, now: if_sent(ledger.proofs.proven, d, "committed", now),
-    "miss": lambda ledger, d, now: if_sent(ledger.proofs.missed, d, "not there", now, now),
-    "doubt": lambda ledger, d, now: if_sent(ledger.proofs.unproven, d, "no answer", now),
-    "end": lambda ledger, d, now: if_sent(ledger.proofs.give_up, d, "never there", now),
+    "prove": lambda ledger, d, now: if_sent(ledger, d, DeliveryEvent.PROVEN, now),
+    "miss": lambda ledger, d, now: if_sent(ledger, d, DeliveryEvent.MISSED, now),
+    "doubt": lambda ledger, d, now: if_sent(ledger, d, DeliveryEvent.UNPROVEN, now),
+    "end": lambda ledger, d, now: if_sent(ledger, d, DeliveryEvent.GIVEN_UP, now),
+    "wait": lambda ledger, d, now: if_sent(ledger, d, DeliveryEvent.POSTPONED, now),
 }
 
 
-def if_sent(conclude: Callable[..., None], delivery: Delivery, *said: object) -> None:
+def if_sent(ledger: Ledger, delivery: Delivery, event: DeliveryEvent, now: float) -> None:
     """Conclude, as the prover does: of what it has found SENT, though that may be long ago."""
     if delivery.state is DeliveryState.SENT:
-        conclude(delivery, *said)
+        claim = claim_of(Parcel(delivery, a_result()))
+        ledger.proofs.follow([(claim, Outcome(event, "why", not_before=now))], now)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

@@ -33,6 +33,7 @@ from dicom_node.uid import random_uid
 from tests.door import Door
 from tests.factories import make_instance, write
 from tests.node_process import wait_until
+from tests.unit.deliver.forwarding import own_files
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import HandClock
 
@@ -124,7 +125,7 @@ def test_an_archive_that_offers_nothing_of_it_says_so(
         asking: list[Callable[[], object]] = [
             lambda: port.commit("2.25.1", results, lambda answers: None),
             lambda: port.find(results),
-            lambda: port.content(results[0]),
+            lambda: port.fetch(results[0]),
         ]
         for ask in asking:
             with pytest.raises(PeerRefused) as refused:
@@ -177,24 +178,29 @@ def test_what_comes_back_is_compared_by_what_must_not_change(
         port = speak(archive)
         store_all(port, results)
         one, two, three = results
-        own = [port.own_content(result) for result in results]
-        assert len(set(own)) == 3
-        assert [port.content(result) for result in results] == own
         kept = {received.sop_instance_uid: received.path for received in archive.received()}
+        is_same = own_files(store).is_same
+
+        def comes_back_same(result: Result) -> bool | None:
+            returned = port.fetch(result)
+            assert returned is not None
+            return is_same(result, returned)
+
+        assert [comes_back_same(result) for result in results] == [True] * 3
         # the archive corrects whom the study is about: its right
         corrected = pydicom.dcmread(kept[one.sop_instance_uid])
         corrected.PatientID, corrected.InstitutionName = "OTHER", "A hospital"
         corrected.save_as(kept[one.sop_instance_uid])
-        assert port.content(one) == own[0]
+        assert comes_back_same(one)
         # and one pixel: not its right
         damaged = pydicom.dcmread(kept[two.sop_instance_uid])
         damaged.PixelData = bytes([damaged.PixelData[0] ^ 1]) + damaged.PixelData[1:]
         damaged.save_as(kept[two.sop_instance_uid])
-        assert port.content(two) not in (None, own[1])
+        assert comes_back_same(two) is False
         moved = pydicom.dcmread(kept[three.sop_instance_uid])
         moved.StudyInstanceUID = "1.2.3.999"
         moved.save_as(kept[three.sop_instance_uid])
-        assert port.content(three) != own[2]
+        assert comes_back_same(three) is False
 
 
 def test_an_instance_of_another_sop_class_is_not_the_result(
@@ -240,7 +246,8 @@ def test_what_was_dropped_is_sent_again_and_proven(
         archives = dicom_archives(config, store)
         outlets = Outlets(config, ledger, archives, clock)
         deliverer = Deliverer(config, ledger, archives, outlets, clock)
-        prover = Prover(config, ledger, archives, outlets, clock, random_uid)
+        is_same = own_files(store).is_same
+        prover = Prover(config, ledger, archives, outlets, is_same, clock, random_uid)
         for _ in range(4):
             deliverer.turn("archive")
             prover.turn("archive")
@@ -272,9 +279,9 @@ def test_a_result_on_an_association_of_the_archive_counts_if_that_may_come_in(
             clock = HandClock(1000.0)
             archives = dicom_archives(door.config, store, stay_s=0.05)
             outlets = Outlets(door.config, door.ledger, archives, clock)
-            parts = (door.config, door.ledger, archives, outlets, clock)
-            Deliverer(*parts).turn("archive")
-            prover = Prover(*parts, random_uid)
+            parts = (door.config, door.ledger, archives, outlets)
+            Deliverer(*parts, clock).turn("archive")
+            prover = Prover(*parts, own_files(store).is_same, clock, random_uid)
             prover.turn("archive")
             wait_until(lambda: bool(archive.acknowledged), 30, "the report")
             clock.now += 1

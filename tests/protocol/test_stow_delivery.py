@@ -28,7 +28,7 @@ from tests.protocol.web_server import (
     told,
 )
 from tests.unit.deliver.delivering import deliverer_of
-from tests.unit.deliver.forwarding import Forwarding
+from tests.unit.deliver.forwarding import Forwarding, own_files
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import HandClock, a_result, finished
 
@@ -164,15 +164,20 @@ def test_what_comes_back_is_compared_by_what_must_not_change(
     reply = Reply(200, body, "multipart/related; boundary=b")
     with WebServer(lambda _: reply) as server:
         archive = archive_at(server, tmp_path)
-        is_same = archive.content(result) == archive.own_content(result)
-    assert is_same is ("Rows" not in changes)
+        returned = archive.fetch(result)
+    assert returned is not None
+    assert own_files(LocalStore(tmp_path / "data")).is_same(result, returned) is (
+        "Rows" not in changes
+    )
 
 
-def test_what_comes_back_broken_is_unreadable(result: Result, tmp_path: Path) -> None:
+def test_what_comes_back_broken_is_not_the_same(result: Result, tmp_path: Path) -> None:
     body = b"--b\r\n\r\n" + bytes(128) + b"DICM" + b"nonsense" * 9 + b"\r\n--b--\r\n"
     reply = Reply(200, body, "multipart/related; boundary=b")
     with WebServer(lambda _: reply) as server:
-        assert archive_at(server, tmp_path).content(result) == "unreadable"
+        returned = archive_at(server, tmp_path).fetch(result)
+    assert returned is not None
+    assert own_files(LocalStore(tmp_path / "data")).is_same(result, returned) is False
 
 
 def test_commitment_is_not_to_be_had(result: Result, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ LAYERS = (
     ("dicom_node", "errors", "uid", "clock", "backoff", "packed"),
     ("lifecycle", "logs", "protocol"),
     ("model", "finding", "verdict", "priors", "trials"),
+    ("claims",),
     ("conditions", "elements", "headers", "geometry", "plain_values", "pictures"),
     ("part10",),
     ("file_walk", "header_reader"),
@@ -39,7 +40,7 @@ LAYERS = (
     ("__main__",),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-HARNESS_MAY = {part for layer in LAYERS[:4] for part in layer} | {"scu"}
+HARNESS_MAY = {part for layer in LAYERS[:5] for part in layer} | {"scu"}
 DOORS = {
     "pynetdicom": ("receive", "scu", "harness"),
     "highdicom": ("encode", "gate.tables"),

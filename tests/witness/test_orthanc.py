@@ -251,3 +251,63 @@ def test_orthanc_proves_what_it_got(
     ] * 2
     assert len(orthanc.call("/instances")) == 2
     assert node.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "profile", "reason"),
+    [
+        ({"proof": "commitment"}, "", "it commits to keep it"),
+        ({"proof": "read-back"}, "", "it answers a C-FIND with it"),
+        ({"proof": "read-back", "read_back": "content"}, "", "it gave it back unchanged"),
+        ({"proof": "commitment"}, "research", "it commits to keep it"),
+        ({"proof": "read-back", "read_back": "content"}, "research", "it gave it back unchanged"),
+    ],
+)
+def test_orthanc_proves_the_originals_and_the_copies_that_it_was_forwarded(
+    policy: dict[str, str],
+    profile: str,
+    reason: str,
+    orthanc: Orthanc,
+    ports: list[int],
+    data_dir: Path,
+    tmp_path: Path,
+) -> None:
+    pacs = {"ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port}
+    peers = {
+        "archive": {**pacs, "may_send": True, **policy},
+        "scanner": {"ae_title": "SCANNER", "may_send": True},
+    }
+    to = {"to": ["archive"], "profile": profile} if profile else "archive"
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        json.dumps(
+            {
+                "profiles": {"research": {"deidentify": {}}},
+                "rules": [{"name": "all", "when": {}, "forward": to}],
+            }
+        )
+    )
+    node = NodeProcess(tmp_path / "node", ports[0], node={"rules_file": str(rules)}, peers=peers)
+    node.start()
+    slices = sorted((data_dir / "ct-chest-lctsc-011").glob("*.dcm"))
+    send(slices, "127.0.0.1", ports[0], called="DICOM_NODE")
+    ledger = node.ledger()
+    wait_until(
+        lambda: bool(ledger.forwards.in_states(DeliveryState.PROVEN, DeliveryState.UNPROVEN)),
+        60,
+        "the end of the forward",
+    )
+    [forward] = ledger.forwards.in_states(*DeliveryState)
+    counts = ledger.forwards.instance_counts()
+    ledger.close()
+    assert (forward.state, forward.reason) == (
+        DeliveryState.PROVEN,
+        f"{len(slices)} instances: {reason}",
+    )
+    assert counts == {"archive": {DeliveryState.PROVEN: len(slices)}}
+    there = orthanc.call("/instances?expand")
+    assert len(there) == len(slices)
+    uids = {str(pydicom.dcmread(one, stop_before_pixels=True).SOPInstanceUID) for one in slices}
+    as_they_came = {one["MainDicomTags"]["SOPInstanceUID"] for one in there} == uids
+    assert as_they_came is (not profile)
+    assert node.stop() == 0

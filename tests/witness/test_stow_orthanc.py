@@ -24,6 +24,7 @@ from tests.conftest import find_plugin
 from tests.factories import make_ct_series
 from tests.node_process import wait_until
 from tests.ports import free_port
+from tests.unit.deliver.forwarding import own_files
 from tests.unit.encode.findings import STAMP, headers_of, segmentation
 from tests.unit.ledger.rows import a_result
 
@@ -129,11 +130,13 @@ def test_what_orthanc_has_is_proven_by_what_it_gives_back(peer: Peer, tmp_path: 
         )
     archive = WebArchive(web_address_of(peer, CONFIG), store)
     assert archive.find(made) == frozenset()
-    assert archive.content(made[0]) is None
+    assert archive.fetch(made[0]) is None
     assert list(archive.store(made)) == ["stored"] * 2
     assert archive.find(made) == {one.sop_instance_uid for one in made}
     for result in made:
-        assert archive.content(result) == archive.own_content(result)
+        returned = archive.fetch(result)
+        assert returned is not None
+        assert own_files(store).is_same(result, returned)
 
 
 def test_a_wrong_password_is_waited_for(peer: Peer, tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from dicom_node.claims import Outcome
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.lifecycle import CommitmentState, DeliveryState, JobState, StudyState
-from dicom_node.model import ReferencedInstance
+from dicom_node.lifecycle import CommitmentState, DeliveryEvent, DeliveryState, JobState, StudyState
+from dicom_node.model import Forward, Priority, ReferencedInstance
 from tests.unit.cli.sites import Site
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import STUDY, a_job, a_result, delivery_of, job_of, study_of
+from tests.unit.route.made import key_of
 
 PARKED_STUDY = "1.2.3.8"
 
@@ -224,8 +226,11 @@ def doubtful(site: Site) -> Site:
                 ledger.deliveries.accepted(parcel.delivery, "stored", 420.0)
             waiting, proven, unproven = ledger.proofs.due(destination, 420.0, 9)
             del waiting
-            ledger.proofs.proven(proven.delivery, "it commits to keep it", 430.0)
-            ledger.proofs.unproven(unproven.delivery, "it offers no proof", 430.0)
+            outcomes = [
+                (proven, Outcome(DeliveryEvent.PROVEN, "it commits to keep it")),
+                (unproven, Outcome(DeliveryEvent.UNPROVEN, "it offers no proof")),
+            ]
+            ledger.proofs.follow(outcomes, 430.0)
         ledger.breakers.opened("research", 3, "cannot be reached; check its host", 500.0, 440.0)
     return site
 
@@ -308,6 +313,87 @@ def test_retrying_all_has_who_is_left_alone_probed_at_once(doubtful: Site) -> No
     with doubtful.ledger() as ledger:
         [breaker] = ledger.breakers.all_open()
         assert breaker.not_before < 9e9
+
+
+# ---------------------------------------------------------------- originals and their proof
+
+
+@pytest.fixture
+def forwarded(site: Site) -> Site:
+    """A node that has forwarded a study of four instances to three destinations.
+
+    They are proven at one, unproven at another, and one of them is missing for good at the third.
+    """
+    with site.ledger() as ledger:
+        come = [rows.an_instance(number) for number in range(1, 5)]
+        rows.receive(ledger, *come)
+        keys = tuple(key_of(one) for one in come)
+        for name in ("archive", "research", "teaching"):
+            planned = Forward(name, "", Priority.ROUTINE, "all", keys)
+            ledger.routing.forward_at_once(STUDY, [planned], 400.0)
+            [ready] = ledger.forwards.ready(name, 400.0)
+            forward = ledger.forwards.start(ready, 400.0)
+            assert forward is not None
+            ledger.forwards.sent(forward, keys, [], 410.0)
+            assert ledger.forwards.accepted(forward, "4 of 4 instances sent", 410.0)
+        proven = Outcome(DeliveryEvent.PROVEN, "it commits to keep it")
+        unproven = Outcome(DeliveryEvent.UNPROVEN, "it offers no proof")
+        gone = Outcome(DeliveryEvent.GIVEN_UP, "not there; look into its log, then retry")
+        at_archive = ledger.proofs.due("archive", 420.0, 9)
+        ledger.proofs.follow([(claim, proven) for claim in at_archive[:2]], 420.0)
+        at_research = ledger.proofs.due("research", 420.0, 9)
+        ledger.proofs.follow([(claim, unproven) for claim in at_research], 420.0)
+        at_teaching = ledger.proofs.due("teaching", 420.0, 9)
+        ledger.proofs.follow([(at_teaching[0], gone)], 420.0)
+        ledger.proofs.follow([(claim, proven) for claim in at_teaching], 420.0)
+    return site
+
+
+def test_status_shows_how_far_forwards_are_proven(forwarded: Site) -> None:
+    shown = forwarded.call("status").output
+    assert "forwards: 1 DEAD, 1 SENT, 1 UNPROVEN" in shown
+    assert "originals to archive: 2 PROVEN, 2 SENT" in shown
+    assert "originals to research: 4 UNPROVEN" in shown
+    assert "originals to teaching: 1 DEAD, 3 PROVEN" in shown
+    assert "1 delivered, and nobody proves that they are there: `status --dead`" in shown
+    document = as_json(forwarded)
+    assert document["originals"]["archive"] == {"PROVEN": 2, "SENT": 2}
+    [waiting] = [item["reason"] for item in document["open"] if item["state"] == "SENT"]
+    assert waiting == (
+        "originals to archive by rule all: 4 of 4 instances sent, 2 proven; not asked for yet"
+    )
+
+
+def test_forwards_are_dead_letters_with_reason_and_hint(forwarded: Site) -> None:
+    lines = forwarded.call("status", "--dead").output.splitlines()
+    assert (
+        f"forward f3 DEAD of study {STUDY}: originals to teaching by rule all: 3 of 4 instances "
+        "sent, 1 refused: not there; look into its log, then retry"
+    ) in lines
+    assert (
+        f"forward f2 UNPROVEN of study {STUDY}: originals to research by rule all: 4 of 4 "
+        "instances: it offers no proof"
+    ) in lines
+    refused = forwarded.call("status", "--refused").output
+    assert f"{rows.SERIES}.1: not there; look into its log, then retry" in refused
+
+
+@pytest.mark.parametrize(
+    ("options", "again"),
+    [
+        (["--all"], {"f3"}),
+        (["--unproven"], {"f2"}),
+        (["--all", "--unproven"], {"f2", "f3"}),
+        (["--unproven", "--to", "teaching"], set()),
+        (["--all", "--to", "teaching"], {"f3"}),
+        (["f2"], {"f2"}),
+    ],
+)
+def test_forwards_are_sent_again(options: list[str], again: set[str], forwarded: Site) -> None:
+    assert forwarded.call("retry", *options).exit_code == 0
+    with forwarded.ledger() as ledger:
+        pending = ledger.forwards.in_states(DeliveryState.PENDING)
+        assert {f"f{one.forward_id}" for one in pending} == again
 
 
 # ---------------------------------------------------------------- commitments and conflicts

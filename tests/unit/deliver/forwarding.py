@@ -18,6 +18,7 @@ from dicom_node.deliver.dicom_archive import dicom_archives
 from dicom_node.deliver.forwarder import Forwarder
 from dicom_node.deliver.originals import read_original
 from dicom_node.deliver.outlets import Outlets
+from dicom_node.deliver.own import Own
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState
 from dicom_node.model import Forward, ForwardTask, Instance, Priority
@@ -26,6 +27,11 @@ from tests.factories import make_instance, write
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import STUDY, HandClock, an_instance
 from tests.unit.route.made import key_of
+
+
+def own_files(store: LocalStore) -> Own:
+    """Return our side of a comparison, where no profile changes anything."""
+    return Own(store, Copies(Ledger("sqlite://"), store, {}, b""))
 
 
 @dataclass
@@ -71,7 +77,8 @@ class Forwarding:
         copies = Copies(self.ledger, self.store, self.profiles, b"secret of the tests")
         archives = dicom_archives(config, self.store)
         outlets = Outlets(config, self.ledger, archives, self.clock, gmtime)
-        self.forwarder = Forwarder(config, self.ledger, copies, outlets, self.clock)
+        self.copies = copies
+        self.forwarder = Forwarder(config, self.ledger, archives, copies, outlets, self.clock)
 
     def add(self, dataset: Dataset) -> Instance:
         """Lay an instance into the store and note it."""

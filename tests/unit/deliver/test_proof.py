@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dicom_node.claims import Claim
 from dicom_node.config.settings import DeliverSettings, Peer
 from dicom_node.deliver.proof import (
     Ask,
@@ -20,13 +21,22 @@ from dicom_node.deliver.proof import (
     wants_content,
 )
 from dicom_node.lifecycle import DeliveryEvent, DeliveryState
-from dicom_node.model import Delivery, Priority
+from tests.unit.ledger.rows import a_result
 
 SENT_AT = 1000.0
 SETTINGS = DeliverSettings(proof_wait_s=600, prove_within_h=24, resends_max=2)
-SENT = Delivery(
-    *(1, "1.2", "archive", Priority.ROUTINE, DeliveryState.SENT, 1, 0, 0.0),
-    *("stored", 0.0, 100.0, 0.0, SENT_AT),
+SENT = Claim(
+    number=1,
+    attempt=1,
+    destination="archive",
+    sent=a_result(),
+    state=DeliveryState.SENT,
+    failures=0,
+    reason="stored",
+    sent_at=SENT_AT,
+    resends=0,
+    transaction_uid="",
+    committed=None,
 )
 COMMITMENT, READ_BACK = Ask(Method.COMMITMENT), Ask(Method.READ_BACK)
 
@@ -36,12 +46,12 @@ def a_peer(**changes: Any) -> Peer:
 
 
 def step_of(
-    delivery: Delivery = SENT,
+    claim: Claim = SENT,
     *refused: Method,
     peer: Peer | None = None,
     now: float = SENT_AT + 1,
 ) -> Step:
-    return next_step(delivery, peer or a_peer(), refused, SETTINGS, now)
+    return next_step(claim, peer or a_peer(), refused, SETTINGS, now)
 
 
 def event_of(step: Step) -> DeliveryEvent:
@@ -140,9 +150,9 @@ def test_one_that_answers_nothing_is_asked_less_and_less_often_and_never_past_th
 
 def test_a_share_of_the_results_is_compared_by_content_always_the_same_ones() -> None:
     peer = a_peer(read_back="content", read_back_share=0.25)
-    deliveries = [replace(SENT, sop_instance_uid=f"2.25.{n}") for n in range(400)]
-    chosen = [one for one in deliveries if wants_content(one, peer)]
+    claims = [replace(SENT, sent=a_result(n)) for n in range(400)]
+    chosen = [one for one in claims if wants_content(one, peer)]
     assert 70 < len(chosen) < 130
-    assert chosen == [one for one in deliveries if wants_content(one, peer)]
-    assert not any(wants_content(one, a_peer()) for one in deliveries)
-    assert all(wants_content(one, a_peer(read_back="content")) for one in deliveries)
+    assert chosen == [one for one in claims if wants_content(one, peer)]
+    assert not any(wants_content(one, a_peer()) for one in claims)
+    assert all(wants_content(one, a_peer(read_back="content")) for one in claims)
