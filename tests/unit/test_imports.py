@@ -20,7 +20,7 @@ LAYERS = (
     ("lifecycle", "logs", "protocol"),
     ("model", "finding", "verdict", "priors", "trials"),
     ("conditions", "elements", "headers", "geometry", "plain_values", "pictures"),
-    ("part10",),
+    ("part10", "lone_elements"),
     ("file_walk", "header_reader"),
     ("attributes",),
     ("config", "data_sets", "decoders", "multiframe", "slices"),
