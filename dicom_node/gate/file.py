@@ -22,6 +22,7 @@ from pydicom.filereader import read_dataset
 
 from dicom_node.gate.items import PIXELS, Span, Unreadable, elements_in, items_in
 from dicom_node.gate.listings import Listing, Listings
+from dicom_node.gate.walk import convert
 
 PER_FRAME = 0x52009230
 _LENGTH = struct.Struct("<L").unpack_from
@@ -79,6 +80,7 @@ def read_result(data: mmap | bytes) -> ResultFile:
     except (struct.error, IndexError) as error:
         raise Unreadable("it ends in the middle of an element") from error
     dataset = pydicom.dcmread(BytesIO(b"".join(kept)))
+    convert(dataset)
     return ResultFile(data, dataset, items, pixels, tuple(listings.found))
 
 

@@ -37,10 +37,11 @@ def unknown_references(
     """Yield references that lead nowhere, or to another class than they say."""
     table = table_of(sop_class_uid)
     copied = frozenset() if table is None else table.inherited
+    found: dict[int, list[tuple[str, str]]] = {}
     for element in elements_of(dataset):
         if element.VR == "SQ" and element.keyword not in copied:
             for item in element.value:
-                for class_uid, uid in _references(item):
+                for class_uid, uid in _references(item, found):
                     yield from _unknown(class_uid, uid, known)
     for listing in listings:
         if keyword_for_tag(listing.top) not in copied:
@@ -81,7 +82,7 @@ def broken_evidence(
                     place.study_instance_uid,
                 ):
                     yield f"the evidence lists {uid} in a series or study that is not its own"
-    referenced = [uid for item in dataset.get(_CONTENT, ()) for _, uid in _references(item)]
+    referenced = [uid for item in dataset.get(_CONTENT, ()) for _, uid in _references(item, {})]
     for listing in listings:
         if listing.top == tag_of(_CONTENT):
             referenced += [uid for _, uid in listing.references]
@@ -94,14 +95,20 @@ def broken_evidence(
                 yield f"the report does not list the {kind} {uid} of its tree"
 
 
-def _references(item: Dataset) -> Iterator[tuple[str, str]]:
+def _references(
+    item: Dataset, found: dict[int, list[tuple[str, str]]]
+) -> Iterator[tuple[str, str]]:
+    """Yield what an item refers to; `found` has it of sequences that were looked into, by `id`."""
     uid = item.get("ReferencedSOPInstanceUID")
     if uid is not None:
         yield str(item.get("ReferencedSOPClassUID", "")), str(uid)
     for element in elements_of(item):
         if element.VR == "SQ":
-            for one in element.value:
-                yield from _references(one)
+            if id(element) not in found:
+                found[id(element)] = [
+                    reference for one in element.value for reference in _references(one, found)
+                ]
+            yield from found[id(element)]
 
 
 def _unknown(class_uid: str, uid: str, known: Mapping[str, Known]) -> Iterator[str]:
