@@ -23,6 +23,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from dicom_node.headers import tag_of, value_at
+
 Decode = Callable[[bytes, "np.dtype[Any]"], NDArray[Any]]
 
 DECODERS: dict[str, Decode] = {
@@ -36,15 +38,19 @@ DECODERS: dict[str, Decode] = {
 }
 """By Transfer Syntax UID."""
 
+_SAMPLES_PER_PIXEL = tag_of("SamplesPerPixel")
+_BITS_ALLOCATED = tag_of("BitsAllocated")
+_BITS_STORED = tag_of("BitsStored")
+_PIXEL_REPRESENTATION = tag_of("PixelRepresentation")
 _JPEG_2000 = (JPEG2000Lossless, JPEG2000)
 
 
 def stored_kind(header: Dataset) -> np.dtype[Any] | None:
     """Return the type of the stored values of a plain grey image, None if it is another."""
-    if header.get("SamplesPerPixel") not in (None, 1):
+    if value_at(header, _SAMPLES_PER_PIXEL) not in (None, 1):
         return None
-    bits, sign = header.get("BitsAllocated"), header.get("PixelRepresentation")
-    if bits not in (8, 16) or sign not in (0, 1) or not header.get("BitsStored"):
+    bits, sign = value_at(header, _BITS_ALLOCATED), value_at(header, _PIXEL_REPRESENTATION)
+    if bits not in (8, 16) or sign not in (0, 1) or not value_at(header, _BITS_STORED):
         return None
     return np.dtype(f"<{'i' if sign else 'u'}{bits // 8}")
 
@@ -85,10 +91,10 @@ def _signed(
 
 def is_within(values: NDArray[Any], header: Dataset) -> bool:
     """Return whether all values lie in the bits that are stored, with nothing beside them."""
-    bits = int(header.BitsStored)
+    bits = int(value_at(header, _BITS_STORED))
     if bits == values.itemsize * 8:
         return True
-    low, high = 0, (1 << bits) - 1
-    if values.dtype.kind == "i":
-        low, high = -(1 << bits - 1), (1 << bits - 1) - 1
-    return bool(low <= values.min() and values.max() <= high)
+    if values.dtype.kind == "u":
+        return bool(values.max() < 1 << bits)
+    half = 1 << bits - 1
+    return bool(-half <= values.min() and values.max() < half)

@@ -225,10 +225,13 @@ def _refuse_mixed(planes: Sequence[Plane]) -> None:
 
 
 def _alike(one: Plane, other: Plane) -> bool:
+    """Return whether two planes can lie in one stack; for so few numbers numpy takes longer."""
+    cosines = zip(one.orientation, other.orientation, strict=True)
+    spacings = zip(one.pixel_spacing_mm, other.pixel_spacing_mm, strict=True)
     return (
         (one.rows, one.columns) == (other.rows, other.columns)
-        and np.allclose(one.orientation, other.orientation, rtol=0, atol=COSINE_TOLERANCE)
-        and np.allclose(one.pixel_spacing_mm, other.pixel_spacing_mm, rtol=1e-3, atol=0)
+        and all(abs(here - there) <= COSINE_TOLERANCE for here, there in cosines)
+        and all(abs(here - there) <= 1e-3 * abs(there) for here, there in spacings)
     )
 
 

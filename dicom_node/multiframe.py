@@ -14,11 +14,13 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from dicom_node.errors import StudyUnusable
-from dicom_node.headers import reading
+from dicom_node.headers import reading, tag_of, value_at
 
 SHARED = "SharedFunctionalGroupsSequence"
 PER_FRAME = "PerFrameFunctionalGroupsSequence"
 
+_SHARED, _PER_FRAME = tag_of(SHARED), tag_of(PER_FRAME)
+_NUMBER_OF_FRAMES = tag_of("NumberOfFrames")
 _FOLDED = frozenset({SHARED, PER_FRAME, "NumberOfFrames", "DimensionIndexSequence"})
 _NOT_OF_THE_FRAME = frozenset(
     {"ReferencedImageSequence", "DerivationImageSequence", "RealWorldValueMappingSequence"}
@@ -31,9 +33,9 @@ _NUMBER = "ReferencedFrameNumber"
 def is_multiframe(header: Dataset) -> bool:
     """Return whether an image has several frames, or is of a kind that may have."""
     return (
-        header.get("NumberOfFrames") not in (None, "", 1)
-        or SHARED in header
-        or (PER_FRAME in header)
+        value_at(header, _NUMBER_OF_FRAMES) not in (None, "", 1)
+        or _SHARED in header
+        or _PER_FRAME in header
     )
 
 

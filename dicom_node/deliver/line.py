@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -74,8 +74,27 @@ class Line:
         self._requestor = self._address.associate(sorted(proposed))
         self._proposed = proposed
 
-    def store(self, original: Original) -> PeerRefused | ResultLost | str:
+    def at_hand(self, original: Original) -> Original:
+        """Return an instance with its file open, if it goes out as it is."""
+        requestor = self._requestor
+        if requestor is None or not requestor.accepts_context(original.context):
+            return original
+        return Original(
+            original.sop_class_uid,
+            original.sop_instance_uid,
+            original.transfer_syntax_uid,
+            original.content.at_hand(mapped=requestor.can_map),
+        )
+
+    def store(
+        self, original: Original, meanwhile: Callable[[], None] | None = None
+    ) -> PeerRefused | ResultLost | str:
         """Send an instance; return why the destination did not get it, or in words that it did.
+
+        Parameters
+        ----------
+        meanwhile : callable, optional
+            Is called while the destination is busy with the instance.
 
         Raises
         ------
@@ -85,14 +104,19 @@ class Line:
         if self._requestor is None:
             raise self._address.unreachable()
         peer = self._address.called_ae_title
-        accepted = [c for c in contexts_for(original.context) if self._requestor.accepts_context(c)]
-        if not accepted:
-            return self._not_accepted(original)
+        accepts = self._requestor.accepts_context
+        context = original.context
+        if not accepts(context):
+            context = next(filter(accepts, contexts_for(context)), context)
+            if context == original.context:
+                return self._not_accepted(original)
         try:
             content = original.content
-            if accepted[0] != original.context:
-                content = transcode(content, original.transfer_syntax_uid, accepted[0][1])
-            status = self._requestor.store_content(accepted[0], original.sop_instance_uid, content)
+            if context != original.context:
+                content = transcode(content, original.transfer_syntax_uid, context[1])
+            status = self._requestor.store_content(
+                context, original.sop_instance_uid, content, meanwhile=meanwhile
+            )
         except StorageError as error:
             if not self._requestor.is_alive():
                 self._requestor = None  # it ended in the middle of a data set, by our fault

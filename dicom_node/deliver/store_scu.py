@@ -116,5 +116,40 @@ def _send(
             yield from lines.outcomes(store, count)
         return
     with Line(address) as line:
+        ahead = _Ahead(ready, count, line)
         for number in range(count):
-            yield store(line, number)
+            line.open(proposed[number])
+            original = ahead.take(number)
+            if isinstance(original, ResultLost):
+                yield original
+            else:
+                yield line.store(original, ahead.prepare)
+
+
+class _Ahead:
+    """Has the next instance at hand while the destination is busy with the one before."""
+
+    def __init__(self, ready: Callable[[int], Original], count: int, line: Line) -> None:
+        self._ready = ready
+        self._count = count
+        self._line = line
+        self._number = 0
+        self._next: Original | ResultLost | None = None
+
+    def take(self, number: int) -> Original | ResultLost:
+        """Return an instance, or why there is none; the next one to prepare is that after it."""
+        taken, self._next, self._number = self._next, None, number + 1
+        return self._read(number) if taken is None else taken
+
+    def prepare(self) -> None:
+        if self._number < self._count:
+            original = self._read(self._number)
+            self._next = (
+                original if isinstance(original, ResultLost) else self._line.at_hand(original)
+            )
+
+    def _read(self, number: int) -> Original | ResultLost:
+        try:
+            return self._ready(number)
+        except ResultLost as lost:
+            return lost

@@ -64,8 +64,16 @@ def missing_in_item(item: Dataset, sop_class_uid: str, sequence: str) -> Iterato
         yield from _missing(item, table.always.below[sequence], f"{sequence}.")
 
 
-def conditional(dataset: Dataset, where: str = "") -> Iterator[str]:
-    """Yield what is missing though its condition holds, in all items."""
+def conditional(dataset: Dataset, where: str = "", fine: set[int] | None = None) -> Iterator[str]:
+    """Yield what is missing though its condition holds, in all items.
+
+    Parameters
+    ----------
+    fine : set of int, optional
+        Sequences of this data set in which nothing is missing, by the `id` of their elements: what
+        stands in it several times is one object (see `walk.convert`).
+    """
+    fine = set() if fine is None else fine
     given = {element.keyword: element for element in elements_of(dataset)}
     for beside in given.keys() & _CONDITIONS.keys():
         for keyword, holds in _CONDITIONS[beside]:
@@ -78,18 +86,24 @@ def conditional(dataset: Dataset, where: str = "") -> Iterator[str]:
         elif codes[0] != "URNCodeValue" and _is_empty(dataset, "CodingSchemeDesignator"):
             yield f"{where}CodingSchemeDesignator is required beside a code (type 1C)"
     for keyword, element in given.items():
-        if element.VR == "SQ" and keyword not in _COPIED:
+        if element.VR == "SQ" and keyword not in _COPIED and id(element) not in fine:
+            is_fine = True
             for number, item in enumerate(element.value, start=1):
-                yield from conditional(item, f"{where}{keyword}[{number}].")
+                for reason in conditional(item, f"{where}{keyword}[{number}].", fine):
+                    is_fine = False
+                    yield reason
+            if is_fine:
+                fine.add(id(element))
 
 
 def invalid(dataset: Dataset, sop_class_uid: str) -> Iterator[str]:
     """Yield values that break their VR, of what is not copied from the source."""
     table = table_of(sop_class_uid)
     copied = _COPIED | (table.inherited if table is not None else frozenset())
+    fine: set[int] = set()
     for element in elements_of(dataset):
         if element.keyword not in copied:
-            yield from _invalid(element, "")
+            yield from _invalid(element, "", fine)
 
 
 def _missing(item: Dataset, required: Required, where: str) -> Iterator[str]:
@@ -111,7 +125,19 @@ def _is_empty(item: Dataset, keyword: str) -> bool:
     return element.is_empty or (element.VR == "SQ" and not element.value)
 
 
-def _invalid(element: DataElement, where: str) -> Iterator[str]:
+def _invalid(element: DataElement, where: str, fine: set[int]) -> Iterator[str]:
+    """Yield what is wrong in an element; `fine` as for `conditional`, here of all elements."""
+    if id(element) in fine:
+        return
+    is_fine = True
+    for reason in _invalid_here(element, where, fine):
+        is_fine = False
+        yield reason
+    if is_fine:
+        fine.add(id(element))
+
+
+def _invalid_here(element: DataElement, where: str, fine: set[int]) -> Iterator[str]:
     name = element.keyword or str(element.tag)
     if element.tag.is_private:
         yield f"{where}{name} is private"
@@ -123,7 +149,7 @@ def _invalid(element: DataElement, where: str) -> Iterator[str]:
         if name not in _COPIED:
             for number, item in enumerate(element.value, start=1):
                 for one in elements_of(item):
-                    yield from _invalid(one, f"{where}{name}[{number}].")
+                    yield from _invalid(one, f"{where}{name}[{number}].", fine)
     elif not element.is_empty and not _fits(element):
         yield f"{where}{name} breaks its VR {element.VR}"
 

@@ -8,8 +8,9 @@ the bytes has no part in judging them.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from mmap import mmap
 
@@ -19,20 +20,12 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.filereader import read_dataset
 
-from dicom_node.elements import LONG_VRS, SHORT_VRS, UNDEFINED, Reads, after_items
+from dicom_node.gate.items import PIXELS, Span, Unreadable, elements_in, items_in
+from dicom_node.gate.listings import Listing, Listings
+from dicom_node.gate.walk import convert
 
 PER_FRAME = 0x52009230
-PIXELS = (0x7FE00008, 0x7FE00010)
-_ITEM = 0xFFFEE000
-_READS = Reads.of("<")
-_HEAD = struct.Struct("<HH2sH").unpack_from
 _LENGTH = struct.Struct("<L").unpack_from
-
-Span = tuple[int, int]
-
-
-class Unreadable(Exception):
-    """The bytes are no Explicit VR Little Endian of defined lengths."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,17 +34,24 @@ class ResultFile:
 
     data: mmap | bytes
     dataset: FileDataset
-    """Everything but the frames and their items."""
+    """Everything but the frames, their items, and what is in `listings`."""
     items: Span | None
     """Where the Per-frame Functional Groups Sequence has its items."""
     pixels: Span | None
     """Where the frames are."""
+    listings: Sequence[Listing]
+    """References to instances, of which the data set has the first of each sequence only."""
 
     def frame_items(self) -> Iterator[Span]:
         """Yield where the content of each item of the per-frame groups is."""
         if self.items is None:
             return
-        yield from _items(self.data, *self.items)
+        yield from items_in(self.data, *self.items)
+
+    @cached_property
+    def alike(self) -> list[Alike]:
+        """The items of the per-frame groups; see `items_alike`."""
+        return items_alike(self)
 
 
 def read_result(data: mmap | bytes) -> ResultFile:
@@ -67,16 +67,21 @@ def read_result(data: mmap | bytes) -> ResultFile:
     try:
         begin = _after_file_meta(data)
         kept.append(data[:begin])
-        for tag, start, value, end, _ in _elements(data, begin, len(data)):
+        listings = Listings(data)
+        for tag, start, value, end, has_items in elements_in(data, begin, len(data)):
             if tag == PER_FRAME:
                 items = (value, end)
             elif tag in PIXELS:
                 pixels = (value, end)
+            elif has_items:
+                kept.append(listings.without(tag, start, value, end))
             else:
                 kept.append(data[start:end])
     except (struct.error, IndexError) as error:
         raise Unreadable("it ends in the middle of an element") from error
-    return ResultFile(data, pydicom.dcmread(BytesIO(b"".join(kept))), items, pixels)
+    dataset = pydicom.dcmread(BytesIO(b"".join(kept)))
+    convert(dataset)
+    return ResultFile(data, dataset, items, pixels, tuple(listings.found))
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +102,12 @@ class Alike:
     def values(self, tag: int) -> list[bytes]:
         """Return the values of an element, one an item; empty where they have none."""
         start, end = self.leaves.get(tag, (0, 0))
-        return [row.tobytes() for row in self.rows[:, start:end]]
+        joined, length = self.rows[:, start:end].tobytes(), end - start
+        return (
+            [joined[at : at + length] for at in range(0, len(joined), length)]
+            if length
+            else [b""] * len(self.rows)
+        )
 
 
 def items_alike(file: ResultFile) -> list[Alike]:
@@ -113,8 +123,8 @@ def items_alike(file: ResultFile) -> list[Alike]:
     for length, found in by_length.items():
         numbers = np.array([number for number, _ in found])
         starts = np.array([start for _, start in found])
-        whole = np.frombuffer(file.data, np.uint8)
-        rows = whole[starts[:, None] + np.arange(length)]
+        joined = b"".join(file.data[start : start + length] for _, start in found)
+        rows = np.frombuffer(joined, np.uint8).reshape(-1, length)
         while len(numbers):
             first = (int(starts[0]), int(starts[0]) + length)
             tags, leaves = _walked(file.data, *first)
@@ -138,11 +148,11 @@ def _walked(
     stack = [(begin, end, True)]
     while stack:
         at, stop, is_top = stack.pop()
-        for tag, _, value, after, has_items in _elements(data, at, stop):
+        for tag, _, value, after, has_items in elements_in(data, at, stop):
             if is_top:
                 top.append(tag)
             if has_items:
-                stack.extend((*one, False) for one in _items(data, value, after))
+                stack.extend((*one, False) for one in items_in(data, value, after))
             else:
                 tags.append(tag)
                 leaves.append((value - begin, after - begin))
@@ -159,63 +169,3 @@ def _after_file_meta(data: mmap | bytes) -> int:
         raise Unreadable("it has no preamble")
     length = _LENGTH(data, 140)[0]
     return 144 + int(length)
-
-
-def _elements(data: mmap | bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int, bool]]:
-    """Yield tag, where element and value begin and end, and whether it has items."""
-    while at < end:
-        start = at
-        group, element, vr, length = _HEAD(data, at)
-        at += 8
-        if vr in LONG_VRS:
-            (length,) = _LENGTH(data, at)
-            at += 4
-            if length == UNDEFINED:
-                tag, value = group << 16 | element, at
-                at = _after_fragments(data, at) if tag in PIXELS else _after_items(data, at)
-                yield tag, start, value, at, tag not in PIXELS
-                continue
-        elif vr not in SHORT_VRS:
-            raise Unreadable(f"({group:04X},{element:04X}) has no VR")
-        yield group << 16 | element, start, at, at + length, vr == b"SQ"
-        at += length
-    if at != end:
-        raise Unreadable("an element is longer than what it stands in")
-
-
-def _is_item(data: mmap | bytes, at: int) -> bool:
-    return data[at : at + 4] == b"\xfe\xff\x00\xe0"
-
-
-def _items(data: mmap | bytes, at: int, end: int) -> Iterator[Span]:
-    while at < end:
-        if not _is_item(data, at):
-            if data[at : at + 4] == b"\xfe\xff\xdd\xe0":
-                return  # the end of a sequence of undefined length
-            raise Unreadable("a sequence has something else than items")
-        (length,) = _LENGTH(data, at + 4)
-        at += 8
-        if length == UNDEFINED:
-            raise Unreadable("an item has no length")
-        yield at, at + length
-        at += length
-
-
-def _after_items(data: mmap | bytes, at: int) -> int:
-    return after_items(data, _READS, at, True, 1)
-
-
-def _after_fragments(data: mmap | bytes, at: int) -> int:
-    while _is_item(data, at):
-        at += 8 + _LENGTH(data, at + 4)[0]
-    return at + 8
-
-
-def fragments(data: mmap | bytes, start: int, end: int) -> list[Span]:
-    """Return where the fragments of encapsulated frames are, without the offset table."""
-    spans, at = [], start
-    while at < end and _is_item(data, at):
-        length = int(_LENGTH(data, at + 4)[0])
-        spans.append((at + 8, at + 8 + length))
-        at += 8 + length
-    return spans[1:]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pydicom.datadict import tag_for_keyword
 
 from dicom_node.gate.attributes import conditional, missing_in_item
-from dicom_node.gate.file import ResultFile, dataset_of, items_alike
+from dicom_node.gate.file import ResultFile, dataset_of
 from dicom_node.uid import LABELMAP_SEGMENTATION_STORAGE
 
 _LABELMAP = LABELMAP_SEGMENTATION_STORAGE
@@ -34,7 +34,7 @@ def broken_groups(file: ResultFile, sop_class_uid: str) -> Iterator[str]:
         needed.add("SegmentIdentificationSequence")
     shared = dataset.SharedFunctionalGroupsSequence[0]
     needed -= {keyword for keyword in needed if shared.get(keyword)}
-    for alike in items_alike(file):
+    for alike in file.alike:
         where = f"{_SEQUENCE}[{int(alike.numbers[0]) + 1}]."
         for keyword in sorted(needed):
             if tag_for_keyword(keyword) not in alike.tags:

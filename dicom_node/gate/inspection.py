@@ -14,8 +14,9 @@ from pydicom.dataset import Dataset
 from dicom_node.finding import Finding
 from dicom_node.gate.attributes import conditional, invalid, missing
 from dicom_node.gate.content import broken_items
-from dicom_node.gate.file import ResultFile, Unreadable, read_result
+from dicom_node.gate.file import ResultFile, read_result
 from dicom_node.gate.groups import broken_groups
+from dicom_node.gate.items import Unreadable
 from dicom_node.gate.references import Known, broken_evidence, unknown_references
 from dicom_node.gate.voxels import misplaced_voxels
 from dicom_node.headers import Part10
@@ -131,8 +132,8 @@ class _Judge:
         yield from invalid(dataset, class_uid)
         yield from broken_groups(written, class_uid)
         yield from broken_items(dataset)
-        yield from unknown_references(dataset, class_uid, self.known)
-        yield from broken_evidence(dataset, self.known, self.others)
+        yield from unknown_references(dataset, class_uid, self.known, written.listings)
+        yield from broken_evidence(dataset, self.known, self.others, written.listings)
         yield from misplaced_voxels(written, self.finding, self.sources)
 
 

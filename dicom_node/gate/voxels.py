@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite, nan
 from typing import Any
 
 import imagecodecs
@@ -19,7 +20,9 @@ from pydicom.dataset import Dataset
 
 from dicom_node.encode.segments import segment_tracking_uid
 from dicom_node.finding import Finding, Segment
-from dicom_node.gate.file import ResultFile, fragments, items_alike
+from dicom_node.gate.bits import voxels_held
+from dicom_node.gate.file import ResultFile
+from dicom_node.gate.items import fragments
 from dicom_node.uid import LABELMAP_SEGMENTATION_STORAGE
 
 _POSITION = 0x00200032
@@ -75,7 +78,7 @@ def _time_point_of(
     """
     if file.items is None:
         return finding, sources
-    alike = next(iter(items_alike(file)))
+    alike = next(iter(file.alike))
     uid, number = (_text(alike.values(tag)[0] or b"") for tag in (_SOURCE, _SOURCE_FRAME))
     for part, own in finding.shared_out(sources):
         if (uid, number) in {_name_of(source) for source in own}:
@@ -121,11 +124,12 @@ def _check_masks(file: ResultFile, finding: Finding, sources: Sequence[Dataset])
     mask = np.asarray(finding.mask)  # of one time point, where several lie packed
     drawn = _described(file.dataset, finding, sources)
     frames = _frames(file, sources)
+    in_mask = int(np.count_nonzero(mask))
     if str(file.dataset.SOPClassUID) == _LABELMAP:
         covered = _check_labels(file, frames, drawn, mask)
     else:
-        covered = _check_segments(file, frames, drawn, finding, mask)
-    if covered != np.count_nonzero(mask):  # what the frames hold is right: some are missing
+        covered = _check_segments(file, frames, drawn, finding, mask, in_mask)
+    if covered != in_mask:  # what the frames hold is right: some are missing
         number, index = _uncovered(frames, drawn, mask)
         raise Misplaced(f"segment {number} has voxels in slice {index + 1} and no frame there")
 
@@ -136,11 +140,14 @@ def _check_segments(
     drawn: Mapping[int, Segment],
     finding: Finding,
     mask: NDArray[Any],
+    in_mask: int,
 ) -> int:
-    """Compare frames of a segment each; return how many voxels they cover."""
+    """Compare frames of a segment each; return how many of the mask's voxels they cover."""
     if len(set(frames)) < len(frames):
         raise Misplaced("two frames of one segment lie in the same slice")
     is_binary = str(file.dataset.SegmentationType) == "BINARY"
+    if is_binary and mask.ndim == 3 and _held(file, frames, drawn, mask) == in_mask:
+        return in_mask  # if not, they are compared one by one, to say which is wrong
     decoded = _bits(file, len(frames)) if is_binary else _bytes(file)
     covered = 0
     for number, (frame, pixels) in enumerate(zip(frames, decoded, strict=True), start=1):
@@ -155,6 +162,23 @@ def _check_segments(
     return covered
 
 
+def _held(
+    file: ResultFile,
+    frames: Sequence[_Frame],
+    drawn: Mapping[int, Segment],
+    mask: NDArray[Any],
+) -> int | None:
+    """Return how many voxels the frames have, if all are right; see `bits.voxels_held`."""
+    size = int(file.dataset.Rows) * int(file.dataset.Columns)
+    if size % 8 or any(frame.segment_number not in drawn for frame in frames):
+        return None
+    start = _pixels(file, len(frames), size)
+    packed = np.frombuffer(file.data, np.uint8, len(frames) * size // 8, start)
+    labels = [drawn[frame.segment_number].segment_number for frame in frames]
+    slices = [frame.slice_index for frame in frames]
+    return voxels_held(packed.reshape(len(frames), size // 8), labels, slices, mask)
+
+
 def _check_labels(
     file: ResultFile,
     frames: Sequence[_Frame],
@@ -167,9 +191,15 @@ def _check_labels(
     numbers = np.zeros(256, np.uint8)
     for number, segment in drawn.items():
         numbers[segment.segment_number] = number
+    # the mask has the numbers of the file: nothing to look up, which is most of the work
+    is_as_numbered = mask.ndim == 3 and np.array_equal(
+        numbers[: int(mask.max(initial=0)) + 1], np.arange(int(mask.max(initial=0)) + 1)
+    )
     covered = 0
     for number, (frame, labels) in enumerate(zip(frames, _bytes(file), strict=True), start=1):
-        if mask.ndim == 3:
+        if is_as_numbered:
+            expected = mask[frame.slice_index]
+        elif mask.ndim == 3:
             expected = numbers[mask[frame.slice_index]]
         else:
             expected = np.zeros(mask.shape[2:], np.uint8)
@@ -218,27 +248,29 @@ def _check_maps(file: ResultFile, finding: Finding, sources: Sequence[Dataset]) 
 def _frames(file: ResultFile, sources: Sequence[Dataset]) -> list[_Frame]:
     """Return where each frame lies, by its position; without one, by the source that it names."""
     indices = {_name_of(source): index for index, source in enumerate(sources)}
-    positions = np.array(
-        [_numbers(source.get("ImagePositionPatient") or (np.nan,) * 3) for source in sources]
-    )
+    positions = [
+        [float(mm) for mm in source.get("ImagePositionPatient") or (np.nan,) * 3]
+        for source in sources
+    ]
     of_all = str(file.dataset.SOPClassUID) in (_LABELMAP, _PARAMETRIC_MAP)
-    at: dict[bytes, int] = {}
+    at: dict[tuple[bytes, bytes, bytes], int] = {}
     frames: dict[int, _Frame] = {}
-    for alike in items_alike(file):
+    for alike in file.alike:
         told = (_POSITION, _SOURCE, _SOURCE_FRAME, _SEGMENT_NUMBER)
         columns = [alike.values(tag) for tag in told]
         is_placed = _POSITION in alike.leaves
-        for number, (position, source, of_frame, segment) in zip(
+        for number, (*place, segment) in zip(
             (alike.numbers + 1).tolist(), zip(*columns, strict=True), strict=True
         ):
-            index = indices.get((_text(source), _text(of_frame)))
+            key = (place[0], place[1], place[2])
+            index = at.get(key)
             if index is None:
-                raise Misplaced(f"frame {number} does not tell its source")
-            if is_placed:
-                if position not in at:
-                    at[position] = _nearest(position, positions, number)
-                if index != at[position]:
-                    raise Misplaced(f"frame {number} lies in another slice than that of its source")
+                index = indices.get((_text(key[1]), _text(key[2])))
+                if index is None:
+                    raise Misplaced(f"frame {number} does not tell its source")
+                if is_placed:
+                    _require_place(key[0], positions, index, number)
+                at[key] = index
             # where all frames are of one segment, the shared item tells it
             of = 0 if of_all else int.from_bytes(segment or b"\1", "little")
             frames[number] = _Frame(index, of)
@@ -247,16 +279,27 @@ def _frames(file: ResultFile, sources: Sequence[Dataset]) -> list[_Frame]:
     return [frames[number] for number in sorted(frames)]
 
 
-def _nearest(position: bytes, positions: NDArray[np.float64], number: int) -> int:
+def _require_place(
+    position: bytes, positions: Sequence[Sequence[float]], index: int, number: int
+) -> None:
+    """Refuse a frame that does not lie in the slice of its source."""
     try:
-        place = np.array([float(mm) for mm in _text(position).split("\\")])
-        distances = np.abs(positions - place).max(axis=1)
-        index = int(np.nanargmin(distances))
+        place = [float(mm) for mm in _text(position).split("\\")]
+        if _distance(place, positions[index]) <= _NEAR_MM:
+            return
+        distances = np.array([_distance(place, other) for other in positions])
+        nearest = np.nanmin(distances)
     except ValueError:
         raise Misplaced(f"the position of frame {number} is none") from None
-    if distances[index] > _NEAR_MM:
-        raise Misplaced(f"frame {number} lies {distances[index]:g} mm beside every slice")
-    return index
+    if not nearest <= _NEAR_MM:
+        raise Misplaced(f"frame {number} lies {nearest:g} mm beside every slice")
+    raise Misplaced(f"frame {number} lies in another slice than that of its source")
+
+
+def _distance(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return the largest difference of two places; NaN if one of them is none."""
+    apart = [abs(here - there) for here, there in zip(one, other, strict=True)]
+    return max(apart) if all(map(isfinite, apart)) else nan
 
 
 def _described(
@@ -283,17 +326,23 @@ def _described(
 
 def _bits(file: ResultFile, count: int) -> Iterator[NDArray[np.bool_]]:
     """Yield frames of one bit a pixel, without padding between them (PS3.5 8.1.1)."""
-    if file.pixels is None:
-        raise Misplaced("it has no frames")
-    start, end = file.pixels
     size = int(file.dataset.Rows) * int(file.dataset.Columns)
-    if (end - start) != (count * size + 7) // 8 + (count * size + 7) // 8 % 2:
-        raise Misplaced("its Pixel Data are shorter or longer than its frames")
+    start = _pixels(file, count, size)
     for number in range(count):
         first, last = number * size, (number + 1) * size
         packed = np.frombuffer(file.data, np.uint8, -(-last // 8) - first // 8, start + first // 8)
         bits = np.unpackbits(packed, bitorder="little")[first % 8 :][:size]
         yield bits.view(np.bool_)
+
+
+def _pixels(file: ResultFile, count: int, size: int) -> int:
+    """Return where frames of one bit a pixel begin, which are so long as they have to be."""
+    if file.pixels is None:
+        raise Misplaced("it has no frames")
+    start, end = file.pixels
+    if (end - start) != (count * size + 7) // 8 + (count * size + 7) // 8 % 2:
+        raise Misplaced("its Pixel Data are shorter or longer than its frames")
+    return start
 
 
 def _bytes(file: ResultFile) -> Iterator[NDArray[np.uint8]]:

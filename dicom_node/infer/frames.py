@@ -20,6 +20,7 @@ from pydicom.encaps import generate_frames, get_frame
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom_node.decoders import DECODERS, decode_grey, is_within, stored_kind
+from dicom_node.headers import tag_of, value_at
 
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _UNDEFINED = 0xFFFFFFFF
@@ -35,11 +36,17 @@ class Frame:
 
 
 ONLY_FRAME = Frame(0, 1)
+_ROWS, _COLUMNS = tag_of("Rows"), tag_of("Columns")
+_NUMBER_OF_FRAMES = tag_of("NumberOfFrames")
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 
 
 def quick_frame(
-    file: BinaryIO, header: Dataset, pixels_at: int, frame: Frame = ONLY_FRAME
+    file: BinaryIO,
+    header: Dataset,
+    pixels_at: int,
+    frame: Frame = ONLY_FRAME,
+    into: NDArray[Any] | None = None,
 ) -> tuple[NDArray[Any], bytes] | None:
     """Return the stored values of one frame of the usual kinds of images.
 
@@ -52,11 +59,14 @@ def quick_frame(
         Where the element of the pixels begins.
     frame : Frame
         Of several, the header's is the one that is meant (`multiframe.frames_of`).
+    into : numpy.ndarray, optional
+        Native values of its shape and type go straight into it: nothing lies between it and the
+        system's page cache.
 
     Returns
     -------
     values : numpy.ndarray, shape (rows, columns)
-        Of the integer type that the header names.
+        Of the integer type that the header names; `into`, if it took them.
     encoded : bytes
         The encoded frame; empty if it is native.
 
@@ -68,17 +78,17 @@ def quick_frame(
         return None
     file.seek(pixels_at)
     length = _length(file, syntax)
-    shape = int(header.Rows), int(header.Columns)
+    shape = int(value_at(header, _ROWS)), int(value_at(header, _COLUMNS))
     if syntax in _NATIVE:
         size = shape[0] * shape[1] * kind.itemsize
         whole = size * frame.count
         if length not in {whole, whole + whole % 2}:
             return None
         file.seek(size * frame.index, SEEK_CUR)
-        data = file.read(size)
-        if len(data) != size:
+        fits = into is not None and into.shape == shape and into.dtype == kind
+        values = into if into is not None and fits else np.empty(shape, kind)
+        if file.readinto(values.data.cast("B")) != size:  # type: ignore[attr-defined]
             return None
-        values = np.frombuffer(data, kind).reshape(shape)
         return (values, b"") if is_within(values, header) else None
     if length != _UNDEFINED:
         return None
@@ -100,7 +110,8 @@ def _encoded(file: BinaryIO, frame: Frame) -> bytes:
 
 def _kind_of(header: Dataset) -> np.dtype[Any] | None:
     """Return the type of the stored values of a plain grey image with one frame."""
-    return stored_kind(header) if header.get("NumberOfFrames") in (None, "", 1) else None
+    is_single = value_at(header, _NUMBER_OF_FRAMES) in (None, "", 1)
+    return stored_kind(header) if is_single else None
 
 
 def _length(file: BinaryIO, syntax: str) -> int | None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isfinite
 from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import pixel_array
+from pydicom.tag import BaseTag
 from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -24,10 +27,15 @@ from pydicom.uid import (
 )
 
 from dicom_node.errors import StudyUnusable
-from dicom_node.headers import Part10, reading
+from dicom_node.headers import Part10, reading, tag_of, value_at
 from dicom_node.infer.frames import ONLY_FRAME, Frame, quick_frame
 
 _PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+
+_SOP_INSTANCE_UID = tag_of("SOPInstanceUID")
+_MODALITY_LUT = tag_of("ModalityLUTSequence")
+_RESCALE_SLOPE, _RESCALE_INTERCEPT = tag_of("RescaleSlope"), tag_of("RescaleIntercept")
+_RESCALE_TYPE = tag_of("RescaleType")
 
 _END_OF_IMAGE = b"\xff\xd9"
 """The last marker of a JPEG and JPEG-LS stream (ISO/IEC 10918-1 B.1.1.3); padding may follow."""
@@ -107,26 +115,30 @@ def linear_values(
     values: Values,
     pixels_at: int | None = None,
     frame: Frame = ONLY_FRAME,
+    into: NDArray[Any] | None = None,
 ) -> LinearImage:
-    """Return one image as it is stored, with what brings it to a network; see `network_values`."""
-    stored = stored_values(file, header, pixels_at, frame)
+    """Return one image as it is stored, with what brings it to a network; see `network_values`.
+
+    Its values may lie in `into`, if that is of their shape and type.
+    """
+    stored = stored_values(file, header, pixels_at, frame, into)
     is_inverted = False
     if values is Values.HOUNSFIELD:
         _refuse_other_units(header)
     elif header.get("PhotometricInterpretation") == "MONOCHROME1":
         is_inverted = True
-    uid = header.get("SOPInstanceUID", "")
+    uid = value_at(header, _SOP_INSTANCE_UID, "")
     ends = _ends(int(header.BitsStored), bool(header.PixelRepresentation)) if is_inverted else 0
-    if header.get("ModalityLUTSequence"):
+    if value_at(header, _MODALITY_LUT):
         if is_inverted:
             stored = np.subtract(ends, stored, dtype=np.int32)
         with reading(f"the Modality LUT of instance {uid}"):
             looked_up = apply_modality_lut(stored, header).astype(np.float32)
         return LinearImage(looked_up, np.float32(1), np.float32(0))
     with reading(f"the rescale of instance {uid}"):
-        slope = _number(header, "RescaleSlope", 1.0)
-        intercept = _number(header, "RescaleIntercept", 0.0)
-    if slope == 0 or not np.isfinite([slope, intercept]).all():
+        slope = _number(header, _RESCALE_SLOPE, 1.0)
+        intercept = _number(header, _RESCALE_INTERCEPT, 0.0)
+    if slope == 0 or not (isfinite(slope) and isfinite(intercept)):
         raise StudyUnusable(f"instance {uid}: Rescale Slope is {slope:g}, all contrast is lost")
     if is_inverted:  # ends - stored, then rescaled: a line too
         slope, intercept = -slope, slope * ends + intercept
@@ -134,13 +146,20 @@ def linear_values(
 
 
 def stored_values(
-    file: Part10, header: Dataset, pixels_at: int | None = None, frame: Frame = ONLY_FRAME
+    file: Part10,
+    header: Dataset,
+    pixels_at: int | None = None,
+    frame: Frame = ONLY_FRAME,
+    into: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Return the stored values of one image, of an integer type, shape (rows, columns)."""
-    what = f"Pixel Data of instance {header.get('SOPInstanceUID', '')}"
+    """Return the stored values of one image, of an integer type, shape (rows, columns).
+
+    They may lie in `into`, if that is of their shape and type.
+    """
+    what = f"Pixel Data of instance {value_at(header, _SOP_INSTANCE_UID, '')}"
     if pixels_at is not None:
         with file.open("rb") as opened:
-            quick = quick_frame(opened, header, pixels_at, frame)
+            quick = quick_frame(opened, header, pixels_at, frame, into)
         if quick is not None:
             stored, encoded = quick
             _refuse_cut_off(header.file_meta.TransferSyntaxUID, encoded, what)
@@ -179,8 +198,8 @@ def _ends(bits_stored: int, is_signed: bool) -> int:
     return -1 if is_signed else (1 << bits_stored) - 1
 
 
-def _number(header: Dataset, keyword: str, missing: float) -> float:
-    value = header.get(keyword)
+def _number(header: Dataset, tag: BaseTag, missing: float) -> float:
+    value = value_at(header, tag)
     return missing if value is None or value == "" else float(value)
 
 
@@ -190,15 +209,17 @@ def _refuse_other_units(header: Dataset) -> None:
     (0028,1052) and (0028,1053) are type 1 in CT images (PS3.3 C.8.2.1): guessed values would turn
     air into water. (0028,1054) Rescale Type may be absent, HU is then meant.
     """
-    if not header.get("ModalityLUTSequence"):
-        for keyword in ("RescaleIntercept", "RescaleSlope"):
-            if header.get(keyword) in (None, ""):
+    is_looked_up = bool(value_at(header, _MODALITY_LUT))
+    if not is_looked_up:
+        for tag in (_RESCALE_INTERCEPT, _RESCALE_SLOPE):
+            if value_at(header, tag) in (None, ""):
                 raise StudyUnusable(
-                    f"{keyword} is missing, so the values are not known to be Hounsfield units",
+                    f"{keyword_for_tag(tag)} is missing, so the values are not known to be "
+                    "Hounsfield units",
                     hint="have the sender repair the series",
                 )
-    unit = str(header.get("RescaleType") or "HU")
-    if unit != "HU" or header.get("ModalityLUTSequence"):
+    unit = str(value_at(header, _RESCALE_TYPE) or "HU")
+    if unit != "HU" or is_looked_up:
         raise StudyUnusable(
             f"instance {header.get('SOPInstanceUID', '')} holds no Hounsfield units "
             f"(Rescale Type {unit})"

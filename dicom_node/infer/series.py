@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import hypot, isfinite
+from operator import mul
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 
 from dicom_node.errors import StudyUnusable
 from dicom_node.finding import TimePoint
 from dicom_node.geometry import Grid, Plane, arrange
 from dicom_node.header_reader import HeaderReader
-from dicom_node.headers import Part10, reading
+from dicom_node.headers import Part10, reading, tag_of, value_at
 from dicom_node.infer.frames import ONLY_FRAME, Frame
 from dicom_node.infer.pixels import LinearImage, Values, linear_values, network_values
 from dicom_node.infer.stacks import SEND_EACH, THE_SAME, split
@@ -26,7 +31,12 @@ from dicom_node.multiframe import frames_of, is_multiframe
 LeftOut = tuple[tuple[str, str], ...]
 """SOP Instance UIDs that were not used, each with the reason."""
 
-_SHAPE = ("Rows", "Columns")
+_ROWS, _COLUMNS = tag_of("Rows"), tag_of("Columns")
+_PHOTOMETRIC, _SAMPLES = tag_of("PhotometricInterpretation"), tag_of("SamplesPerPixel")
+_SPECIES, _IMAGE_TYPE = tag_of("PatientSpeciesCodeSequence"), tag_of("ImageType")
+_SOP_INSTANCE = tag_of("SOPInstanceUID")
+_POSITION, _SPACING = tag_of("ImagePositionPatient"), tag_of("PixelSpacing")
+_ORIENTATION = tag_of("ImageOrientationPatient")
 _HUMAN = frozenset({"337915000", "L-85B00"})  # Homo sapiens in SCT and SRT (CID 7454)
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 
@@ -43,7 +53,7 @@ class SourceImage:
 
     @property
     def sop_instance_uid(self) -> str:
-        return str(self.header.get("SOPInstanceUID", ""))
+        return str(value_at(self.header, _SOP_INSTANCE, ""))
 
     @property
     def name(self) -> str:
@@ -68,9 +78,9 @@ class SourceImage:
             for index, header in enumerate(headers)
         ]
 
-    def linear(self, values: Values) -> LinearImage:
+    def linear(self, values: Values, into: NDArray[Any] | None = None) -> LinearImage:
         """Return its stored values with what brings them to a network; see `linear_values`."""
-        return linear_values(self.file, self.header, values, self.pixels_at, self.frame)
+        return linear_values(self.file, self.header, values, self.pixels_at, self.frame, into)
 
     def values(self, values: Values) -> NDArray[np.float32]:
         """Return its values as a network expects them; see `network_values`."""
@@ -235,14 +245,15 @@ def load_source(files: Sequence[Part10]) -> SourceSeries:
 
 def unfit(header: Dataset) -> str:
     """Return why an instance is no single grey image, or nothing if it is one."""
-    if not all(isinstance(header.get(key), int) and header[key].value > 0 for key in _SHAPE):
+    shape = (value_at(header, _ROWS), value_at(header, _COLUMNS))
+    if not all(isinstance(count, int) and count > 0 for count in shape):
         return "no image (Rows or Columns missing)"
     if is_multiframe(header):
         return "a multi-frame object, where single images are looked at"
-    photometric = str(header.get("PhotometricInterpretation", ""))
-    if header.get("SamplesPerPixel") not in (None, 1) or photometric not in _GREY:
+    photometric = str(value_at(header, _PHOTOMETRIC, ""))
+    if value_at(header, _SAMPLES) not in (None, 1) or photometric not in _GREY:
         return f"not a grey image (Photometric Interpretation {photometric or 'missing'})"
-    species = header.get("PatientSpeciesCodeSequence") or ()
+    species = value_at(header, _SPECIES) or ()
     if any(str(code.get("CodeValue", "")) not in _HUMAN for code in species):
         return "a patient of another species (Patient Species Code Sequence)"
     return ""
@@ -250,7 +261,7 @@ def unfit(header: Dataset) -> str:
 
 def is_localizer(header: Dataset) -> bool:
     """Return whether (0008,0008) Image Type has LOCALIZER as its third value or later."""
-    values = header.get("ImageType") or ()
+    values = value_at(header, _IMAGE_TYPE) or ()
     return "LOCALIZER" in ((values,) if isinstance(values, str) else tuple(values))
 
 
@@ -265,19 +276,22 @@ def _place_in_series(image: SourceImage) -> tuple[str, int]:
 
 def _plane(image: SourceImage) -> Plane:
     header = image.header
-    position = _numbers(image, "ImagePositionPatient", 3)
-    orientation = _numbers(image, "ImageOrientationPatient", 6)
-    spacing = _numbers(image, "PixelSpacing", 2)
-    along_row, down_column = np.array(orientation[:3]), np.array(orientation[3:])
-    lengths = np.linalg.norm(along_row), np.linalg.norm(down_column)
-    if not np.allclose(lengths, 1.0, atol=0.01) or abs(along_row @ down_column) > 0.01:
+    position = _numbers(image, _POSITION, 3)
+    orientation = _numbers(image, _ORIENTATION, 6)
+    spacing = _numbers(image, _SPACING, 2)
+    along_row, down_column = orientation[:3], orientation[3:]
+    lengths = hypot(*along_row), hypot(*down_column)
+    if (
+        max(abs(length - 1.0) for length in lengths) > 0.01
+        or abs(sum(map(mul, along_row, down_column))) > 0.01
+    ):
         raise StudyUnusable(
             f"instance {image.name}: Image Orientation (Patient) is no pair of unit "
             "vectors at right angles"
         )
     if min(spacing) <= 0:
         raise StudyUnusable(f"instance {image.name}: Pixel Spacing is not positive")
-    unit = tuple(float(v) for v in (*along_row / lengths[0], *down_column / lengths[1]))
+    unit = [v / lengths[0] for v in along_row] + [v / lengths[1] for v in down_column]
     return Plane(
         position_mm=(position[0], position[1], position[2]),
         orientation=(unit[0], unit[1], unit[2], unit[3], unit[4], unit[5]),
@@ -287,14 +301,16 @@ def _plane(image: SourceImage) -> Plane:
     )
 
 
-def _numbers(image: SourceImage, keyword: str, count: int) -> list[float]:
-    value = image.header.get(keyword)
+def _numbers(image: SourceImage, tag: BaseTag, count: int) -> list[float]:
+    value = value_at(image.header, tag)
     if value is None or value == "":
-        raise StudyUnusable(f"instance {image.name}: {keyword} is missing")
-    with reading(f"{keyword} of instance {image.name}"):
+        raise StudyUnusable(f"instance {image.name}: {keyword_for_tag(tag)} is missing")
+    with reading(f"{keyword_for_tag(tag)} of instance {image.name}"):
         numbers = [float(number) for number in value]
-    if len(numbers) != count or not np.all(np.isfinite(numbers)):
-        raise StudyUnusable(f"instance {image.name}: {keyword} does not hold {count} numbers")
+    if len(numbers) != count or not all(map(isfinite, numbers)):
+        raise StudyUnusable(
+            f"instance {image.name}: {keyword_for_tag(tag)} does not hold {count} numbers"
+        )
     return numbers
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.infer.pixels import LinearImage, Values
+from dicom_node.infer.pixels import Values
 from dicom_node.infer.series import SourceImage
 
 
@@ -55,22 +55,19 @@ def read_voxels(images: Sequence[SourceImage], values: Values, *, threads: int) 
         If pixels are missing, cannot be decoded, or their rescale makes no sense.
     """
 
-    def read(image: SourceImage) -> LinearImage:
-        return image.linear(values)
-
-    first = read(images[0])
+    first = images[0].linear(values)
     stored = np.empty((len(images), *first.stored.shape), first.stored.dtype)
     lines = np.empty((2, len(images)), np.float32)
     others: dict[int, NDArray[Any]] = {}
 
     def place(index: int) -> None:
-        """Put a slice where it belongs while it is in the processor's cache."""
-        image = first if index == 0 else read(images[index])
+        """Have a slice read where it belongs, or put it there from the processor's cache."""
+        image = images[index].linear(values, stored[index]) if index else first
         lines[:, index] = image.slope, image.intercept
-        if image.stored.dtype == stored.dtype:
-            stored[index] = image.stored
-        else:
+        if image.stored.dtype != stored.dtype:
             others[index] = image.stored
+        elif not np.may_share_memory(image.stored, stored):
+            stored[index] = image.stored
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(place, range(len(images))))

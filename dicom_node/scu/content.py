@@ -11,7 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -39,10 +39,10 @@ class FilePart:
 class Content:
     """What a C-STORE carries: an encoded data set without File Meta."""
 
-    pieces: tuple[bytes | FilePart, ...]
+    pieces: tuple[bytes | memoryview | FilePart, ...]
 
     @classmethod
-    def of(cls, *pieces: bytes | FilePart) -> Self:
+    def of(cls, *pieces: bytes | memoryview | FilePart) -> Self:
         return cls(pieces)
 
     @property
@@ -50,6 +50,23 @@ class Content:
         return sum(
             piece.size_bytes if isinstance(piece, FilePart) else len(piece) for piece in self.pieces
         )
+
+    def at_hand(self, *, mapped: bool) -> Content:
+        """Return the same with its files open, as far as that takes no more than a few megabytes.
+
+        What takes time then is done while a peer is still busy with what it got before. What
+        cannot be read stays as it is: whoever sends it is told.
+        """
+        if self.size_bytes > _WINDOW_BYTES:
+            return self
+        pieces: list[bytes | memoryview | FilePart] = []
+        for piece in self.pieces:
+            if isinstance(piece, FilePart) and (mapped or piece.size_bytes <= _SMALL_BYTES):
+                with suppress(StorageError):
+                    pieces += _in_memory(piece)
+                    continue
+            pieces.append(piece)
+        return Content(tuple(pieces))
 
     @contextmanager
     def opened(self, *, mapped: bool) -> Iterator[Iterator[memoryview]]:
@@ -83,6 +100,14 @@ class Content:
                 yield from _mapped(fd, piece)
             else:
                 yield from _read(fd, piece)
+
+
+def _in_memory(part: FilePart) -> list[memoryview]:
+    fd = _open(part)
+    try:
+        return list(_read(fd, part) if part.size_bytes <= _SMALL_BYTES else _mapped(fd, part))
+    finally:
+        os.close(fd)
 
 
 def _open(part: FilePart) -> int:

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from dicom_node.protocol.command import RESPONSE, Element, encode, us
+from dicom_node.protocol.command import (
+    RESPONSE,
+    CommandField,
+    Element,
+    encode,
+    store_request,
+    us,
+)
 from dicom_node.scu.association import Association, Ended
 from dicom_node.scu.content import Content
 from dicom_node.scu.messages import Message
 
 LOOK_EVERY_S = 0.5
 """So long one look at what has arrived may take, before the next question is asked."""
+
+
+def _nothing() -> None:
+    """Do nothing while the peer is busy."""
 
 
 class Exchange:
@@ -34,11 +45,49 @@ class Exchange:
         """What the peer requested of us meanwhile."""
 
     def ask(
-        self, context_id: int, elements: Mapping[int, bytes], content: Content | None = None
+        self,
+        context_id: int,
+        elements: Mapping[int, bytes],
+        content: Content | None = None,
     ) -> int | None:
         """Send a request; return the status of its answer."""
         message_id = self.next_message_id()
         command = encode({**elements, Element.MESSAGE_ID: us(message_id)})
+        field = int.from_bytes(elements[Element.COMMAND_FIELD], "little")
+        return self._status_after(context_id, message_id, command, field, content)
+
+    def store(
+        self,
+        context_id: int,
+        sop_class: bytes,
+        sop_instance: bytes,
+        content: Content,
+        meanwhile: Callable[[], None] = _nothing,
+    ) -> int | None:
+        """Send a C-STORE-RQ; return the status of its answer.
+
+        Parameters
+        ----------
+        sop_class, sop_instance : bytes
+            UI values.
+        meanwhile : callable
+            Is called when all of the request is out, while the peer is busy with it.
+        """
+        message_id = self.next_message_id()
+        command = store_request(sop_class, sop_instance, message_id)
+        return self._status_after(
+            context_id, message_id, command, CommandField.C_STORE, content, meanwhile
+        )
+
+    def _status_after(
+        self,
+        context_id: int,
+        message_id: int,
+        command: bytes,
+        field: int,
+        content: Content | None,
+        meanwhile: Callable[[], None] = _nothing,
+    ) -> int | None:
         try:
             if content is None:
                 self._association.send(context_id, command)
@@ -47,7 +96,8 @@ class Exchange:
                     self._association.send(context_id, command, views, content.size_bytes)
         except Ended:
             return None
-        return self.status_of(message_id, int.from_bytes(elements[Element.COMMAND_FIELD], "little"))
+        meanwhile()
+        return self.status_of(message_id, field)
 
     def status_of(self, message_id: int, field: int) -> int | None:
         """Wait for the answer to a message.

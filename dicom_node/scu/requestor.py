@@ -7,7 +7,7 @@ association is aborted. Here nobody but the caller reads, and an answer counts b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -128,6 +128,11 @@ class Requestor:
         return self._context_ids
 
     @property
+    def can_map(self) -> bool:
+        """Whether data sets are sent from mapped files."""
+        return self._association.can_map
+
+    @property
     def heard_at(self) -> float:
         """When the peer last sent anything, be it a part of a message (monotonic clock)."""
         return self._association.heard_at
@@ -172,20 +177,35 @@ class Requestor:
         content: Content,
         *,
         move_originator: tuple[str, int] | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> int | None:
-        """Send one instance by a presentation context that was accepted; as `store`."""
+        """Send one instance by a presentation context that was accepted; as `store`.
+
+        Parameters
+        ----------
+        meanwhile : callable, optional
+            Is called while the peer is busy with the instance, to have the next one at hand; not in
+            a sub-operation of a C-MOVE.
+        """
+        context_id, sop_class, sop_instance = (
+            self._context_ids[context],
+            ui(context[0]),
+            ui(sop_instance_uid),
+        )
+        if move_originator is None:
+            more = () if meanwhile is None else (meanwhile,)
+            return self._exchange.store(context_id, sop_class, sop_instance, content, *more)
+        ae_title = move_originator[0].encode("ascii", "replace")
         elements: dict[int, bytes] = {
-            Element.AFFECTED_SOP_CLASS_UID: ui(context[0]),
+            Element.AFFECTED_SOP_CLASS_UID: sop_class,
             Element.COMMAND_FIELD: us(CommandField.C_STORE),
             Element.PRIORITY: us(0),
             Element.COMMAND_DATA_SET_TYPE: us(_HAS_DATA_SET),
-            Element.AFFECTED_SOP_INSTANCE_UID: ui(sop_instance_uid),
+            Element.AFFECTED_SOP_INSTANCE_UID: sop_instance,
+            Element.MOVE_ORIGINATOR_AE_TITLE: ae_title + b" " * (len(ae_title) % 2),
+            Element.MOVE_ORIGINATOR_MESSAGE_ID: us(move_originator[1]),
         }
-        if move_originator is not None:
-            ae_title = move_originator[0].encode("ascii", "replace")
-            elements[Element.MOVE_ORIGINATOR_AE_TITLE] = ae_title + b" " * (len(ae_title) % 2)
-            elements[Element.MOVE_ORIGINATOR_MESSAGE_ID] = us(move_originator[1])
-        return self._exchange.ask(self._context_ids[context], elements, content)
+        return self._exchange.ask(context_id, elements, content)
 
     def echo(self) -> int | None:
         """Send a C-ECHO; return the status of the answer, None if there is none."""

@@ -52,6 +52,11 @@ class Disk:
             os.close(fd)
 
 
+def _require_inside(relative: str) -> None:
+    if relative.startswith("/") or ".." in relative.split("/"):
+        raise StorageError(f"{relative} leads out of the store")
+
+
 class LocalStore:
     """Files below one folder, named by relative paths.
 
@@ -82,10 +87,8 @@ class LocalStore:
 
     def path(self, relative: str) -> Path:
         """Return where a file lies; StorageError if the name leads out of the store."""
-        path = self.root / relative
-        if ".." in Path(relative).parts or Path(relative).is_absolute():
-            raise StorageError(f"{relative} leads out of the store")
-        return path
+        _require_inside(relative)
+        return self.root / relative
 
     def save(self, relative: str, pieces: Iterable[bytes | memoryview]) -> int:
         """Write a file durably; return its size in bytes.
@@ -125,7 +128,7 @@ class LocalStore:
 
     def file(self, place: str) -> StoredFile:
         """Return what lies at a place that the ledger names: a file, or a part of a segment."""
-        self.path(place)
+        _require_inside(place)
         return StoredFile.at(self.root, place)
 
     def remove_leftovers(self) -> int:

@@ -24,7 +24,7 @@ from tests.bench.association import HOST
 from tests.bench.loads import load, write_files
 from tests.bench.peers import Dropping
 from tests.bench.report import number
-from tests.bench.sending import Sending, forward, send_files
+from tests.bench.sending import Sending, bare, forward, send_files
 from tests.conftest import find_program
 
 _ROUNDS = 5
@@ -119,6 +119,7 @@ class _Bench:
             "OURS": lambda: self._by_us(send_files),
             "OURS forward": lambda: self._by_us(forward),
             "storescu": self._by_storescu,
+            "bare": lambda: self._by_us(bare),
         }
         if self._what.load == "enhanced-ct":
             del senders["OURS forward"]  # a ledger adds nothing to one instance
@@ -174,7 +175,8 @@ class _Bench:
         for name, runs in costs.items():
             seconds = median(run.seconds for run in runs)
             cost = median(run.cpu_s for run in runs) / self._megabytes * 1000
-            growth = f"{max(run.growth_mb for run in runs):.1f}" if name != "storescu" else "-"
+            is_ours = name.startswith("OURS")
+            growth = f"{max(run.growth_mb for run in runs):.1f}" if is_ours else "-"
             print(
                 f"  {name:<14}{number(self._megabytes / seconds):>8}"
                 f"{number(self._count / seconds):>8}{number(cost):>10}{growth:>7}"
@@ -183,6 +185,11 @@ class _Bench:
         rate = [theirs.seconds / ours.seconds for ours, theirs in pairs]
         cpu = [ours.cpu_s / theirs.cpu_s for ours, theirs in pairs if theirs.cpu_s > 0]
         growth_mb = [run.growth_mb for run in costs["OURS"]]
+        bare = [
+            floor.seconds / ours.seconds
+            for ours, floor in zip(costs["OURS"], costs["bare"], strict=True)
+        ]
+        _verdict("rate of bare, which has each message ready in memory", bare, ">=", None)
         met = [
             _verdict("rate of storescu", rate, ">=", what.rate_min),
             _verdict("CPU of storescu", cpu, "<=", what.cpu_max),

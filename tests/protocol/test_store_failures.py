@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -355,6 +356,51 @@ def test_a_peer_that_gives_up_in_the_middle_is_heard_at_once(
         with pytest.raises(PeerUnreachable, match=said):
             next(sent)
         heard.set()
+
+
+class Watched(list[Original]):
+    """Instances that say when the second is asked for."""
+
+    def __init__(self, *originals: Original) -> None:
+        super().__init__(originals)
+        self.second = threading.Event()
+
+    def __getitem__(self, index: Any) -> Any:
+        if index == 1:
+            self.second.set()
+        return super().__getitem__(index)
+
+
+def test_the_next_instance_is_at_hand_before_the_answer_to_the_one_before(tmp_path: Path) -> None:
+    file = tmp_path / "second"
+    file.write_bytes(SMALL)
+    part = FilePart(file, 0, len(SMALL))
+    originals = Watched(original(1), original(2, Content.of(part)))
+
+    def answers_late(caller: Caller) -> None:
+        first = caller.read_message()
+        assert originals.second.wait(20)
+        caller.answer(first)
+        caller.answer(caller.read_message())
+
+    with Acceptor(accepting(answers_late)) as acceptor:
+        assert list(send_originals(originals, address(acceptor.port))) == ["stored"] * 2
+    assert originals.second.is_set()
+
+
+def test_a_file_that_is_not_at_hand_costs_its_own_instance_alone(tmp_path: Path) -> None:
+    gone = Content.of(FilePart(tmp_path / "gone", 0, 10))
+
+    def answers(caller: Caller) -> None:
+        for _ in range(2):
+            caller.answer(caller.read_message())
+        caller.serve()
+
+    originals = [original(1), original(2, gone), original(3)]
+    with Acceptor(accepting(answers)) as acceptor:
+        first, second, third = send_originals(originals, address(acceptor.port))
+    assert (first, third) == ("stored", "stored")
+    assert isinstance(second, ResultLost)
 
 
 def test_a_peer_that_stops_reading_is_noticed(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom_node.errors import StudyUnusable
 from dicom_node.header_reader import HeaderReader
@@ -104,6 +104,58 @@ def test_a_private_element_is_what_its_creator_says(
         instance.add_new(0x00091000, "LO", "12")
         ours, theirs = both(reader, write(instance, tmp_path / "x.dcm"))
         assert are_equal(ours[0], theirs[0])
+
+
+def test_a_private_element_that_comes_late_is_what_its_creator_says(tmp_path: Path) -> None:
+    reader = HeaderReader()
+    for number in range(6):
+        instance = make_instance()
+        instance.add_new(0x00090010, "LO", "ACUSON")
+        instance.add_new(0x000910FF, "DS", str(number))
+        if number == 5:  # its creator stands in what all files before share
+            instance.add_new(0x00091000, "UN", b"12")
+        ours, theirs = both(reader, write(instance, tmp_path / "x.dcm"))
+        assert are_equal(ours[0], theirs[0])
+
+
+def varied(number: int, kind: int) -> FileDataset:
+    """Return a slice of a series in which this and that changes, and goes back."""
+    instance = make_instance(SOPInstanceUID=f"1.2.{10 ** (number % 3)}.{number}")
+    instance.file_meta.TransferSyntaxUID = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)[
+        kind & 1
+    ]
+    if kind & 2:
+        instance.PatientComments = "of a localizer" * (number % 3 + 1)
+        del instance.StudyDescription
+    if kind & 4:
+        instance.SpecificCharacterSet = "ISO_IR 144"
+    if kind & 8:
+        instance.add_new(0x00090010, "LO", ("ACUSON", "GEMS_IDEN_01")[number % 2])
+        instance.add_new(0x00091000, "UN", b"12")
+    if kind & 16:
+        instance.add_new(0x00110010, "LO", "SOMEBODY")
+        instance.add_new(0x00111001, "DS", str(number))
+    if kind & 32:
+        instance.SoftwareVersions = ["3", str(number % 2)]
+        instance.AcquisitionNumber = None
+    return instance
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_series_in_which_anything_changes_is_read_as_pydicom_reads_it(
+    seed: int, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(seed)
+    few = rng.integers(0, 64, 3)  # runs grow only where files agree for a while
+    reader = HeaderReader()
+    for number in range(40):
+        instance = varied(number, int(rng.choice(few)))
+        (header, at), (expected, expected_at) = both(reader, write(instance, tmp_path / "x.dcm"))
+        assert at == expected_at
+        assert are_equal(header, expected)
+        assert are_equal(header.file_meta, expected.file_meta)
+        assert header.original_encoding == expected.original_encoding
+        assert header.original_character_set == expected.original_character_set
 
 
 @pytest.mark.parametrize("cut", [200, 700, 1000])

@@ -21,7 +21,7 @@ LAYERS = (
     ("model", "finding", "verdict", "priors", "trials"),
     ("claims",),
     ("conditions", "elements", "headers", "geometry", "plain_values", "pictures"),
-    ("part10",),
+    ("part10", "lone_elements"),
     ("file_walk", "header_reader"),
     ("attributes",),
     ("config", "data_sets", "decoders", "multiframe", "slices"),

@@ -13,7 +13,7 @@ import numpy as np
 import pydicom
 import pytest
 from numpy.typing import NDArray
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import generate_uid
 
 from dicom_node.encode.results import SegEncoding
@@ -439,6 +439,104 @@ def test_evidence_must_be_listed_in_its_own_series() -> None:
         one.endswith("series or study that is not its own")
         for one in reasons("SR", in_another_series)
     )
+
+
+LONG = of(make_ct_series(40, pixels=np.arange(40 * 8 * 8, dtype=np.int16).reshape(40, 8, 8)))
+LONG_TREE = plain_tree(LONG)
+
+
+def in_the_evidence(report: FileDataset, number: int = 31) -> Dataset:
+    series = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
+    listed: Dataset = series.ReferencedSOPSequence[number]
+    return listed
+
+
+def of_the_sources(seg: FileDataset, number: int = 31) -> Dataset:
+    listed: Dataset = seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence[number]
+    return listed
+
+
+def test_a_tree_with_long_listings_passes() -> None:
+    assert verdicts_on(LONG, LONG_TREE) == ()
+
+
+@pytest.mark.parametrize(("kind", "listed"), [("SR", in_the_evidence), ("SEG", of_the_sources)])
+@pytest.mark.parametrize(
+    ("keyword", "value", "reason"),
+    [
+        ("ReferencedSOPInstanceUID", "1.2.9", "1.2.9 is referenced and is neither a source"),
+        ("ReferencedSOPInstanceUID", "1.2.09", "ReferencedSOPInstanceUID breaks its VR UI"),
+        ("ReferencedSOPInstanceUID", "1." + "2" * 63, "ReferencedSOPInstanceUID breaks its VR UI"),
+        ("ReferencedSOPInstanceUID", "", "ReferencedSOPInstanceUID is empty (type 1)"),
+        ("ReferencedSOPInstanceUID", None, "ReferencedSOPInstanceUID is missing (type 1)"),
+        ("ReferencedSOPClassUID", "1.2.840.10008.5.1.4.1.1.7", "is referenced as 1.2.840.10008"),
+        ("ReferencedSOPClassUID", None, "ReferencedSOPClassUID is missing (type 1)"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_each_reference_of_a_long_listing_is_judged(
+    kind: str,
+    listed: Callable[[FileDataset], Dataset],
+    keyword: str,
+    value: str | None,
+    reason: str,
+) -> None:
+    def spoil(dataset: FileDataset) -> None:
+        if value is None:
+            delattr(listed(dataset), keyword)
+        else:
+            setattr(listed(dataset), keyword, value)
+
+    tree = {**LONG_TREE, kind: spoiled(LONG_TREE[kind], spoil)}
+    [verdict] = verdicts_on(LONG, tree)
+    assert verdict.kind == kind
+    assert any(reason in one for one in verdict.reasons)
+
+
+def test_what_a_long_listing_leaves_out_is_missed() -> None:
+    used = {
+        str(item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+        for item in images_of(pydicom.dcmread(BytesIO(LONG_TREE["SR"].file.read_bytes())))
+    }
+
+    def spoil(report: FileDataset) -> None:
+        series = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
+        series.ReferencedSOPSequence = [
+            one
+            for one in series.ReferencedSOPSequence
+            if str(one.ReferencedSOPInstanceUID) not in used
+        ]
+
+    [verdict] = verdicts_on(LONG, {**LONG_TREE, "SR": spoiled(LONG_TREE["SR"], spoil)})
+    assert any(one.endswith("is referenced and not listed as evidence") for one in verdict.reasons)
+
+
+def images_of(report: FileDataset) -> list[Any]:
+    found, stack = [], list(report.ContentSequence)
+    while stack:
+        item = stack.pop()
+        stack.extend(item.get("ContentSequence", ()))
+        if item.ValueType == "IMAGE":
+            found.append(item)
+    return found
+
+
+@pytest.mark.parametrize("level", ["series", "study"])
+def test_a_long_listing_must_stand_in_its_own_series(level: str) -> None:
+    def spoil(report: FileDataset) -> None:
+        study = report.CurrentRequestedProcedureEvidenceSequence[0]
+        if level == "study":
+            study.StudyInstanceUID = "1.2.3"
+        else:
+            series = study.ReferencedSeriesSequence[0]
+            moved, series.ReferencedSOPSequence = (
+                series.ReferencedSOPSequence[20:],
+                series.ReferencedSOPSequence[:20],
+            )
+            study.ReferencedSeriesSequence[1].ReferencedSOPSequence.extend(moved)
+
+    [verdict] = verdicts_on(LONG, {**LONG_TREE, "SR": spoiled(LONG_TREE["SR"], spoil)})
+    assert verdict.reasons[0].endswith("series or study that is not its own")
 
 
 def test_a_report_without_its_segmentation_leads_nowhere() -> None:

@@ -21,6 +21,7 @@ from dicom_node.protocol.command import (
     encode,
     lo,
     response,
+    store_request,
     store_response,
     ui,
     us,
@@ -238,6 +239,20 @@ def test_the_quick_answer_to_a_store_is_the_usual_one(
         }
     )
     assert store_response(request, status) == response(request, status)
+
+
+@given(uids, uids, st.integers(1, 0xFFFF))
+def test_the_quick_request_is_the_request(sop_class: str, instance: str, number: int) -> None:
+    assert store_request(ui(sop_class), ui(instance), number) == encode(
+        {
+            Element.AFFECTED_SOP_CLASS_UID: ui(sop_class),
+            Element.COMMAND_FIELD: us(CommandField.C_STORE),
+            Element.MESSAGE_ID: us(number),
+            Element.PRIORITY: us(0),
+            Element.COMMAND_DATA_SET_TYPE: us(0x0001),
+            Element.AFFECTED_SOP_INSTANCE_UID: ui(instance),
+        }
+    )
 
 
 def test_a_uid_of_odd_length_is_answered_with_its_padding() -> None:

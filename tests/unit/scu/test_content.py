@@ -71,3 +71,38 @@ def test_a_file_that_shrinks_meanwhile_is_told(mapped: bool, file: Path) -> None
         os.truncate(file, 4096)
         with pytest.raises(StorageError):
             list(views)
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+@pytest.mark.parametrize("size", [0, 10, 65_536, 65_537, WINDOW_BYTES, WINDOW_BYTES + 1])
+def test_what_is_at_hand_is_the_same(mapped: bool, size: int, file: Path) -> None:
+    content = Content.of(b"head", FilePart(file, 7, size), b"tail")
+    before = open_descriptors()
+    at_hand = content.at_hand(mapped=mapped)
+    with at_hand.opened(mapped=mapped) as views:
+        assert b"".join(views) == content.read()
+    assert at_hand.size_bytes == content.size_bytes
+    del at_hand
+    assert open_descriptors() == before
+
+
+def test_what_is_at_hand_needs_its_file_no_more_if_it_is_small(file: Path) -> None:
+    part = FilePart(file, 7, 1000)
+    expected = Content.of(part).read()
+    small = Content.of(part).at_hand(mapped=False)
+    whole = Content.of(FilePart(file, 0, 10_000_000)).at_hand(mapped=True)
+    file.unlink()
+    assert small.read() == expected
+    with pytest.raises(StorageError):  # too much to be held
+        whole.read()
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_what_cannot_be_at_hand_is_told_when_it_is_sent(mapped: bool, file: Path) -> None:
+    before = open_descriptors()
+    short = Content.of(FilePart(file, 10_039_999, 10)).at_hand(mapped=mapped)
+    gone = Content.of(FilePart(file.parent / "gone", 0, 10)).at_hand(mapped=mapped)
+    for content in (short, gone):
+        with pytest.raises(StorageError):
+            content.read()
+    assert open_descriptors() == before
