@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import pydicom
 import pytest
+from pydicom.uid import JPEGLSLossless
+from pynetdicom import AE
 from structlog.testing import capture_logs
 
 from dicom_node.coerce.profile import Profile
@@ -18,13 +22,16 @@ from dicom_node.harness.faults import (
     RejectingArchive,
     SilentArchive,
 )
+from dicom_node.harness.lying_archive import LyingArchive, Reports
 from dicom_node.lifecycle import DeliveryState
 from dicom_node.model import Priority
+from dicom_node.receive.contexts import STORAGE_SOP_CLASSES
 from tests.factories import make_instance, make_mr_series
 from tests.unit.deliver.forwarding import Forwarding
-from tests.unit.ledger.rows import STUDY
+from tests.unit.ledger.rows import SERIES, STUDY
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
 
 ForwardingTo = Callable[..., Forwarding]
 
@@ -34,10 +41,8 @@ def forwarding_to(tmp_path: Path) -> Iterator[ForwardingTo]:
     """Return a function that makes a forwarder for the archive at a port."""
     made: list[Forwarding] = []
 
-    def make(port: int, associations: int = 1) -> Forwarding:
-        made.append(
-            Forwarding(tmp_path, port, {"nothing": Profile("nothing")}, associations=associations)
-        )
+    def make(port: int, **how: Any) -> Forwarding:
+        made.append(Forwarding(tmp_path, port, {"nothing": Profile("nothing")}, **how))
         return made[-1]
 
     with capture_logs():
@@ -239,3 +244,46 @@ def test_more_that_is_chosen_after_the_end_is_sent_alone(
         assert (forwarding.state(), forwarding.progress) == (DeliveryState.SENT, (3, 0, 3))
         assert_arrived(archive, forwarding)
         assert {r.count for r in archive.received()} == {1}
+
+
+class PlainArchive(LyingArchive):
+    """One that takes and gives nothing that is compressed, and commits to nothing."""
+
+    def offer(self, ae: AE) -> None:
+        super().offer(ae)
+        ae.remove_supported_context(CT_IMAGE_STORAGE)
+        ae.add_supported_context(CT_IMAGE_STORAGE, [EXPLICIT], scu_role=True, scp_role=True)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_went_decoded_is_proven_by_what_comes_back(
+    damaged: bool, forwarding_to: ForwardingTo, tmp_path: Path
+) -> None:
+    with PlainArchive(
+        tmp_path / "archive",
+        reports=Reports.NOT_OFFERED,
+        refused_sop_class_uids=STORAGE_SOP_CLASSES - {CT_IMAGE_STORAGE},
+    ) as archive:
+        peer = {"proof": "read-back", "read_back": "content"}
+        forwarding = forwarding_to(archive.port, peer=peer)
+        for number in (1, 2):
+            dataset = make_instance(number=number, StudyInstanceUID=STUDY, SeriesInstanceUID=SERIES)
+            dataset.compress(JPEGLSLossless, generate_instance_uid=False)
+            forwarding.add(dataset)
+        forwarding.choose()
+        forwarding.run()
+        [one, _] = archive.received()
+        assert one.transfer_syntax_uid == EXPLICIT
+        if damaged:
+            kept = pydicom.dcmread(one.path)
+            kept.PixelData = bytes(len(kept.PixelData))
+            kept.save_as(one.path)
+        forwarding.prover.turn("archive")
+        if damaged:
+            assert forwarding.state() is DeliveryState.PENDING
+            assert "it gave it back changed" in forwarding.task.reason
+            [again] = forwarding.ledger.forwards.unsent(forwarding.task.forward_id, 9)
+            assert again.sop_instance_uid == one.sop_instance_uid
+        else:
+            assert forwarding.state() is DeliveryState.PROVEN
+            assert forwarding.task.reason == "2 instances: it gave it back unchanged"

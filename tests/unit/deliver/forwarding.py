@@ -19,10 +19,12 @@ from dicom_node.deliver.forwarder import Forwarder
 from dicom_node.deliver.originals import read_original
 from dicom_node.deliver.outlets import Outlets
 from dicom_node.deliver.own import Own
+from dicom_node.deliver.prover import Prover
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.lifecycle import DeliveryState
 from dicom_node.model import Forward, ForwardTask, Instance, Priority
 from dicom_node.store.local import LocalStore
+from dicom_node.uid import random_uid
 from tests.factories import make_instance, write
 from tests.unit.ledger import rows
 from tests.unit.ledger.rows import STUDY, HandClock, an_instance
@@ -78,7 +80,10 @@ class Forwarding:
         archives = dicom_archives(config, self.store)
         outlets = Outlets(config, self.ledger, archives, self.clock, gmtime)
         self.copies = copies
-        self.forwarder = Forwarder(config, self.ledger, archives, copies, outlets, self.clock)
+        parts = (config, self.ledger, archives)
+        self.forwarder = Forwarder(*parts, copies, outlets, self.clock)
+        is_same = Own(self.store, copies).is_same
+        self.prover = Prover(*parts, outlets, is_same, self.clock, random_uid)
 
     def add(self, dataset: Dataset) -> Instance:
         """Lay an instance into the store and note it."""
@@ -87,6 +92,7 @@ class Forwarding:
         instance = an_instance(
             sop_instance_uid=str(dataset.SOPInstanceUID),
             sop_class_uid=str(dataset.SOPClassUID),
+            transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
             path=path,
             digest=hashlib.sha256(content).hexdigest(),
         )
