@@ -2,7 +2,7 @@
 
 Theory of operation: patients are dealt one at a time, those with the rarest labels first, each to
 the part that lacks most of what that patient has, as iterative stratification has it (Sechidis et
-al., 2011) with patients in place of samples. Then each is moved as long as that brings the shares of
+al., 2011) with patients in place of samples. Then each is moved while that brings the shares of
 the labels nearer to what is wanted. In what order equal ones come is for the seed to say.
 """
 
