@@ -43,7 +43,7 @@ def learning_curves(history: Mapping[str, Sequence[float]], file: Path) -> None:
         axes.plot(epochs, history[name], color=_COLOURS[0], label="training")
         if (validation := history.get(f"val_{name}")) is not None:
             axes.plot(epochs, validation, color=_COLOURS[1], label="validation")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
         axes.set_xlabel("epoch")
         axes.set_title(name.replace("_", " "))
         axes.legend(frameon=False)
