@@ -286,6 +286,19 @@ def test_annotations_without_their_series_are_told_or_left_out(
         load("lidc", tmp_path, preparation=natively())
 
 
+def test_of_many_scans_some_can_be_taken(folder: Path, tmp_path: Path) -> None:
+    write_slices(scan_of(591), tmp_path / "591")
+    for file in [*(folder / "slices").iterdir(), folder / "327.xml", DATA / "lidc" / "591.xml"]:
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    preparation = ct_slices(256, 1.5)
+    whole = load("lidc", tmp_path, preparation=preparation)
+    assert len(set(whole.patients)) == 2
+    first = load("lidc", tmp_path, preparation=preparation, at_most=1)
+    kept = whole.patients == first.patients[0]
+    assert np.array_equal(first.images, whole.images[kept])
+    assert np.array_equal(first.targets, whole.targets[kept])
+
+
 def test_an_outline_on_a_slice_that_was_not_fetched_is_told(folder: Path, tmp_path: Path) -> None:
     files = sorted((folder / "slices").iterdir())
     for file in [*files[:4], folder / "327.xml"]:
