@@ -38,12 +38,13 @@ PACKAGES = {
 LONG = (
     *(f"unit/infer/gpu/test_{name}.py" for name in ("failures", "kernels", "nvrtc", "path")),
     *(f"unit/infer/plans/test_{name}.py" for name in ("faults", "real_builder", "runtime")),
-    *(f"unit/recipes/test_{name}.py" for name in ("lidc", "pictures", "studies")),
     *(f"property/test_{name}.py" for name in ("attributes", "deidentify", "door_fuzz", "identity")),
     *(
         "unit/executor/test_child.py",
         "unit/cli/test_bench_disk.py",
         "unit/receive/test_identity.py",
+        *("unit/recipes/test_lidc.py", "unit/recipes/test_pictures.py"),
+        "unit/recipes/test_studies.py",
     ),
 )
 """Files whose many short tests take four to twenty-five seconds together: for `make test` alone."""
