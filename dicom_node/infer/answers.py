@@ -103,12 +103,12 @@ def _parts(values: NDArray[np.float32], wanted: VolumeInput) -> Iterator[NDArray
             if window.skip_below is None or (part[0] >= window.skip_below).any():
                 yield part[None]
     else:
-        at = _taken(values.shape[1], wanted.take)
+        at = taken(values.shape[1], wanted.take)
         for first in range(0, len(at), SLICES_AT_ONCE):
             yield tensors_of(values, wanted.slab_slices or 1, at[first : first + SLICES_AT_ONCE])
 
 
-def _taken(count: int, take: Take) -> list[int]:
+def taken(count: int, take: Take) -> list[int]:
     """Return which slices of a volume are asked about, evenly over the part that is meant."""
     first, last = take.part[0] * (count - 1), take.part[1] * (count - 1)
     most = int(np.floor(last) - np.ceil(first)) + 1

@@ -23,6 +23,9 @@ from dicom_node.infer.pixels import Values
 from dicom_node.infer.volume import Placement, place, to_network
 from engines.recipes.errors import DataUnusable
 
+_ROUNDING = 1e-4
+"""Of a share, in single precision."""
+
 CORES = os.cpu_count() or 1
 
 
@@ -97,24 +100,42 @@ def label_map_to_network(
     Parameters
     ----------
     masks : numpy.ndarray, shape (slices, rows, columns), uint8
-        On the grid of the series, the label of each voxel.
+        On the grid of the series, the label of each voxel; beyond it is background.
     placement : Placement
     labels : int
         How many there are, with the background. Of two that fill as much, the smaller one wins.
     """
-    most: NDArray[np.float32] | None = None
-    for label in range(labels):
-        share = to_network(((one == label).astype(np.float32) for one in masks), placement, 0.0)
-        if label == 0:  # beyond the field of view is background too
-            share = share + (
-                1 - to_network((np.ones_like(one, np.float32) for one in masks), placement, 0.0)
-            )
-        if most is None:
-            most, result = share, np.zeros(share.shape, np.uint8)
-        else:
-            larger = share > most + 1e-6
-            result[larger] = label
-            most = np.maximum(most, share)
+    return _largest(
+        to_network(((one == label).astype(np.float32) for one in masks), placement, 0.0)
+        for label in range(1, labels)
+    )
+
+
+def label_image_to_network(
+    mask: NDArray[np.uint8], preparation: Preparation, labels: int
+) -> NDArray[np.uint8]:
+    """Return the label map of one image as `label_map_to_network` does that of a series."""
+    if preparation.image is None:
+        raise DataUnusable("this network sees volumes, not single images")
+    as_it_is = Preparation(Intensity(values=Values.BRIGHTNESS), image=preparation.image)
+    return _largest(
+        as_it_is.of_image((mask == label).astype(np.float32)) for label in range(1, labels)
+    )
+
+
+def _largest(shares: Iterable[NDArray[np.float32]]) -> NDArray[np.uint8]:
+    """Return the label with the largest share, from 1; what none of them fills is background."""
+    result = most = total = None
+    for label, share in enumerate(shares, 1):
+        if result is None or most is None or total is None:
+            result, most, total = np.zeros(share.shape, np.uint8), np.zeros_like(share), share * 0
+        larger = share > most + _ROUNDING
+        result[larger] = label
+        most = np.maximum(most, share)
+        total += share
+    if result is None or most is None or total is None:
+        raise DataUnusable("a label map needs a label beside the background")
+    result[1 - total > most - _ROUNDING] = 0
     return result
 
 

@@ -1,0 +1,103 @@
+"""The samples of one series or image after the other, and all that is wrong with them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_node.errors import StudyUnusable
+from engines.recipes.errors import DataUnusable
+from engines.recipes.loaders.progress import Progress, on_all_cores, some
+from engines.recipes.samples import Samples
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The samples of one series or image: all of one patient, in one part of the split."""
+
+    images: NDArray[np.float32]
+    """(n, rows, columns, channels)"""
+    targets: NDArray[np.float32] | NDArray[np.uint8]
+    names: list[str]
+    patient: str
+    split: str = ""
+    """Nothing where the data come without one."""
+
+
+Item = TypeVar("Item")
+
+
+def each(
+    items: Sequence[tuple[str, Item]],
+    part_of: Callable[[Item], Part],
+    progress: Progress,
+    threads: int = 1,
+) -> list[Part]:
+    """Return the samples of each item.
+
+    Parameters
+    ----------
+    items : sequence of (name, item)
+    part_of : callable
+    progress : callable
+    threads : int
+        1 where `part_of` uses all cores itself.
+
+    Raises
+    ------
+    DataUnusable
+        With each that cannot be used, and why.
+    """
+
+    def tried(given: tuple[str, Item]) -> Part | str:
+        name, item = given
+        try:
+            return part_of(item)
+        except (StudyUnusable, DataUnusable) as error:
+            return f"{name}: {error.in_words}"
+
+    results = list(on_all_cores(tried, items, progress, threads))
+    if wrong := [result for result in results if isinstance(result, str)]:
+        raise DataUnusable(
+            f"{len(wrong)} of {len(items)} cannot be used:\n  " + "\n  ".join(wrong),
+            hint="the engine would refuse them too: take them out, or narrow `accepts`",
+        )
+    return [result for result in results if isinstance(result, Part)]
+
+
+def gathered(
+    parts: Sequence[Part], labels: tuple[str, ...], licence: str, attribution: str, source: str
+) -> Samples:
+    """Return all parts as one set of samples.
+
+    Raises
+    ------
+    DataUnusable
+        If there is nothing in them, they differ in size, or only some say for what they are.
+    """
+    parts = [part for part in parts if len(part.images)]
+    if not parts:
+        raise DataUnusable(f"nothing to learn from in {source}")
+    if len(shapes := {part.images.shape[1:] for part in parts}) > 1:
+        raise DataUnusable(
+            f"samples of {len(shapes)} sizes: {some(sorted(map(str, shapes)))}",
+            hint="give the preparation a size and a spacing_mm for rows and columns",
+        )
+    if len({bool(part.split) for part in parts}) > 1:
+        raise DataUnusable("some samples name a part of the split and others none")
+    counts = [len(part.images) for part in parts]
+    return Samples(
+        images=np.concatenate([part.images for part in parts]),
+        targets=np.concatenate([part.targets for part in parts]),
+        labels=labels,
+        patients=np.repeat([part.patient for part in parts], counts),
+        names=np.array([name for part in parts for name in part.names]),
+        split=np.repeat([part.split for part in parts], counts) if parts[0].split else None,
+        licence=licence,
+        attribution=attribution,
+        source=source,
+    )
