@@ -1,0 +1,200 @@
+"""The card of an engine: what it is, how it was made, how good it is, and for whom it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import version
+
+import numpy as np
+
+from engines.recipes.backend import keras
+from engines.recipes.recipe import Recipe
+from engines.recipes.samples import SPLITS, Samples
+from engines.recipes.training import Trained
+
+_CURVES, _CONFUSION, _EXAMPLES = "curves.png", "confusion.png", "examples.png"
+_CAPTIONS = {
+    _CURVES: "loss and validation score, epoch by epoch",
+    _CONFUSION: "test at the thresholds that validation chose",
+    _EXAMPLES: "images of test with what was said of them",
+}
+
+
+def trained_on(recipe: Recipe, samples: Samples) -> str:
+    """Return in a sentence what it was trained on."""
+    if recipe.leave_one_out:
+        return f"Trained on {samples.source}."
+    images = samples.part("train")
+    whom = f" of {len(np.unique(images.patients))} patients" if _knows_patients(images) else ""
+    return f"Trained on {len(images)} images{whom} of {samples.source}."
+
+
+def told(recipe: Recipe, trained: Trained) -> str:
+    """Return in a sentence how good it is."""
+    what = "Dice overlap" if recipe.is_segmentation else "AUC"
+    if recipe.exclusive and not recipe.is_segmentation and len(recipe.outputs) == 2:
+        rows = trained.figures.rows[1:]
+    else:
+        rows = trained.figures.rows[: recipe.judged or None]
+    each = ", ".join(
+        f"{row.name} {row.figure.value:.3f}" if len(rows) > 1 else f"{row.figure.value:.3f}"
+        for row in rows
+    )
+    whom = "patients that it was not trained on"
+    if recipe.leave_one_out:
+        whom = "each patient by a network that was trained without him"
+    if recipe.shares_patients:
+        whom = "other slices of the same patient"
+    return f"On {whom}, {what} {each}."
+
+
+def card_of(
+    recipe: Recipe,
+    trained: Trained,
+    samples: Samples,
+    name: str,
+    command: str,
+    pictures: tuple[str, ...],
+) -> str:
+    """Return the text of the card."""
+    sections = (
+        _head(recipe, trained, samples, name),
+        _figures(recipe, trained),
+        (f"![{_CAPTIONS[each]}]({each})" for each in pictures),
+        _method(recipe, trained, samples, command),
+        _limits(recipe),
+    )
+    return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+
+
+def _head(recipe: Recipe, trained: Trained, samples: Samples, name: str) -> Iterator[str]:
+    model = trained.model
+    rows, columns = model.input.shape[1:3]
+    yield f"# {name}"
+    yield ""
+    yield f"Made by the recipe `{recipe.name}`: {recipe.told}."
+    yield "Demonstration only, **not a medical device**."
+    yield ""
+    yield "| | |"
+    yield "| --- | --- |"
+    convolutions = sum(type(each).__name__ == "Conv2D" for each in model.layers)
+    yield (
+        f"| network | {model.name.replace('_', ' ')}, {convolutions} convolutions, "
+        f"{model.count_params():,} weights, trained from scratch |"
+    )
+    yield f"| it sees | {rows} x {columns} pixels; `engine.yaml` says of what and how |"
+    kind = "exclusive" if recipe.exclusive else "each by itself"
+    yield f"| it gives | probabilities, {kind}: {', '.join(recipe.outputs)} |"
+    yield f"| data | {samples.source}; {samples.licence} |"
+    yield f"| parts | {_parts(recipe, samples)} |"
+
+
+def _figures(recipe: Recipe, trained: Trained) -> Iterator[str]:
+    yield "## Figures"
+    yield ""
+    if recipe.is_segmentation:
+        yield "| label | Dice (95 % interval) |"
+        yield "| --- | --- |"
+        for row in trained.figures.rows:
+            yield f"| {row.name} | {row.figure} |"
+        return
+    yield (
+        "| output | AUC (95 % interval) | threshold | sensitivity | specificity "
+        "| calibration error, before |"
+    )
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for row in trained.figures.rows:
+        assert row.at is not None  # noqa: S101 - of a segmentation, above
+        yield (
+            f"| {row.name} | {row.figure} | {row.at.threshold:g} | {row.at.sensitivity:.3f} "
+            f"| {row.at.specificity:.3f} | {row.calibration_error:.3f}, "
+            f"{row.calibration_error_before:.3f} |"
+        )
+    yield ""
+    yield (
+        "Intervals by drawing patients with replacement 1000 times. Thresholds, calibration and "
+        "epoch were chosen on validation; test was asked once."
+    )
+    if trained.figures.untouched:
+        yield (
+            f"Of {trained.figures.untouched} test images without a fault "
+            f"{trained.figures.false_alarms} have one at `limited` or above."
+        )
+
+
+def _method(recipe: Recipe, trained: Trained, samples: Samples, command: str) -> Iterator[str]:
+    method, settings = trained.settings.method, trained.settings
+    yield "## How it was made"
+    yield ""
+    yield f"    {command}"
+    yield ""
+    for sentence in recipe.tells:
+        yield sentence
+    balance = "rare ones weigh more" if method.balance else "all weigh the same"
+    yield (
+        f"Adam, {len(trained.epochs)} of {method.epochs} epochs, batches of {method.batch}, "
+        f"learning rate {method.learning_rate:g} along half a cosine, weight decay "
+        f"{method.weight_decay:g}; {balance}. Seed {method.seed}: the same command gives the same "
+        "weights on the same machine."
+    )
+    changes = ", ".join(
+        f"{word} {value}" for word, value in _changes(settings.words).items()
+    )
+    yield f"Augmentation: {changes or 'none'}."
+    if trained.calibrations:
+        lines = {f"{line.scale:.2f} x + {line.offset:.2f}" for line in trained.calibrations}
+        yield f"Calibration, of the logits and in the network: {'; '.join(sorted(lines))}."
+    if recipe.leave_one_out:
+        yield (
+            "There are too few patients for a test set: the figures are of networks that were "
+            "trained without the patient whom they were asked about. The network that is kept was "
+            "trained on all, in as many epochs."
+        )
+    for each in trained.tried:
+        words = ", ".join(f"{word} {value}" for word, value in each.words.items())
+        yield f"Searched: {words}: validation {each.score:.4f}."
+    yield (
+        f"Keras {keras.__version__} on {keras.backend.backend()} "
+        f"{_backend_version()}. {samples.attribution}"
+    )
+
+
+def _limits(recipe: Recipe) -> Iterator[str]:
+    yield "## Limits"
+    yield ""
+    yield from (f"* {sentence}" for sentence in recipe.limits)
+
+
+def _parts(recipe: Recipe, samples: Samples) -> str:
+    if samples.split is None or recipe.leave_one_out:
+        patients, counts = np.unique(samples.patients, return_counts=True)
+        return ", ".join(f"{one} {count}" for one, count in zip(patients, counts, strict=True))
+    told_ = []
+    for name in SPLITS:
+        part = samples.part(name)
+        whom = f" of {len(np.unique(part.patients))} patients" if _knows_patients(part) else ""
+        told_.append(f"{name} {len(part)}{whom}")
+    return ", ".join(told_)
+
+
+def _knows_patients(samples: Samples) -> bool:
+    """Return whether somebody says who is who, or each image counts as a patient."""
+    return not np.array_equal(samples.patients, samples.names)
+
+
+def _changes(words: dict[str, object]) -> dict[str, object]:
+    kinds = ("rotate_degrees", "scale", "shift", "mirror", "gamma", "contrast", "brightness")
+    return {
+        word: words[word] for word in (*kinds, "noise", "blur", "darken_lung") if words[word]
+    }
+
+
+def _backend_version() -> str:
+    return version({"jax": "jax", "tensorflow": "tensorflow", "torch": "torch"}.get(
+        keras.backend.backend(), "keras"
+    ))
+
+
+def pictures_of(recipe: Recipe, trained: Trained) -> dict[str, bytes]:
+    """Return the pictures of the card, PNG by file name."""
+    return {}

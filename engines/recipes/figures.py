@@ -1,0 +1,132 @@
+"""What the card says of a network: thresholds that validation chose, and what test made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.recipes.calibration import expected_calibration_error
+from engines.recipes.lesson import Questions
+from engines.recipes.metrics import (
+    Interval,
+    Operating,
+    auc_interval,
+    dice_interval,
+    operating_at,
+    roc,
+    youden_threshold,
+)
+from engines.recipes.recipe import Recipe
+
+_LIMITED_SENSITIVITY, _NON_DIAGNOSTIC_SPECIFICITY = 0.95, 0.995
+_ROUNDING = 1e-3
+"""Thresholds are written with three digits."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Of one output."""
+
+    present: float
+    """By Youden: the largest sum of sensitivity and specificity."""
+    limited: float
+    """The largest that finds 95 % of a fault, at most 0.5."""
+    non_diagnostic: float
+    """The smallest that leaves 99.5 % of the rest alone, at least 0.5."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What test says of one output, or of one label of a segmentation."""
+
+    name: str
+    figure: Interval
+    """AUC, or Dice."""
+    at: Operating | None = None
+    calibration_error: float = float("nan")
+    calibration_error_before: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the card says."""
+
+    thresholds: tuple[Thresholds, ...]
+    rows: tuple[Row, ...]
+    untouched: int = 0
+    """Of test images without a fault: how many there are."""
+    false_alarms: int = 0
+    """In how many of them some fault reaches its `limited`."""
+
+
+def thresholds_of(
+    recipe: Recipe, answers: NDArray[np.float32], truth: NDArray[np.float32]
+) -> tuple[Thresholds, ...]:
+    """Return the thresholds of each output, chosen on validation; none of a segmentation."""
+    if recipe.is_segmentation:
+        return ()
+    return tuple(
+        _thresholds(answers[:, output], truth[:, output]) for output in range(len(recipe.outputs))
+    )
+
+
+def figures_of(
+    recipe: Recipe,
+    thresholds: tuple[Thresholds, ...],
+    answers: NDArray[np.float32],
+    test: Questions,
+    uncalibrated: NDArray[np.float32],
+) -> Figures:
+    """Return what test says.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    thresholds : tuple of Thresholds
+    answers : numpy.ndarray
+        Probabilities of the questions of test, (n, outputs) or (n, rows, columns, labels).
+    test : Questions
+    uncalibrated : numpy.ndarray
+        The same before calibration.
+    """
+    if recipe.is_segmentation:
+        drawn = answers.argmax(axis=-1)
+        rows = tuple(
+            Row(name, dice_interval(drawn, test.truth, test.patients, label))
+            for label, name in enumerate(recipe.outputs)
+            if label
+        )
+        return Figures((), rows)
+    rows = tuple(
+        Row(
+            name,
+            auc_interval(answers[:, output], test.truth[:, output], test.patients),
+            operating_at(answers[:, output], test.truth[:, output], thresholds[output].present),
+            expected_calibration_error(answers[:, output], test.truth[:, output]),
+            expected_calibration_error(uncalibrated[:, output], test.truth[:, output]),
+        )
+        for output, name in enumerate(recipe.outputs)
+    )
+    if not recipe.judged:
+        return Figures(thresholds, rows)
+    clean = ~(test.truth[:, : recipe.judged] >= 0.5).any(axis=1)
+    limits = np.array([each.limited for each in thresholds[: recipe.judged]])
+    alarms = (answers[clean, : recipe.judged] >= limits).any(axis=1)
+    return Figures(thresholds, rows, int(clean.sum()), int(alarms.sum()))
+
+
+def _thresholds(answers: NDArray[Any], truth: NDArray[Any]) -> Thresholds:
+    levels, sensitivities, specificities = roc(answers, truth)
+    finds = levels[sensitivities >= _LIMITED_SENSITIVITY]
+    spares = levels[specificities >= _NON_DIAGNOSTIC_SPECIFICITY]
+    limited = min(float(finds.max()), 0.5) if len(finds) else 0.5
+    non_diagnostic = max(float(spares.min()), 0.5) if len(spares) else 1.0
+    return Thresholds(
+        *(
+            float(np.clip(np.round(each, 3), _ROUNDING, 1 - _ROUNDING))
+            for each in (youden_threshold(answers, truth), limited, non_diagnostic)
+        )
+    )
