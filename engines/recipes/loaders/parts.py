@@ -36,8 +36,9 @@ def each(
     part_of: Callable[[Item], Part],
     progress: Progress,
     threads: int = 1,
-) -> list[Part]:
-    """Return the samples of each item.
+    only_usable: bool = False,
+) -> tuple[list[Part], int]:
+    """Return the samples of each item, and how many of them were left out.
 
     Parameters
     ----------
@@ -46,6 +47,8 @@ def each(
     progress : callable
     threads : int
         1 where `part_of` uses all cores itself.
+    only_usable : bool
+        Leave out those that cannot be used, in place of an error; one must be left.
 
     Raises
     ------
@@ -61,12 +64,26 @@ def each(
             return f"{name}: {error.in_words}"
 
     results = list(on_all_cores(tried, items, progress, threads))
-    if wrong := [result for result in results if isinstance(result, str)]:
+    wrong = [result for result in results if isinstance(result, str)]
+    if wrong and (not only_usable or len(wrong) == len(results)):
         raise DataUnusable(
             f"{len(wrong)} of {len(items)} cannot be used:\n  " + "\n  ".join(wrong),
-            hint="the engine would refuse them too: take them out, or narrow `accepts`",
+            hint="the engine would refuse them too: take them out, or have them left out: only_usable",
         )
-    return [result for result in results if isinstance(result, Part)]
+    return [result for result in results if isinstance(result, Part)], len(wrong)
+
+
+def chosen(drawn: NDArray[np.uint8], empty_every: int) -> NDArray[np.intp]:
+    """Return the slices on which something is drawn, and some of the others, evenly.
+
+    Parameters
+    ----------
+    drawn : numpy.ndarray, shape (slices, rows, columns), uint8
+    empty_every : int
+        1 takes every slice, 2 every second one of those on which nothing is drawn.
+    """
+    empty = ~drawn.any(axis=(1, 2))
+    return np.flatnonzero(~empty | (np.cumsum(empty) % empty_every == 0))
 
 
 def gathered(

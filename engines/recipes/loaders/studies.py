@@ -24,7 +24,7 @@ from dicom_node.infer.series import load_source, unfit
 from engines.recipes.errors import DataUnusable
 from engines.recipes.loaders.folder import SeriesFiles, conditions_of, find_series, is_accepted
 from engines.recipes.loaders.masks import all_masks, instances_of, label_map, names_in
-from engines.recipes.loaders.parts import Part, each, gathered
+from engines.recipes.loaders.parts import Part, chosen, each, gathered
 from engines.recipes.loaders.progress import Progress, nobody, some
 from engines.recipes.loaders.table import Labelled, Table, read_table
 from engines.recipes.loaders.volumes import prepare_files
@@ -51,6 +51,7 @@ def load(
     labels: Sequence[str] = (),
     accepts: Mapping[str, object] | None = None,
     only_labelled: bool = False,
+    only_usable: bool = False,
     empty_every: int = 1,
     licence: str = "not said",
     attribution: str = "",
@@ -75,6 +76,8 @@ def load(
         Which series are meant, as in a manifest: {"Modality": "CT"}.
     only_labelled : bool
         Leave out series without a row or a mask, in place of an error.
+    only_usable : bool
+        Leave out series or images that the node would refuse, in place of an error.
     empty_every : int
         Of slices on which nothing is drawn take every one, every second, ...
     licence, attribution : str
@@ -112,9 +115,12 @@ def load(
         return _of_image(item, preparation, names)
 
     threads = 1 if preparation.volume else CORES
-    parts = each([(_named(item), item) for item in items], part_of, progress, threads)
+    named = [(_named(item), item) for item in items]
+    parts, left_out = each(named, part_of, progress, threads, only_usable)
     patients = {item.series.patient for item in items}
     source = f"{len({item.series.series for item in items})} series of {len(patients)} patients"
+    if left_out:
+        source += f"; {left_out} left out that the node would refuse"
     return gathered(parts, names, licence, attribution, source)
 
 
@@ -201,8 +207,7 @@ def _of_volume(
         masks = all_masks(item.series.masks, volume.images, volume.grid, names[1:])
         drawn = label_map(masks, names[1:], volume.grid.shape)
         on_grid = volume.drawn(drawn, len(names))
-        empty = ~on_grid.any(axis=(1, 2))
-        at = np.flatnonzero(~empty | (np.cumsum(empty) % empty_every == 0))
+        at = chosen(on_grid, empty_every)
         targets = on_grid[at]
     return Part(
         images=preparation.samples_of(volume.values, at),
