@@ -6,6 +6,7 @@ Only training sees them. What changes an image's geometry changes its label map 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +80,7 @@ def _changed(
         image = np.stack([_moved(plane, matrix, offset, 1) for plane in image.transpose(2, 0, 1)])
         image = image.transpose(1, 2, 0)
         if mask is not None:
-            mask = _moved(mask, matrix, offset, 0)
+            mask = _moved(mask.astype(np.float32), matrix, offset, 0).astype(np.uint8)
     if how.darken_lung:
         image = darkened_lung(image, 1 - random.uniform(0, how.darken_lung))
     if how.gamma:
@@ -95,7 +96,7 @@ def _changed(
         image = gaussian_filter(image, (sigma, sigma, 0))
     if how.noise:
         sd = span * random.uniform(0, how.noise)
-        image = image + random.normal(0, sd, image.shape)
+        image = image + random.normal(0, sd, image.shape).astype(np.float32)
     if how.hold:
         image = np.clip(image, low, high)
     return image.astype(np.float32), mask
@@ -127,12 +128,6 @@ def _geometry(
 
 
 def _moved(
-    plane: NDArray[np.generic],
-    matrix: NDArray[np.float64],
-    offset: NDArray[np.float64],
-    order: int,
-) -> NDArray[np.generic]:
-    moved: NDArray[np.generic] = affine_transform(
-        plane, matrix, offset, order=order, mode="nearest"
-    )
-    return moved
+    plane: Images, matrix: NDArray[np.float64], offset: NDArray[np.float64], order: Literal[0, 1]
+) -> Images:
+    return affine_transform(plane, matrix, offset, order=order, mode="nearest")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.metadata import version
+from textwrap import fill
 
 import numpy as np
 
 from engines.recipes.backend import keras
+from engines.recipes.metrics import Interval
 from engines.recipes.recipe import Recipe
 from engines.recipes.samples import SPLITS, Samples
 from engines.recipes.training import Trained
 
+_WIDTH = 100
 _CURVES, _CONFUSION, _EXAMPLES = "curves.png", "confusion.png", "examples.png"
 _CAPTIONS = {
     _CURVES: "loss and validation score, epoch by epoch",
@@ -25,8 +28,9 @@ def trained_on(recipe: Recipe, samples: Samples) -> str:
     if recipe.leave_one_out:
         return f"Trained on {samples.source}."
     images = samples.part("train")
-    whom = f" of {len(np.unique(images.patients))} patients" if _knows_patients(images) else ""
-    return f"Trained on {len(images)} images{whom} of {samples.source}."
+    count = len(np.unique(images.patients))
+    whom = f" of {count} patients" if _knows_patients(images) and count > 1 else ""
+    return f"Trained on {len(images)} images{whom}, of {len(samples)}: {samples.source}."
 
 
 def told(recipe: Recipe, trained: Trained) -> str:
@@ -57,13 +61,13 @@ def card_of(
     pictures: tuple[str, ...],
 ) -> str:
     """Return the text of the card."""
-    sections = (
+    sections = [
         _head(recipe, trained, samples, name),
         _figures(recipe, trained),
-        (f"![{_CAPTIONS[each]}]({each})" for each in pictures),
+        *([f"![{_CAPTIONS[each]}]({each})"] for each in pictures),
         _method(recipe, trained, samples, command),
         _limits(recipe),
-    )
+    ]
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
 
 
@@ -96,7 +100,7 @@ def _figures(recipe: Recipe, trained: Trained) -> Iterator[str]:
         yield "| label | Dice (95 % interval) |"
         yield "| --- | --- |"
         for row in trained.figures.rows:
-            yield f"| {row.name} | {row.figure} |"
+            yield f"| {row.name} | {_in_words(row.figure)} |"
         return
     yield (
         "| output | AUC (95 % interval) | threshold | sensitivity | specificity "
@@ -104,59 +108,64 @@ def _figures(recipe: Recipe, trained: Trained) -> Iterator[str]:
     )
     yield "| --- | --- | --- | --- | --- | --- |"
     for row in trained.figures.rows:
-        assert row.at is not None  # noqa: S101 - of a segmentation, above
-        yield (
-            f"| {row.name} | {row.figure} | {row.at.threshold:g} | {row.at.sensitivity:.3f} "
-            f"| {row.at.specificity:.3f} | {row.calibration_error:.3f}, "
-            f"{row.calibration_error_before:.3f} |"
-        )
+        if row.at is not None:
+            yield (
+                f"| {row.name} | {_in_words(row.figure)} | {row.at.threshold:g} "
+                f"| {row.at.sensitivity:.3f} | {row.at.specificity:.3f} "
+                f"| {row.calibration_error:.3f}, {row.calibration_error_before:.3f} |"
+            )
     yield ""
-    yield (
+    asked = (
         "Intervals by drawing patients with replacement 1000 times. Thresholds, calibration and "
         "epoch were chosen on validation; test was asked once."
     )
+    if recipe.leave_one_out:
+        asked = ""
     if trained.figures.untouched:
-        yield (
-            f"Of {trained.figures.untouched} test images without a fault "
+        asked += (
+            f" Of {trained.figures.untouched} test images without a fault "
             f"{trained.figures.false_alarms} have one at `limited` or above."
         )
+    yield fill(asked, _WIDTH)
 
 
 def _method(recipe: Recipe, trained: Trained, samples: Samples, command: str) -> Iterator[str]:
-    method, settings = trained.settings.method, trained.settings
     yield "## How it was made"
     yield ""
     yield f"    {command}"
+    for paragraph in _paragraphs(recipe, trained):
+        yield ""
+        yield fill(paragraph, _WIDTH)
     yield ""
-    for sentence in recipe.tells:
-        yield sentence
-    balance = "rare ones weigh more" if method.balance else "all weigh the same"
+    yield fill(samples.attribution, _WIDTH)
+
+
+def _paragraphs(recipe: Recipe, trained: Trained) -> Iterator[str]:
+    method = trained.settings.method
+    if recipe.tells:
+        yield " ".join(recipe.tells)
+    weights = "rare answers weigh more" if method.balance else "all answers weigh the same"
+    changes = ", ".join(_changes(trained.settings.words))
     yield (
         f"Adam, {len(trained.epochs)} of {method.epochs} epochs, batches of {method.batch}, "
         f"learning rate {method.learning_rate:g} along half a cosine, weight decay "
-        f"{method.weight_decay:g}; {balance}. Seed {method.seed}: the same command gives the same "
-        "weights on the same machine."
+        f"{method.weight_decay:g}; {weights}. Augmentation: {changes or 'none'}. Seed "
+        f"{method.seed}: the same command gives the same weights on the same machine. Keras "
+        f"{keras.__version__} on {keras.backend.backend()} {version(keras.backend.backend())}."
     )
-    changes = ", ".join(
-        f"{word} {value}" for word, value in _changes(settings.words).items()
-    )
-    yield f"Augmentation: {changes or 'none'}."
     if trained.calibrations:
-        lines = {f"{line.scale:.2f} x + {line.offset:.2f}" for line in trained.calibrations}
-        yield f"Calibration, of the logits and in the network: {'; '.join(sorted(lines))}."
+        lines = dict.fromkeys(f"{c.scale:.2f} x + {c.offset:.2f}" for c in trained.calibrations)
+        yield f"Calibration, of the logits x, within the network: {'; '.join(lines)}."
     if recipe.leave_one_out:
         yield (
             "There are too few patients for a test set: the figures are of networks that were "
-            "trained without the patient whom they were asked about. The network that is kept was "
-            "trained on all, in as many epochs."
+            "trained without the patient whom they were asked about; that chose thresholds and "
+            "calibration too, by other simulated faults. The network that is kept was trained on "
+            "all patients, in as many epochs."
         )
     for each in trained.tried:
         words = ", ".join(f"{word} {value}" for word, value in each.words.items())
         yield f"Searched: {words}: validation {each.score:.4f}."
-    yield (
-        f"Keras {keras.__version__} on {keras.backend.backend()} "
-        f"{_backend_version()}. {samples.attribution}"
-    )
 
 
 def _limits(recipe: Recipe) -> Iterator[str]:
@@ -182,17 +191,17 @@ def _knows_patients(samples: Samples) -> bool:
     return not np.array_equal(samples.patients, samples.names)
 
 
-def _changes(words: dict[str, object]) -> dict[str, object]:
+def _changes(words: dict[str, object]) -> list[str]:
     kinds = ("rotate_degrees", "scale", "shift", "mirror", "gamma", "contrast", "brightness")
-    return {
-        word: words[word] for word in (*kinds, "noise", "blur", "darken_lung") if words[word]
-    }
+    every = (*kinds, "noise", "blur", "darken_lung")
+    return [
+        word if words[word] is True else f"{word} {words[word]:g}" for word in every if words[word]
+    ]
 
 
-def _backend_version() -> str:
-    return version({"jax": "jax", "tensorflow": "tensorflow", "torch": "torch"}.get(
-        keras.backend.backend(), "keras"
-    ))
+def _in_words(figure: Interval) -> str:
+    """Return a figure with its interval; of one patient there is none."""
+    return f"{figure.value:.3f}" if np.isnan(figure.low) else str(figure)
 
 
 def pictures_of(recipe: Recipe, trained: Trained) -> dict[str, bytes]:

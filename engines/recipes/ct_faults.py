@@ -35,7 +35,7 @@ def with_faults(image: Image, random: np.random.Generator) -> tuple[Image, NDArr
 
 
 def noisy(image: Image, random: np.random.Generator) -> Image:
-    """Too little dose: more noise within the body than in the air, grained, sometimes in streaks."""
+    """Too little dose: more noise in the body than in air, grained, sometimes in streaks."""
     sd = random.uniform(30, 110)
     grain = (random.uniform(0.0, 0.6),) * 2
     if random.random() < 0.3:  # shoulders and hips: photons starve from side to side

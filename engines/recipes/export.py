@@ -23,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from dicom_node.errors import EngineError
 from dicom_node.infer.runtimes.port import LoadOptions
 from dicom_node.infer.runtimes.registry import DEFAULT, RUNTIMES
+from engines.recipes.backend import keras
 
 OPERATOR_SET, IR_VERSION = 17, 8
 TOLERANCE = 1e-4
@@ -162,8 +163,8 @@ class _Graph:
     def _convolution(self, layer: Any, inputs: list[str]) -> str:
         if layer.groups != 1 or layer.data_format != "channels_last":
             raise EngineError(f"{layer.name}: groups, or channels in front in Keras")
-        weights = np.asarray(layer.kernel).transpose(3, 2, 0, 1)
-        bias = np.asarray(layer.bias) if layer.use_bias else np.zeros(layer.filters)
+        weights = _values(layer.kernel).transpose(3, 2, 0, 1)
+        bias = _values(layer.bias) if layer.use_bias else np.zeros(layer.filters)
         names = self._constant(weights), self._constant(bias)
         output = self._node(
             "Conv",
@@ -171,7 +172,7 @@ class _Graph:
             kernel_shape=layer.kernel_size,
             strides=layer.strides,
             dilations=layer.dilation_rate,
-            auto_pad="SAME_UPPER" if layer.padding == "same" else "VALID",
+            pads=_pads(layer, layer.kernel_size, layer.dilation_rate),
         )
         if layer.activation.__name__ == "linear" and self._used[id(layer.output)] == 1:
             self._convolutions[output] = names
@@ -181,11 +182,11 @@ class _Graph:
         """In the convolution before it, where there is one: y = (x - mean) * factor + beta."""
         if layer.axis not in (-1, len(layer.output.shape) - 1):
             raise EngineError(f"{layer.name}: normalises another axis than the channels")
-        mean = np.asarray(layer.moving_mean, np.float64)
-        factor = 1 / np.sqrt(np.asarray(layer.moving_variance, np.float64) + layer.epsilon)
+        mean = _values(layer.moving_mean).astype(np.float64)
+        factor = 1 / np.sqrt(_values(layer.moving_variance).astype(np.float64) + layer.epsilon)
         if layer.scale:
-            factor = factor * np.asarray(layer.gamma, np.float64)
-        beta = np.asarray(layer.beta, np.float64) if layer.center else np.zeros_like(mean)
+            factor = factor * _values(layer.gamma).astype(np.float64)
+        beta = _values(layer.beta).astype(np.float64) if layer.center else np.zeros_like(mean)
         before = self._convolutions.get(inputs[0])
         if before is None:
             column = (-1, 1, 1) if len(layer.output.shape) == 4 else (-1,)
@@ -223,7 +224,7 @@ class _Graph:
             inputs,
             kernel_shape=layer.pool_size,
             strides=layer.strides,
-            auto_pad="SAME_UPPER" if layer.padding == "same" else "VALID",
+            pads=_pads(layer, layer.pool_size, (1, 1)),
         )
 
     def _means(self, layer: Any, inputs: list[str]) -> str:
@@ -240,8 +241,8 @@ class _Graph:
     def _dense(self, layer: Any, inputs: list[str]) -> str:
         if len(layer.output.shape) != 2:
             raise EngineError(f"{layer.name}: Dense over more than one row of numbers")
-        weights = self._constant(np.asarray(layer.kernel))
-        bias = np.asarray(layer.bias) if layer.use_bias else np.zeros(layer.units)
+        weights = self._constant(_values(layer.kernel))
+        bias = _values(layer.bias) if layer.use_bias else np.zeros(layer.units)
         x = self._node("Gemm", [inputs[0], weights, self._constant(bias)])
         return self._activated(x, layer.activation.__name__, 2)
 
@@ -273,6 +274,24 @@ class _Graph:
 
     def _nothing(self, _: Any, inputs: list[str]) -> str:
         return inputs[0]
+
+
+def _pads(layer: Any, kernel: tuple[int, int], dilation: tuple[int, int]) -> list[int]:
+    """Return what `same` adds above, left, below, right; ONNX's own word for it knows no holes."""
+    if layer.padding == "valid":
+        return [0, 0, 0, 0]
+    sides = layer.input.shape[1:3]
+    totals = [
+        max((-(-side // stride) - 1) * stride + hole * (size - 1) + 1 - side, 0)
+        for side, stride, size, hole in zip(sides, layer.strides, kernel, dilation, strict=True)
+    ]
+    before = [total // 2 for total in totals]
+    return [*before, *(total - first for total, first in zip(totals, before, strict=True))]
+
+
+def _values(variable: Any) -> NDArray[Any]:
+    values: NDArray[Any] = keras.ops.convert_to_numpy(variable)
+    return values
 
 
 def _inputs(layer: Any) -> list[Any]:

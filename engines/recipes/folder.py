@@ -26,7 +26,8 @@ from engines.recipes.recipe import Recipe
 from engines.recipes.samples import Samples
 from engines.recipes.training import Trained
 
-_VECTOR_SIZE = 8
+_VECTOR_SIZE, _VECTOR_BYTES = 8, 300_000
+"""Images at most, and what they and their answers may take uncompressed."""
 _LICENCE = """\
 The files of this folder are licensed under the Creative Commons Attribution 4.0 International
 License (SPDX: CC-BY-4.0), https://creativecommons.org/licenses/by/4.0/legalcode.
@@ -52,7 +53,7 @@ class Written:
 def manifest_of(recipe: Recipe) -> Manifest:
     """Return the manifest of a recipe before its figures are known: what the network will see."""
     blank = {"name": recipe.name, "sha256": "f" * 64, "weights": "0", "trained": "", "figures": ""}
-    blank |= {key: "0.5" for key in _threshold_names(len(recipe.outputs))}
+    blank |= dict.fromkeys(_threshold_names(len(recipe.outputs)), "0.5")
     with tempfile.TemporaryDirectory() as making:
         folder = Path(making) / recipe.name
         folder.mkdir()
@@ -122,7 +123,7 @@ def write_folder(
         given = np.ascontiguousarray(asked.transpose(0, 3, 1, 2))
         np.savez_compressed(
             folder / "test_vector.npz",
-            input=given.astype(np.float16) if _is_exact(given) else given,
+            input=given.astype(np.int16),
             output=answers_of(model, asked, recipe.ends),
         )
         words = {
@@ -170,18 +171,15 @@ def _thresholds(trained: Trained) -> dict[str, str]:
 
 
 def _vector_of(test: Questions) -> NDArray[np.float32]:
-    """Return some questions of test, of each kind of answer the first, then evenly spread."""
+    """Return some questions of test in whole numbers: of each answer the first, others between."""
     truth = test.truth.reshape(len(test), -1)
-    kinds = truth if truth.shape[1] < _VECTOR_SIZE else (truth > 0).any(axis=1, keepdims=True)
+    each = test.images[0].nbytes * (1 if len(test.truth.shape) == 2 else 3)
+    most = int(np.clip(_VECTOR_BYTES // each, 2, _VECTOR_SIZE))
+    kinds = truth if len(test.truth.shape) == 2 else truth.any(axis=1, keepdims=True)
     _, first = np.unique(kinds >= 0.5, axis=0, return_index=True)
-    spread = np.linspace(0, len(test) - 1, _VECTOR_SIZE).round().astype(int)
-    chosen = list(dict.fromkeys([*first[: _VECTOR_SIZE // 2].tolist(), *spread.tolist()]))
-    return test.images[sorted(chosen[:_VECTOR_SIZE])]
-
-
-def _is_exact(values: NDArray[np.float32]) -> bool:
-    """Return whether half the bytes hold the same numbers."""
-    return bool(np.array_equal(values.astype(np.float16).astype(np.float32), values))
+    spread = np.linspace(0, len(test) - 1, most).round().astype(int)
+    chosen = list(dict.fromkeys([*first[: most // 2].tolist(), *spread.tolist()]))
+    return np.round(test.images[sorted(chosen[:most])])
 
 
 def _licence(samples: Samples) -> str:
@@ -203,5 +201,3 @@ def _making(target: Path) -> Iterator[Path]:
             folder.rename(target)
     except OSError as error:
         raise ConfigError(f"{target} cannot be written: {error.strerror}") from error
-
-

@@ -80,9 +80,12 @@ class RecipeLesson:
         random = np.random.default_rng(VALIDATION_SEED)
         _, truth = self.draw(chosen, random)
         if self._recipe.is_segmentation:
-            counts = np.bincount(truth.astype(np.int64).ravel(), minlength=len(self._recipe.outputs))
-            return counts / counts.sum()
-        shares: NDArray[np.float64] = np.nanmean(truth, axis=0, dtype=np.float64)
+            counts = np.bincount(
+                truth.astype(np.int64).ravel(), minlength=len(self._recipe.outputs)
+            )
+            shares: NDArray[np.float64] = counts / counts.sum()
+            return shares
+        shares = np.nanmean(truth, axis=0, dtype=np.float64)
         return shares
 
 

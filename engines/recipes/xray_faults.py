@@ -83,8 +83,8 @@ def badly_exposed(image: Image, random: np.random.Generator) -> Image:
     return flat.astype(np.float32)
 
 
-_SIMULATIONS = dict(
-    zip(FAULTS, (inverted, rotated, blurred, noisy, badly_exposed), strict=True)
-)
-_APPLIED = [FAULTS.index(name) for name in ("blurred", "noisy", "badly exposed", "inverted", "rotated")]
+_SIMULATIONS = dict(zip(FAULTS, (inverted, rotated, blurred, noisy, badly_exposed), strict=True))
+_APPLIED = [
+    FAULTS.index(name) for name in ("blurred", "noisy", "badly exposed", "inverted", "rotated")
+]
 """In the order in which they happen: noise is not blurred by a patient who moves."""

@@ -56,7 +56,12 @@ RECIPE = Recipe(
     build=_build,
     settings=Settings(
         Method(
-            epochs=10, steps=30, batch=32, learning_rate=2e-3, weight_decay=2e-4, patience=10,
+            epochs=8,
+            steps=24,
+            batch=32,
+            learning_rate=2e-3,
+            weight_decay=2e-4,
+            patience=8,
             balance=0.5,
         ),
         Augmentation(
@@ -72,12 +77,12 @@ RECIPE = Recipe(
             darken_lung=0.6,
             hold=False,
         ),
-        {"dropout": 0.2, "widths": (8, 16, 32, 48, 64)},
+        {"dropout": 0.2, "widths": (6, 12, 24, 48, 64)},
     ),
     outputs=ct_faults.FAULTS,
     draw=_draw,
     ask=_ask,
-    copies=8,
+    copies=6,
     leave_one_out=True,
     ends=("image_hu", "probabilities"),
     grid={"dropout": ("0.1", "0.3"), "learning_rate": ("0.001", "0.003")},

@@ -61,7 +61,12 @@ RECIPE = Recipe(
     build=_build,
     settings=Settings(
         Method(
-            epochs=12, steps=30, batch=64, learning_rate=2e-3, weight_decay=2e-4, patience=8,
+            epochs=9,
+            steps=30,
+            batch=64,
+            learning_rate=2e-3,
+            weight_decay=2e-4,
+            patience=8,
             balance=0.5,
         ),
         Augmentation(
@@ -74,7 +79,7 @@ RECIPE = Recipe(
             noise=0.01,
             blur=0.4,
         ),
-        {"dropout": 0.2, "widths": (16, 32, 64, 96)},
+        {"dropout": 0.2, "widths": (8, 24, 48, 96)},
     ),
     outputs=(*xray_faults.FAULTS, "AP view"),
     draw=_draw,

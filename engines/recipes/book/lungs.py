@@ -36,7 +36,7 @@ def _load(directory: Path, preparation: Preparation) -> Samples:
     return replace(
         samples,
         split=np.array(_BLOCKS)[block],
-        source=f"{samples.source}, split by blocks of slices, not by patient",
+        source="one chest CT, split by blocks of slices, not by patient",
     )
 
 

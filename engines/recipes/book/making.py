@@ -14,9 +14,7 @@ Images = NDArray[np.float32]
 Random = np.random.Generator
 
 
-def draw_labels(
-    images: Images, targets: NDArray[Any], how: Augmentation, random: Random
-) -> Batch:
+def draw_labels(images: Images, targets: NDArray[Any], how: Augmentation, random: Random) -> Batch:
     """Change images; their labels stay."""
     return augmented(images, how, random)[0], targets
 

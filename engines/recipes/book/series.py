@@ -1,4 +1,4 @@
-"""Series of slices as the network sees them, one patient a folder, with a mask where one lies there."""
+"""Series of slices as the network sees them: one patient a folder, with a mask if one is there."""
 
 from __future__ import annotations
 
@@ -104,13 +104,15 @@ def _samples(
         targets=np.concatenate(targets),
         labels=labels,
         patients=np.repeat([folder.name for folder in folders], counts),
-        names=np.array([
-            f"{folder.name} slice {at}"
-            for folder, count in zip(folders, counts, strict=True)
-            for at in range(count)
-        ]),
+        names=np.array(
+            [
+                f"{folder.name} slice {at}"
+                for folder, count in zip(folders, counts, strict=True)
+                for at in range(count)
+            ]
+        ),
         split=None,
         licence="; ".join(dict.fromkeys(licence for licence, _ in said)),
         attribution=" ".join(dict.fromkeys(words for _, words in said)),
-        source=f"{sum(counts)} slices of {len(folders)} patients",
+        source=f"{sum(counts)} slices of {len(folders)} CT series",
     )
