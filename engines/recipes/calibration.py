@@ -87,12 +87,17 @@ def fit_platt(logits: NDArray[Any], truth: NDArray[Any]) -> Calibration:
     positives, negatives = int(present.sum()), int((~present).sum())
     targets = np.where(present, (positives + 1) / (positives + 2), 1 / (negatives + 2))
 
-    def loss(line: NDArray[np.float64]) -> float:
-        return _log_loss(np.exp(line[0]) * logits + line[1], targets)
+    def loss(line: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Return the loss with its slope."""
+        scaled = np.exp(line[0]) * logits
+        off = expit(scaled + line[1]) - targets
+        slope = np.array([float(np.mean(off * scaled)), float(np.mean(off))])
+        return _log_loss(scaled + line[1], targets), slope
 
     found = minimize(
         loss,
         np.zeros(2),
+        jac=True,
         method="L-BFGS-B",
         bounds=[tuple(np.log(_SCALES)), (None, None)],
     )

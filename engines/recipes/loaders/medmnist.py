@@ -7,7 +7,6 @@ their labels; those of the 2-D sets stand here, as the package `medmnist` 3.0.2 
 from __future__ import annotations
 
 import re
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.recipes.errors import DataUnusable
+from engines.recipes.loaders.archive import read_arrays
 from engines.recipes.samples import Samples
 from engines.recipes.split import without_twins
 
@@ -135,7 +135,8 @@ def load(
     """
     file = _archive(directory)
     name = re.sub(r"_(28|64|128|224)$", "", file.stem.lower())
-    arrays = _read(file)
+    wanted = [f"{part}_{what}" for part in _PARTS for what in ("images", "labels")]
+    arrays = read_arrays(file, wanted, "a 2-D archive of MedMNIST, as zenodo.org has them")
     images, targets, split, names = [], [], [], []
     known = _SETS.get(name, _Set(name, labels, "unknown: its archive does not say"))
     for part, ours in _PARTS.items():
@@ -179,22 +180,6 @@ def _archive(directory: Path) -> Path:
             hint="name the file: pneumoniamnist.npz",
         )
     return files[0]
-
-
-def _read(file: Path) -> dict[str, NDArray[Any]]:
-    wanted = [f"{part}_{what}" for part in _PARTS for what in ("images", "labels")]
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            if missing := [name for name in wanted if name not in archive]:
-                raise DataUnusable(
-                    f"{file.name} lacks {', '.join(missing)}",
-                    hint="only 2-D archives of MedMNIST are read: fetch it anew from zenodo.org",
-                )
-            return {name: archive[name] for name in wanted}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataUnusable(
-            f"{file.name} cannot be read: {error}", hint="fetch it again: it is broken"
-        ) from error
 
 
 def _four_axes(pixels: NDArray[Any], file: Path) -> NDArray[Any]:

@@ -23,6 +23,7 @@ from PIL import Image, UnidentifiedImageError
 
 from dicom_node.errors import StudyUnusable
 from engines.recipes.errors import DataUnusable
+from engines.recipes.loaders.archive import read_arrays
 from engines.recipes.loaders.progress import Progress, nobody, on_all_cores, some
 from engines.recipes.preparation import Preparation, xray
 from engines.recipes.samples import Samples
@@ -226,15 +227,9 @@ def _officially(
 
 
 def _of_archive(file: Path) -> tuple[list[Row], NDArray[np.float32]]:
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            names, written = archive["image_index"], archive["finding_labels"]
-            views, images = archive["view_position"], archive["images"]
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise DataUnusable(
-            f"{file.name} is no excerpt of NIH ChestX-ray14: {error}",
-            hint="name the folder with Data_Entry_2017.csv",
-        ) from error
+    wanted = ("image_index", "finding_labels", "view_position", "images")
+    arrays = read_arrays(file, wanted, "an excerpt, or the folder with Data_Entry_2017.csv")
+    names, written, views, images = (arrays[name] for name in wanted)
     # The name begins with the patient: 00000231_013.png
     rows = [
         Row(str(name), _findings(str(found), str(name)), str(name)[:8], str(view))

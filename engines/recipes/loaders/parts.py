@@ -68,7 +68,7 @@ def each(
     if wrong and (not only_usable or len(wrong) == len(results)):
         raise DataUnusable(
             f"{len(wrong)} of {len(items)} cannot be used:\n  " + "\n  ".join(wrong),
-            hint="the engine would refuse them too: take them out, or have them left out: only_usable",
+            hint="the engine would refuse them too: take them out, or leave them out: only_usable",
         )
     return [result for result in results if isinstance(result, Part)], len(wrong)
 

