@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from textwrap import fill
 
@@ -15,12 +15,6 @@ from engines.recipes.samples import SPLITS, Samples
 from engines.recipes.training import Trained
 
 _WIDTH = 100
-_CURVES, _CONFUSION, _EXAMPLES = "curves.png", "confusion.png", "examples.png"
-_CAPTIONS = {
-    _CURVES: "loss and validation score, epoch by epoch",
-    _CONFUSION: "test at the thresholds that validation chose",
-    _EXAMPLES: "images of test with what was said of them",
-}
 
 
 def trained_on(recipe: Recipe, samples: Samples) -> str:
@@ -58,13 +52,13 @@ def card_of(
     samples: Samples,
     name: str,
     command: str,
-    pictures: tuple[str, ...],
+    pictures: Mapping[str, str],
 ) -> str:
-    """Return the text of the card."""
+    """Return the text of the card; `pictures` are captions by file name."""
     sections = [
         _head(recipe, trained, samples, name),
         _figures(recipe, trained),
-        *([f"![{_CAPTIONS[each]}]({each})"] for each in pictures),
+        *([f"![{caption}]({file})"] for file, caption in pictures.items()),
         _method(recipe, trained, samples, command),
         _limits(recipe),
     ]
@@ -202,8 +196,3 @@ def _changes(words: dict[str, object]) -> list[str]:
 def _in_words(figure: Interval) -> str:
     """Return a figure with its interval; of one patient there is none."""
     return f"{figure.value:.3f}" if np.isnan(figure.low) else str(figure)
-
-
-def pictures_of(recipe: Recipe, trained: Trained) -> dict[str, bytes]:
-    """Return the pictures of the card, PNG by file name."""
-    return {}

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from dicom_node.errors import ConfigError
 from dicom_node.infer.engine_folders import FILE_NAME, load_manifest
 from dicom_node.infer.manifest import NAME_PATTERN, Manifest
-from engines.recipes.card import card_of, pictures_of, told, trained_on
+from engines.recipes.card import card_of, told, trained_on
+from engines.recipes.card_pictures import draw
 from engines.recipes.export import answers_of, export_onnx
 from engines.recipes.lesson import Questions
 from engines.recipes.recipe import Recipe
@@ -135,10 +136,8 @@ def write_folder(
             **_thresholds(trained),
         }
         (folder / FILE_NAME).write_text(_filled(recipe, words), "utf-8")
-        pictures = pictures_of(recipe, trained)
-        for name, content in pictures.items():
-            (folder / name).write_bytes(content)
-        card = card_of(recipe, trained, samples, target.name, command, tuple(pictures))
+        pictures = draw(recipe, trained, folder)
+        card = card_of(recipe, trained, samples, target.name, command, pictures)
         (folder / "card.md").write_text(card, "utf-8")
         (folder / "LICENSE").write_text(_licence(samples), "utf-8")
         load_manifest(folder)

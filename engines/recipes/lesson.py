@@ -83,10 +83,8 @@ class RecipeLesson:
             counts = np.bincount(
                 truth.astype(np.int64).ravel(), minlength=len(self._recipe.outputs)
             )
-            shares: NDArray[np.float64] = counts / counts.sum()
-            return shares
-        shares = np.nanmean(truth, axis=0, dtype=np.float64)
-        return shares
+            return np.asarray(counts / counts.sum())
+        return np.asarray(np.nanmean(truth, axis=0, dtype=np.float64))
 
 
 def questions(

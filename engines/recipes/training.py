@@ -62,6 +62,8 @@ class Trained:
     test: Questions
     answers: NDArray[np.float32]
     """What it said to the questions of test."""
+    uncalibrated: NDArray[np.float32]
+    """What it would have said without calibration."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,15 +115,24 @@ def train(
         _put_into(model, calibrations)
     checked = _probabilities(recipe, validation, calibrations)
     answers = _probabilities(recipe, test, calibrations)
+    uncalibrated = _probabilities(recipe, test, tuple(Calibration() for _ in calibrations))
     figures = figures_of(
         recipe,
         thresholds_of(recipe, checked, validation.questions.truth),
         answers,
         test.questions,
-        _probabilities(recipe, test, tuple(Calibration() for _ in calibrations)),
+        uncalibrated,
     )
     return Trained(
-        model, settings, tuple(epochs), tried, calibrations, figures, test.questions, answers
+        model=model,
+        settings=settings,
+        epochs=tuple(epochs),
+        tried=tried,
+        calibrations=calibrations,
+        figures=figures,
+        test=test.questions,
+        answers=answers,
+        uncalibrated=uncalibrated,
     )
 
 

@@ -80,6 +80,7 @@ RECIPE = Recipe(
         {"dropout": 0.2, "widths": (6, 12, 24, 48, 64)},
     ),
     outputs=ct_faults.FAULTS,
+    judged=len(ct_faults.FAULTS),
     draw=_draw,
     ask=_ask,
     copies=6,

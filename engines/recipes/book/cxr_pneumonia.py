@@ -61,9 +61,7 @@ RECIPE = Recipe(
     ask=ask_labels,
     choose=draw_labels,
     grid={"dropout": ("0.2", "0.4"), "learning_rate": ("0.001", "0.003")},
-    tells=(
-        "Validation chooses the epoch by images that are changed as in training.",
-    ),
+    tells=("Validation chooses the epoch by images that are changed as in training.",),
     limits=(
         "Trained on children of 1 to 5 years at 28 x 28 pixels; not validated for adults.",
         "A low probability does not exclude pneumonia.",

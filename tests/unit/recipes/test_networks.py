@@ -66,7 +66,11 @@ LAYERS = {
     "means": lambda: [layers.GlobalAveragePooling2D()],
     "means that keep their axes": lambda: [layers.GlobalAveragePooling2D(keepdims=True)],
     "flatten and dense": lambda: [layers.Flatten(), layers.Dense(5, activation="relu")],
-    "dense and normalised": lambda: [layers.Flatten(), layers.Dense(5), layers.BatchNormalization()],
+    "dense and normalised": lambda: [
+        layers.Flatten(),
+        layers.Dense(5),
+        layers.BatchNormalization(),
+    ],
     "dropout": lambda: [layers.Dropout(0.5), layers.SpatialDropout2D(0.5)],
     "rescaling": lambda: [layers.Rescaling(1 / 127.5, offset=-1.0)],
     "enlarged": lambda: [layers.UpSampling2D(2)],
