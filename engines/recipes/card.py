@@ -9,12 +9,14 @@ from textwrap import fill
 import numpy as np
 
 from engines.recipes.backend import keras
+from engines.recipes.figures import Row
 from engines.recipes.metrics import Interval
 from engines.recipes.recipe import Recipe
 from engines.recipes.samples import SPLITS, Samples
 from engines.recipes.training import Trained
 
 _WIDTH = 100
+_KINDS = {"textbook_cnn": "CNN", "unet": "U-Net", "introductory": "the introductory CNN"}
 
 
 def trained_on(recipe: Recipe, samples: Samples) -> str:
@@ -30,10 +32,7 @@ def trained_on(recipe: Recipe, samples: Samples) -> str:
 def told(recipe: Recipe, trained: Trained) -> str:
     """Return in a sentence how good it is."""
     what = "Dice overlap" if recipe.is_segmentation else "AUC"
-    if recipe.exclusive and not recipe.is_segmentation and len(recipe.outputs) == 2:
-        rows = trained.figures.rows[1:]
-    else:
-        rows = trained.figures.rows[: recipe.judged or None]
+    rows = _told_rows(recipe, trained)[: recipe.judged or None]
     each = ", ".join(
         f"{row.name} {row.figure.value:.3f}" if len(rows) > 1 else f"{row.figure.value:.3f}"
         for row in rows
@@ -77,7 +76,7 @@ def _head(recipe: Recipe, trained: Trained, samples: Samples, name: str) -> Iter
     yield "| --- | --- |"
     convolutions = sum(type(each).__name__ == "Conv2D" for each in model.layers)
     yield (
-        f"| network | {model.name.replace('_', ' ')}, {convolutions} convolutions, "
+        f"| network | {_KINDS.get(model.name, model.name)}, {convolutions} convolutions, "
         f"{model.count_params():,} weights, trained from scratch |"
     )
     yield f"| it sees | {rows} x {columns} pixels; `engine.yaml` says of what and how |"
@@ -101,7 +100,7 @@ def _figures(recipe: Recipe, trained: Trained) -> Iterator[str]:
         "| calibration error, before |"
     )
     yield "| --- | --- | --- | --- | --- | --- |"
-    for row in trained.figures.rows:
+    for row in _told_rows(recipe, trained):
         if row.at is not None:
             yield (
                 f"| {row.name} | {_in_words(row.figure)} | {row.at.threshold:g} "
@@ -114,7 +113,9 @@ def _figures(recipe: Recipe, trained: Trained) -> Iterator[str]:
         "epoch were chosen on validation; test was asked once."
     )
     if recipe.leave_one_out:
-        asked = ""
+        asked = "Intervals would be of two patients: there are none worth the name."
+    if recipe.specificity:
+        asked += f" The threshold spares {recipe.specificity:.0%} of the healthy of validation."
     if trained.figures.untouched:
         asked += (
             f" Of {trained.figures.untouched} test images without a fault "
@@ -191,6 +192,12 @@ def _changes(words: dict[str, object]) -> list[str]:
     return [
         word if words[word] is True else f"{word} {words[word]:g}" for word in every if words[word]
     ]
+
+
+def _told_rows(recipe: Recipe, trained: Trained) -> tuple[Row, ...]:
+    """Return the rows of figures; of two outputs that exclude each other one says it all."""
+    two = recipe.exclusive and not recipe.is_segmentation and len(recipe.outputs) == 2
+    return trained.figures.rows[1:] if two else trained.figures.rows
 
 
 def _in_words(figure: Interval) -> str:

@@ -31,7 +31,8 @@ class Thresholds:
     """Of one output."""
 
     present: float
-    """By Youden: the largest sum of sensitivity and specificity."""
+    """The smallest that spares as many as the recipe wants; without that Youden's, the one with the
+    largest sum of sensitivity and specificity."""
     limited: float
     """The largest that finds 95 % of a fault, at most 0.5."""
     non_diagnostic: float
@@ -69,7 +70,8 @@ def thresholds_of(
     if recipe.is_segmentation:
         return ()
     return tuple(
-        _thresholds(answers[:, output], truth[:, output]) for output in range(len(recipe.outputs))
+        _thresholds(answers[:, output], truth[:, output], recipe.specificity)
+        for output in range(len(recipe.outputs))
     )
 
 
@@ -118,15 +120,18 @@ def figures_of(
     return Figures(thresholds, rows, int(clean.sum()), int(alarms.sum()))
 
 
-def _thresholds(answers: NDArray[Any], truth: NDArray[Any]) -> Thresholds:
+def _thresholds(answers: NDArray[Any], truth: NDArray[Any], specificity: float) -> Thresholds:
     levels, sensitivities, specificities = roc(answers, truth)
     finds = levels[sensitivities >= _LIMITED_SENSITIVITY]
     spares = levels[specificities >= _NON_DIAGNOSTIC_SPECIFICITY]
     limited = min(float(finds.max()), 0.5) if len(finds) else 0.5
     non_diagnostic = max(float(spares.min()), 0.5) if len(spares) else 1.0
+    present = youden_threshold(answers, truth)
+    if specificity:
+        present = float(levels[specificities >= specificity].min())
     return Thresholds(
         *(
             float(np.clip(np.round(each, 3), _ROUNDING, 1 - _ROUNDING))
-            for each in (youden_threshold(answers, truth), limited, non_diagnostic)
+            for each in (present, limited, non_diagnostic)
         )
     )

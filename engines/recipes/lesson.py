@@ -53,12 +53,8 @@ class RecipeLesson:
         self, recipe: Recipe, settings: Settings, train: Samples, validation: Samples
     ) -> None:
         self._recipe, self._settings, self._train = recipe, settings, train
-        self.validation = questions(recipe, settings, validation, recipe.ask, VALIDATION_SEED)
-        self._chosen_by = (
-            questions(recipe, settings, validation, recipe.choose, VALIDATION_SEED)
-            if recipe.choose
-            else self.validation
-        )
+        make = recipe.validate or recipe.ask
+        self.validation = questions(recipe, settings, validation, make, VALIDATION_SEED)
 
     def draw(
         self, chosen: NDArray[np.intp], random: np.random.Generator
@@ -70,7 +66,7 @@ class RecipeLesson:
 
     def score(self, model: Any) -> float:
         """Return the mean over outputs of the AUC, or of the Dice overlap of what is drawn."""
-        asked = self._chosen_by
+        asked = self.validation
         answers = answered(model, asked.images, self._settings)
         return score(self._recipe, answers, asked.truth)
 

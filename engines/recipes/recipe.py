@@ -92,9 +92,9 @@ class Recipe:
     draw: Make
     """Makes a training batch of samples."""
     ask: Make
-    """Makes what validation and test ask, of samples as they are."""
-    choose: Make | None = None
-    """Makes what the best epoch is chosen by, of validation; None: what `ask` makes."""
+    """Makes what test asks, of samples as they are."""
+    validate: Make | None = None
+    """Makes what validation asks; None: as test."""
     copies: int = 1
     """How often each sample of validation and test is asked about."""
     grid: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -103,6 +103,9 @@ class Recipe:
     """The names of the network's input and output."""
     judged: int = 0
     """How many of the outputs count for the score on validation; 0: all."""
+    specificity: float = 0.0
+    """The share of absent ones that a threshold of a classification spares on validation, at least;
+    0: it is Youden's."""
     leave_one_out: bool = False
     """Too few patients for a test set: the figures are of networks that were trained without the
     patient whom they were asked about, and the network that is kept was trained on all."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, softmax
 
 from engines.recipes.backend import keras
 from engines.recipes.calibration import Calibration, fit_platt, fit_temperature
@@ -237,13 +238,15 @@ def _said(model: Any, asked: Questions, settings: Settings) -> NDArray[np.float3
 
 
 def _calibrated(recipe: Recipe, asked: _Asked) -> tuple[Calibration, ...]:
-    truth = asked.questions.truth
-    if recipe.exclusive:
-        one = fit_temperature(asked.said, truth.argmax(axis=1))
-        return tuple(one for _ in recipe.outputs)
-    return tuple(
-        fit_platt(asked.said[:, output], truth[:, output]) for output in range(len(recipe.outputs))
-    )
+    said, truth = asked.said, asked.questions.truth
+    if not recipe.exclusive:
+        outputs = range(len(recipe.outputs))
+        return tuple(fit_platt(said[:, output], truth[:, output]) for output in outputs)
+    if len(recipe.outputs) == 2:  # one number says both: how far the second is above the first
+        line = fit_platt(said[:, 1] - said[:, 0], truth[:, 1])
+        return Calibration(line.scale), line
+    one = fit_temperature(said, truth.argmax(axis=1))
+    return tuple(one for _ in recipe.outputs)
 
 
 def _probabilities(
@@ -251,10 +254,12 @@ def _probabilities(
 ) -> NDArray[np.float32]:
     if recipe.is_segmentation:
         return asked.said
-    if recipe.exclusive:
-        return calibrations[0](asked.said).astype(np.float32)
-    columns = [line(asked.said[:, output]) for output, line in enumerate(calibrations)]
-    return np.stack(columns, axis=1).astype(np.float32)
+    lines = np.stack(
+        [line.scale * asked.said[:, at] + line.offset for at, line in enumerate(calibrations)],
+        axis=1,
+    )
+    probabilities = softmax(lines, axis=1) if recipe.exclusive else expit(lines)
+    return np.asarray(probabilities, np.float32)
 
 
 def _put_into(model: Any, calibrations: tuple[Calibration, ...]) -> None:

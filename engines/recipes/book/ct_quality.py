@@ -56,12 +56,12 @@ RECIPE = Recipe(
     build=_build,
     settings=Settings(
         Method(
-            epochs=8,
+            epochs=6,
             steps=24,
             batch=32,
             learning_rate=2e-3,
             weight_decay=2e-4,
-            patience=8,
+            patience=6,
             balance=0.5,
         ),
         Augmentation(
