@@ -35,7 +35,7 @@ def on(site: Site, **named: str) -> None:
 def test_every_engine_is_listed_with_its_runtime_and_the_reason(site: Site) -> None:
     result = site.call("engines", "list")
     assert result.exit_code == 0
-    for name in ("ct_lungs", "cxr_pneumonia", "cxr_quality", "mr_brain"):
+    for name in ("ct_lungs", "ct_quality", "cxr_pneumonia", "cxr_quality", "mr_brain"):
         [line] = [line for line in result.output.splitlines() if line.startswith(f"  {name} ")]
         assert load_manifest(ROOT / "engines" / name).model_digest[:12] in line
         assert "onnxruntime" in line
