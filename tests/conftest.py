@@ -44,6 +44,8 @@ LONG = (
         "unit/executor/test_child.py",
         "unit/cli/test_bench_disk.py",
         "unit/receive/test_identity.py",
+        *("unit/recipes/test_lidc.py", "unit/recipes/test_pictures.py"),
+        "unit/recipes/test_studies.py",
     ),
 )
 """Files whose many short tests take four to twenty-five seconds together: for `make test` alone."""

@@ -62,8 +62,9 @@ def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "repository"
     (folder / "dicom_node").mkdir(parents=True)
     (folder / "dicom_node" / "__init__.py").write_text(CLEAN)
-    (folder / "tests").mkdir()
-    (folder / "tests" / "__init__.py").write_text(CLEAN)
+    for name in ("engines", "tests"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text(CLEAN)
     (folder / ".venv").symlink_to(sys.prefix)
     for name in (".pre-commit-config.yaml", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)

@@ -23,7 +23,7 @@ def draw(recipe: Recipe, trained: Trained, folder: Path) -> dict[str, str]:
     drawn = {"curves.png": "loss in training, and score on validation, epoch by epoch"}
     history = {
         "loss": [epoch.loss for epoch in trained.epochs],
-        "validation": [epoch.score for epoch in trained.epochs],
+        "val_score": [epoch.score for epoch in trained.epochs],
     }
     pictures.learning_curves(history, folder / "curves.png")
     if recipe.is_segmentation:

@@ -66,8 +66,8 @@ RECIPE = Recipe(
     limits=(
         "Trained on children of 1 to 5 years at 28 x 28 pixels; not validated for adults.",
         "A low probability does not exclude pneumonia.",
-        "Probabilities hold where three of four children have it, as in the set; elsewhere they are "
-        "too high, and only the threshold counts.",
+        "Probabilities hold where three of four children have it, as in the set; elsewhere they "
+        "are too high, and only the threshold counts.",
         "No region is shown: the network looks at the whole image.",
         "Nobody says which images of the set are of one child; the official split is taken as is.",
     ),

@@ -96,8 +96,8 @@ RECIPE = Recipe(
     limits=(
         "It sees 64 x 64 pixels: fine blur, fine noise, positioning and inspiration are out of "
         "its reach.",
-        "The view is a note and no more: of the seven real images of this repository's tests, all of "
-        "them PA and without a fault above 0.01, it takes one for AP.",
+        "The view is a note and no more: of the seven real images of this repository's tests, all "
+        "of them PA and without a fault above 0.01, it takes one for AP.",
         "The faults it learnt were simulated. It knows frontal chests only.",
     ),
 )

@@ -54,6 +54,7 @@ def load(
     empty_every: int = 10,
     patch: int = 32,
     indeterminate: bool = False,
+    at_most: int | None = None,
     only_present: bool = False,
     only_usable: bool = False,
     progress: Progress = nobody,
@@ -76,6 +77,8 @@ def load(
         Rows and columns around a nodule, on the network's grid, for `malignancy`.
     indeterminate : bool
         Take nodules with a mean of 3 too, as 0.5.
+    at_most : int, optional
+        So many scans, evenly over all: 35 slices of each at 320 pixels are 14 MB.
     only_present : bool
         Leave out annotations whose series was not fetched, in place of an error.
     only_usable : bool
@@ -95,6 +98,8 @@ def load(
     if wanted.volume is None:
         raise DataUnusable("these are volumes: the preparation names no volume")
     scans = _scans(directory, only_present, progress)
+    if at_most and len(scans) > at_most:
+        scans = [scans[at] for at in np.linspace(0, len(scans) - 1, at_most).astype(int)]
     part_of: Callable[[_Scan], Part]
     if task == "segmentation":
         labels: tuple[str, ...] = ("background", "nodule")

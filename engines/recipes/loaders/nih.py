@@ -4,8 +4,8 @@
     images_001/images/*.png ... images_012/images/*.png, or images/*.png
     train_val_list.txt, test_list.txt                       the official split; may be missing
 
-Labels were read from reports by a program: about one in ten is wrong, and none is uncertain. The
-pixels are 8 bits, windowed by the publisher; bone is bright.
+Labels were read from reports by a program; its authors say that more than nine in ten are right.
+None says that it is uncertain. The pixels are 8 bits, windowed by the publisher; bone is bright.
 """
 
 from __future__ import annotations

@@ -87,16 +87,23 @@ def chosen(drawn: NDArray[np.uint8], empty_every: int) -> NDArray[np.intp]:
 
 
 def gathered(
-    parts: Sequence[Part], labels: tuple[str, ...], licence: str, attribution: str, source: str
+    parts: list[Part], labels: tuple[str, ...], licence: str, attribution: str, source: str
 ) -> Samples:
     """Return all parts as one set of samples.
+
+    Parameters
+    ----------
+    parts : list of Part
+        Is emptied on the way, so that no image is held twice.
+    labels, licence, attribution, source
+        Of the samples.
 
     Raises
     ------
     DataUnusable
         If there is nothing in them, they differ in size, or only some say for what they are.
     """
-    parts = [part for part in parts if len(part.images)]
+    parts[:] = [part for part in parts if len(part.images)]
     if not parts:
         raise DataUnusable(f"nothing to learn from in {source}")
     if len(shapes := {part.images.shape[1:] for part in parts}) > 1:
@@ -107,14 +114,16 @@ def gathered(
     if len({bool(part.split) for part in parts}) > 1:
         raise DataUnusable("some samples name a part of the split and others none")
     counts = [len(part.images) for part in parts]
-    return Samples(
-        images=np.concatenate([part.images for part in parts]),
-        targets=np.concatenate([part.targets for part in parts]),
-        labels=labels,
-        patients=np.repeat([part.patient for part in parts], counts),
-        names=np.array([name for part in parts for name in part.names]),
-        split=np.repeat([part.split for part in parts], counts) if parts[0].split else None,
-        licence=licence,
-        attribution=attribution,
-        source=source,
-    )
+    patients = np.repeat([part.patient for part in parts], counts)
+    names = np.array([name for part in parts for name in part.names])
+    split = np.repeat([part.split for part in parts], counts) if parts[0].split else None
+    (shape,) = shapes
+    images = np.empty((sum(counts), *shape), np.float32)
+    targets = np.empty((sum(counts), *parts[0].targets.shape[1:]), parts[0].targets.dtype)
+    end = len(images)
+    while parts:
+        part = parts.pop()
+        begin = end - len(part.images)
+        images[begin:end], targets[begin:end] = part.images, part.targets
+        end = begin
+    return Samples(images, targets, labels, patients, names, split, licence, attribution, source)

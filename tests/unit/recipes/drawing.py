@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
@@ -39,7 +40,7 @@ def write_seg(
         )
         for number, name in enumerate(masks, 1)
     ]
-    pixels = np.stack(list(masks.values()), axis=-1)
+    pixels: NDArray[Any] = np.stack(list(masks.values()), axis=-1)
     if kind is SegmentationTypeValues.LABELMAP:
         pixels = (pixels * np.arange(1, len(masks) + 1)).max(axis=-1).astype(np.uint8)
     elif kind is SegmentationTypeValues.FRACTIONAL:

@@ -19,7 +19,7 @@ def archive(folder: Path, name: str, *, rgb: bool = False, size: int = 28, label
     """Write an archive as MedMNIST has them, no two images equal."""
     random = np.random.default_rng(0)
     shape = (len(labels), size, size, 3) if rgb else (len(labels), size, size)
-    arrays = {
+    arrays: dict[str, Any] = {
         f"{part}_{what}": random.integers(0, 256, shape, np.uint8) if what == "images" else labels
         for part in ("train", "val", "test")
         for what in ("images", "labels")
@@ -94,9 +94,13 @@ def test_archives_that_are_no_sets_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "pathmnist.npz", images=np.zeros(3))
     with pytest.raises(DataUnusable, match="lacks train_images"):
         load("medmnist", tmp_path)
-    volumes = {f"{p}_images": np.zeros((1, 28, 28, 28), np.uint8) for p in ("train", "val", "test")}
-    given = {f"{p}_labels": np.zeros((1, 1), np.uint8) for p in ("train", "val", "test")}
-    np.savez(tmp_path / "pathmnist.npz", **volumes, **given)
+    shapes = {"images": (1, 28, 28, 28), "labels": (1, 1)}
+    volumes: dict[str, Any] = {
+        f"{part}_{what}": np.zeros(shape, np.uint8)
+        for part in ("train", "val", "test")
+        for what, shape in shapes.items()
+    }
+    np.savez(tmp_path / "pathmnist.npz", **volumes)
     with pytest.raises(DataUnusable, match=r"\(1, 28, 28, 28\), not 8 bits grey or RGB"):
         load("medmnist", tmp_path)
 

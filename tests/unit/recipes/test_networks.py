@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 
 from dicom_node.errors import EngineError
 from engines.recipes.backend import keras
@@ -30,9 +31,9 @@ def with_random_weights(model: Any) -> Any:
     return model
 
 
-def images(size: tuple[int, int], channels: int = 1) -> np.ndarray:
+def images(size: tuple[int, int], largest: float = 255.0) -> NDArray[np.float32]:
     random = np.random.default_rng(3)
-    return random.uniform(0, 255, (3, *size, channels)).astype(np.float32)
+    return random.uniform(0, largest, (3, *size, 1)).astype(np.float32)
 
 
 def of(*rows: Any) -> Any:
@@ -81,7 +82,7 @@ LAYERS = {
 @pytest.mark.parametrize("kind", LAYERS)
 def test_every_kind_of_layer_answers_as_in_keras(kind: str, tmp_path: Path) -> None:
     model = of(*LAYERS[kind]())
-    asked = images((SIDE, SIDE)) / 255
+    asked = images((SIDE, SIDE), 1.0)
     (tmp_path / "m.onnx").write_bytes(onnx_of(model, ENDS))
     expected = np.asarray(model(asked, training=False))
     if expected.ndim == 4:
@@ -96,7 +97,7 @@ def test_a_bridge_is_joined_and_a_shortcut_added(tmp_path: Path) -> None:
     second = layers.Conv2D(4, 3, padding="same")(first)
     both = layers.Concatenate()([layers.Add()([first, second]), image])
     model = with_random_weights(keras.Model(image, both, name="two_ways"))
-    export_onnx(model, tmp_path / "m.onnx", images((SIDE, SIDE)) / 255, ENDS)
+    export_onnx(model, tmp_path / "m.onnx", images((SIDE, SIDE), 1.0), ENDS)
 
 
 def test_a_convolution_that_others_need_is_left_alone() -> None:
@@ -191,7 +192,7 @@ def test_what_has_no_place_in_the_export_is_refused_by_its_name(layer: Any, word
 def test_an_export_that_answers_otherwise_leaves_no_file(tmp_path: Path) -> None:
     """Noise of training is left out of the graph; one that is always there would be missed."""
 
-    class GaussianNoise(layers.Layer):  # type: ignore[misc]
+    class GaussianNoise(keras.layers.Layer):  # type: ignore[misc]
         def call(self, x: Any) -> Any:
             return x + 1.0
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +52,16 @@ def write_set(
         images.mkdir(parents=True, exist_ok=True)
         dicom = data_dir / "xray" / f"dx-nih-{Path(name).stem}.dcm"
         if dicom.exists():
-            Image.fromarray(pydicom.dcmread(dicom).pixel_array).save(images / name)
+            (images / name).write_bytes(png_of(dicom))
     return folder
+
+
+@cache
+def png_of(dicom: Path) -> bytes:
+    """Return the pixels of a DICOM file as they were published."""
+    written = BytesIO()
+    Image.fromarray(pydicom.dcmread(dicom).pixel_array).save(written, "PNG", compress_level=1)
+    return written.getvalue()
 
 
 def test_labels_patients_and_views_are_those_of_the_table(tmp_path: Path, data_dir: Path) -> None:

@@ -229,8 +229,9 @@ def test_the_manifest_of_each_recipe_is_one_and_fits_its_network(name: str) -> N
     size = preparation.image.size if preparation.image else (128, 128)
     assert model.input.shape[1:3] == size
     assert model.output.shape[-1] == len(chosen.outputs)
-    labels = (*manifest.classes, *manifest.faults, *manifest.notes)
-    assert {each.index for each in labels} <= set(range(len(chosen.outputs)))
+    indices = {each.index for each in manifest.classes} | {each.index for each in manifest.faults}
+    indices |= {each.index for each in manifest.notes}
+    assert indices <= set(range(len(chosen.outputs)))
 
 
 def test_settings_take_only_what_is_like_them() -> None:
