@@ -10,7 +10,6 @@ import numpy as np
 
 from engines.recipes.backend import keras
 from engines.recipes.figures import Row
-from engines.recipes.metrics import Interval
 from engines.recipes.recipe import Recipe
 from engines.recipes.samples import SPLITS, Samples
 from engines.recipes.training import Trained
@@ -93,7 +92,7 @@ def _figures(recipe: Recipe, trained: Trained) -> Iterator[str]:
         yield "| label | Dice (95 % interval) |"
         yield "| --- | --- |"
         for row in trained.figures.rows:
-            yield f"| {row.name} | {_in_words(row.figure)} |"
+            yield f"| {row.name} | {_in_words(row)} |"
         return
     yield (
         "| output | AUC (95 % interval) | threshold | sensitivity | specificity "
@@ -103,7 +102,7 @@ def _figures(recipe: Recipe, trained: Trained) -> Iterator[str]:
     for row in _told_rows(recipe, trained):
         if row.at is not None:
             yield (
-                f"| {row.name} | {_in_words(row.figure)} | {row.at.threshold:g} "
+                f"| {row.name} | {_in_words(row)} | {row.at.threshold:g} "
                 f"| {row.at.sensitivity:.3f} | {row.at.specificity:.3f} "
                 f"| {row.calibration_error:.3f}, {row.calibration_error_before:.3f} |"
             )
@@ -113,7 +112,11 @@ def _figures(recipe: Recipe, trained: Trained) -> Iterator[str]:
         "epoch were chosen on validation; test was asked once."
     )
     if recipe.leave_one_out:
-        asked = "Intervals would be of two patients: there are none worth the name."
+        patients = (
+            f"{name}: {', '.join(f'{row.name} {value:.3f}' for row, value in each)}."
+            for name, each in _by_patient(trained).items()
+        )
+        asked = f"Too few patients for intervals; AUC of each: {' '.join(patients)}"
     if recipe.specificity:
         asked += f" The threshold spares {recipe.specificity:.0%} of the healthy of validation."
     if trained.figures.untouched:
@@ -194,12 +197,21 @@ def _changes(words: dict[str, object]) -> list[str]:
     ]
 
 
+def _by_patient(trained: Trained) -> dict[str, list[tuple[Row, float]]]:
+    found: dict[str, list[tuple[Row, float]]] = {}
+    for row in trained.figures.rows:
+        for name, value in row.by_patient:
+            found.setdefault(name, []).append((row, value))
+    return found
+
+
 def _told_rows(recipe: Recipe, trained: Trained) -> tuple[Row, ...]:
     """Return the rows of figures; of two outputs that exclude each other one says it all."""
     two = recipe.exclusive and not recipe.is_segmentation and len(recipe.outputs) == 2
     return trained.figures.rows[1:] if two else trained.figures.rows
 
 
-def _in_words(figure: Interval) -> str:
-    """Return a figure with its interval; of one patient there is none."""
-    return f"{figure.value:.3f}" if np.isnan(figure.low) else str(figure)
+def _in_words(row: Row) -> str:
+    """Return a figure with its interval; of one patient, or two, there is none."""
+    alone = np.isnan(row.figure.low) or row.by_patient
+    return f"{row.figure.value:.3f}" if alone else str(row.figure)

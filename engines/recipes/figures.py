@@ -13,6 +13,7 @@ from engines.recipes.lesson import Questions
 from engines.recipes.metrics import (
     Interval,
     Operating,
+    auc,
     auc_interval,
     dice_interval,
     operating_at,
@@ -49,6 +50,8 @@ class Row:
     at: Operating | None = None
     calibration_error: float = float("nan")
     calibration_error_before: float = float("nan")
+    by_patient: tuple[tuple[str, float], ...] = ()
+    """AUC of each, where there are too few for an interval."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ def figures_of(
             operating_at(answers[:, output], test.truth[:, output], thresholds[output].present),
             expected_calibration_error(answers[:, output], test.truth[:, output]),
             expected_calibration_error(uncalibrated[:, output], test.truth[:, output]),
+            _by_patient(answers[:, output], test, output) if recipe.leave_one_out else (),
         )
         for output, name in enumerate(recipe.outputs)
     )
@@ -118,6 +122,13 @@ def figures_of(
     limits = np.array([each.limited for each in thresholds[: recipe.judged]])
     alarms = (answers[clean, : recipe.judged] >= limits).any(axis=1)
     return Figures(thresholds, rows, int(clean.sum()), int(alarms.sum()))
+
+
+def _by_patient(
+    answers: NDArray[Any], test: Questions, output: int
+) -> tuple[tuple[str, float], ...]:
+    each = {str(name): test.patients == name for name in np.unique(test.patients)}
+    return tuple((name, auc(answers[of], test.truth[of, output])) for name, of in each.items())
 
 
 def _thresholds(answers: NDArray[Any], truth: NDArray[Any], specificity: float) -> Thresholds:

@@ -129,6 +129,9 @@ def test_each_patient_is_asked_about_by_a_network_that_did_not_see_him() -> None
 
     trained = train(alone, replace(samples, targets=targets, split=None), alone.settings, {}, tell)
     assert told == ["without p00", "without p01", "without p02", "with all patients"]
+    (row,) = trained.figures.rows
+    assert [name for name, _ in row.by_patient] == ["p00", "p01", "p02"]
+    assert row.by_patient[2][1] < 0.5
     said = trained.answers[trained.test.patients == "p02", 0]
     true = trained.test.truth[trained.test.patients == "p02", 0]
     assert said[true == 1].mean() < said[true == 0].mean()
