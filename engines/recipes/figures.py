@@ -22,7 +22,7 @@ from engines.recipes.metrics import (
 )
 from engines.recipes.recipe import Recipe
 
-_LIMITED_SENSITIVITY, _NON_DIAGNOSTIC_SPECIFICITY = 0.95, 0.995
+_LIMITED_SENSITIVITY, _LIMITED_SPECIFICITY, _NON_DIAGNOSTIC_SPECIFICITY = 0.95, 0.98, 0.995
 _ROUNDING = 1e-3
 """Thresholds are written with three digits."""
 
@@ -35,7 +35,8 @@ class Thresholds:
     """The smallest that spares as many as the recipe wants; without that Youden's, the one with the
     largest sum of sensitivity and specificity."""
     limited: float
-    """The largest that finds 95 % of a fault, at most 0.5."""
+    """The largest that finds 95 % of a fault, at most 0.5; but never one that spares less than 98 %
+    of the rest: an alarm at every second image is one that nobody heeds."""
     non_diagnostic: float
     """The smallest that leaves 99.5 % of the rest alone, at least 0.5."""
 
@@ -135,8 +136,9 @@ def _thresholds(answers: NDArray[Any], truth: NDArray[Any], specificity: float) 
     levels, sensitivities, specificities = roc(answers, truth)
     finds = levels[sensitivities >= _LIMITED_SENSITIVITY]
     spares = levels[specificities >= _NON_DIAGNOSTIC_SPECIFICITY]
-    limited = min(float(finds.max()), 0.5) if len(finds) else 0.5
-    non_diagnostic = max(float(spares.min()), 0.5) if len(spares) else 1.0
+    most = levels[specificities >= _LIMITED_SPECIFICITY]
+    limited = max(min(float(finds.max()), 0.5), float(most.min()) if len(most) else 1.0)
+    non_diagnostic = max(float(spares.min()) if len(spares) else 1.0, limited, 0.5)
     present = youden_threshold(answers, truth)
     if specificity:
         present = float(levels[specificities >= specificity].min())

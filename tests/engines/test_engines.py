@@ -222,6 +222,23 @@ def test_a_forgotten_inversion_is_found(
     assert finding.summary.startswith("quality non-diagnostic: inverted 0.9")
 
 
+@pytest.mark.parametrize("folder", ["ct-chest-lctsc-011", "ct-abdomen-totalsegmentator"])
+def test_a_ct_whose_intercept_was_lost_is_not_diagnostic(
+    folder: str, engine: Callable[[str], Engine], data_dir: Path, tmp_path: Path
+) -> None:
+    from pydicom import dcmread
+
+    files = sorted((data_dir / folder).glob("*.dcm"))
+    finding, _ = engine("ct_quality").run(files)
+    assert finding.summary == "quality diagnostic"
+    for number, file in enumerate(files):
+        image = dcmread(file)
+        image.RescaleIntercept = float(image.RescaleIntercept) + 1024
+        image.save_as(tmp_path / f"{number:03}.dcm")
+    finding, _ = engine("ct_quality").run(sorted(tmp_path.iterdir()))
+    assert finding.summary.startswith("quality non-diagnostic: wrong window 1.00")
+
+
 @pytest.mark.parametrize("name", ["cxr_pneumonia", "cxr_quality"])
 @pytest.mark.parametrize(
     ("file", "reasons"),

@@ -211,15 +211,25 @@ def test_rare_classes_weigh_more() -> None:
     assert balanced(np.array([0.1, 0.9]), 0.0, exclusive=True) == [1.0, 1.0]
 
 
-def test_thresholds_find_most_and_spare_the_rest() -> None:
-    """100 absent at 0.00 to 0.99 hundredths of 0.4, 100 present from 0.3 on."""
-    answers = np.concatenate([np.linspace(0, 0.4, 100), np.linspace(0.3, 0.9, 100)])[:, None]
+@pytest.mark.parametrize(("lowest", "finds"), [(0.38, 0.95), (0.3, 0.5)])
+def test_thresholds_spare_most_and_find_what_is_left(lowest: float, finds: float) -> None:
+    """100 absent at 0 to 0.4, 100 present from a little below that, or well below, on."""
+    answers = np.concatenate([np.linspace(0, 0.4, 100), np.linspace(lowest, 0.9, 100)])[:, None]
     truth = np.repeat([0.0, 1.0], 100)[:, None]
     (each,) = thresholds_of(recipe(), answers.astype(np.float32), truth.astype(np.float32))
-    assert (answers[100:] >= each.limited).mean() >= 0.95
+    assert (answers[100:] >= each.limited).mean() >= finds
+    assert (answers[:100] >= each.limited).mean() <= 0.02
     assert (answers[:100] >= each.non_diagnostic).mean() <= 0.005
     assert each.limited <= 0.5 <= each.non_diagnostic
-    assert 0.3 <= each.present <= 0.41
+    assert lowest <= each.present <= 0.41
+
+
+def test_the_threshold_of_a_classification_spares_as_many_as_its_recipe_wants() -> None:
+    answers = np.concatenate([np.linspace(0, 0.4, 100), np.linspace(0.3, 0.9, 100)])[:, None]
+    truth = np.repeat([0.0, 1.0], 100)[:, None]
+    wanted = recipe(specificity=0.9)
+    (each,) = thresholds_of(wanted, answers.astype(np.float32), truth.astype(np.float32))
+    assert (answers[:100] < each.present).mean() == pytest.approx(0.9, abs=0.011)
 
 
 @pytest.mark.parametrize("name", NAMES)
