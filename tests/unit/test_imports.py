@@ -54,7 +54,6 @@ DOORS = {
     "keras": ("infer.authoring.keras_file",),
     "PIL": ("pictures", "encode", "harness.pictures"),
     "fpdf": ("encode.pages",),
-    "engines": (),  # recipes know the node; the node knows folders
     "jax": (),
     "matplotlib": (),
     "typer": ("cli", "harness.demo"),
