@@ -38,6 +38,7 @@ PACKAGES = {
 LONG = (
     *(f"unit/infer/gpu/test_{name}.py" for name in ("failures", "kernels", "nvrtc", "path")),
     *(f"unit/infer/plans/test_{name}.py" for name in ("faults", "real_builder", "runtime")),
+    *(f"unit/recipes/test_{name}.py" for name in ("networks", "train", "training")),
     *(f"property/test_{name}.py" for name in ("attributes", "deidentify", "door_fuzz", "identity")),
     *(
         "unit/executor/test_child.py",

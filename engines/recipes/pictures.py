@@ -33,16 +33,17 @@ def learning_curves(history: Mapping[str, Sequence[float]], file: Path) -> None:
     Parameters
     ----------
     history : mapping
-        As Keras keeps it: `loss` beside `val_loss`, and so on; each pair gets a panel.
+        As Keras keeps it: `loss` beside `val_loss`, or one of the two; each pair gets a panel.
     file : pathlib.Path
     """
-    names = [name for name in history if not name.startswith("val_") and name != "learning_rate"]
+    names = list(dict.fromkeys(name.removeprefix("val_") for name in history))
+    names = [name for name in names if name != "learning_rate"]
     figure = _figure(4.2 * len(names), 3.2)
     for axes, name in zip(_panels(figure, 1, len(names)), names, strict=True):
-        epochs = np.arange(1, len(history[name]) + 1)
-        axes.plot(epochs, history[name], color=_COLOURS[0], label="training")
-        if (validation := history.get(f"val_{name}")) is not None:
-            axes.plot(epochs, validation, color=_COLOURS[1], label="validation")
+        for index, (key, label) in enumerate(((name, "training"), (f"val_{name}", "validation"))):
+            if (values := history.get(key)) is not None:
+                epochs = np.arange(1, len(values) + 1)
+                axes.plot(epochs, values, color=_COLOURS[index], label=label)
         axes.locator_params(axis="x", integer=True)
         axes.set_xlabel("epoch")
         axes.set_title(name.replace("_", " "))

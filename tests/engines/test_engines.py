@@ -23,16 +23,20 @@ from tests.engines.brain import whole_brain
 from tests.factories import make_ct_series, make_enhanced, write, write_series
 
 ENGINES = Path(__file__).parents[2] / "engines"
-NAMES = ("ct_lungs", "cxr_pneumonia", "cxr_quality", "mr_brain")
+NAMES = ("ct_lungs", "ct_quality", "cxr_pneumonia", "cxr_quality", "mr_brain")
 XRAYS = {  # by file: pneumonia, and the largest fault
-    "cr-chest-fuji-mono1-implicit-noheader": (0.07, 0.01),
-    "cr-chest-philips-j2k-RG1.dcm": (0.13, 0.13),
-    "dx-nih-00000001_000.dcm": (0.03, 0.00),
-    "dx-nih-00000001_002.dcm": (0.08, 0.01),
-    "dx-nih-00000002_000.dcm": (0.11, 0.02),
-    "dx-nih-00000003_000.dcm": (0.04, 0.01),
-    "dx-nih-00000054_004.dcm": (0.51, 0.04),
+    "cr-chest-fuji-mono1-implicit-noheader": (0.00, 0.00),
+    "cr-chest-philips-j2k-RG1.dcm": (0.18, 0.00),
+    "dx-nih-00000001_000.dcm": (0.32, 0.00),
+    "dx-nih-00000001_002.dcm": (0.73, 0.00),
+    "dx-nih-00000002_000.dcm": (0.00, 0.00),
+    "dx-nih-00000003_000.dcm": (0.00, 0.00),
+    "dx-nih-00000054_004.dcm": (0.80, 0.00),
 }
+
+
+TAKEN_FOR_AP = ("cr-chest-fuji-mono1-implicit-noheader",)
+"""Of which the engine errs: the card says so."""
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +203,8 @@ def test_real_images_are_of_diagnostic_quality(
     (quality,) = finding.qualities
     assert quality.grade is QualityGrade.DIAGNOSTIC
     assert max(f.probability for f in quality.faults) == pytest.approx(XRAYS[name][1], abs=0.01)
-    assert quality.notes[0].startswith("PA view")
+    view = "AP" if name in TAKEN_FOR_AP else "PA"
+    assert quality.notes[0].startswith(f"{view} view")
     assert finding.summary == "quality diagnostic"
 
 
@@ -215,6 +220,23 @@ def test_a_forgotten_inversion_is_found(
     finding, _ = engine("cxr_quality").run([tmp_path / "inverted.dcm"])
     assert finding.qualities[0].grade is QualityGrade.NON_DIAGNOSTIC
     assert finding.summary.startswith("quality non-diagnostic: inverted 0.9")
+
+
+@pytest.mark.parametrize("folder", ["ct-chest-lctsc-011", "ct-abdomen-totalsegmentator"])
+def test_a_ct_whose_intercept_was_lost_is_not_diagnostic(
+    folder: str, engine: Callable[[str], Engine], data_dir: Path, tmp_path: Path
+) -> None:
+    from pydicom import dcmread
+
+    files = sorted((data_dir / folder).glob("*.dcm"))
+    finding, _ = engine("ct_quality").run(files)
+    assert finding.summary == "quality diagnostic"
+    for number, file in enumerate(files):
+        image = dcmread(file)
+        image.RescaleIntercept = float(image.RescaleIntercept) + 1024
+        image.save_as(tmp_path / f"{number:03}.dcm")
+    finding, _ = engine("ct_quality").run(sorted(tmp_path.iterdir()))
+    assert finding.summary.startswith("quality non-diagnostic: wrong window 1.00")
 
 
 @pytest.mark.parametrize("name", ["cxr_pneumonia", "cxr_quality"])

@@ -55,6 +55,8 @@ DOORS = {
     "keras": ("infer.authoring.keras_file",),
     "PIL": ("pictures", "encode", "harness.pictures"),
     "fpdf": ("encode.pages",),
+    "jax": (),
+    "matplotlib": (),
     "typer": ("cli", "harness.demo"),
     "rich": ("cli", "harness.demo"),
     "engines": (),  # recipes know the node; the node only reads the folders that they write
@@ -125,6 +127,8 @@ def test_every_import_points_the_right_way(sources: dict[str, str]) -> None:
         ("dicom_node.newcomer", "from dicom_node import errors"),
         ("dicom_node.cli.bad", "from pynetdicom import AE"),
         ("dicom_node.infer.bad", "import onnxruntime as ort"),
+        ("dicom_node.infer.authoring.bad", "def late():\n    from engines.recipes import train"),
+        ("dicom_node.cli.bad", "import engines.recipes.networks"),
         ("dicom_node.infer.gate", "from onnx import ModelProto"),
         ("dicom_node.infer.runtimes.bad", "def late():\n    import pycuda.driver"),
         ("dicom_node.harness.scanner", "import rich.progress"),

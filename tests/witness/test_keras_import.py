@@ -22,6 +22,8 @@ pytestmark = pytest.mark.witness
 @pytest.mark.filterwarnings("ignore")
 def test_a_keras_file_computes_the_same_as_an_engine(tmp_path: Path) -> None:
     reason = "Keras is not installed: pip install keras tensorflow-cpu tf2onnx"
+    for package in ("tensorflow", "tf2onnx"):
+        pytest.importorskip(package, reason=reason)
     keras = pytest.importorskip("keras", reason=reason)
     layers = keras.layers
     keras.utils.set_random_seed(7)

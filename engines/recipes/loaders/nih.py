@@ -35,6 +35,8 @@ FINDINGS = (
     "Hernia",
 )
 NO_FINDING = "No Finding"
+AP_VIEW = "AP view"
+"""As a label: what the table says of the view, not of the patient."""
 
 _TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 _LISTS = ("train_val_list.txt", "test_list.txt")
@@ -54,6 +56,11 @@ class Row:
     findings: tuple[str, ...]
     patient: str
     view: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What is true of it."""
+        return (*self.findings, AP_VIEW) if self.view == "AP" else self.findings
 
 
 def load(
@@ -78,7 +85,7 @@ def load(
     preparation : Preparation, optional
         Of single images; `xray(64)` if it is None.
     labels : sequence of str
-        Of `FINDINGS` and `NO_FINDING`, the columns of the targets.
+        Of `FINDINGS`, `NO_FINDING` and `AP_VIEW`, the columns of the targets.
     views : collection of str
     only_present : bool
         Take the images that are there, where not all folders were fetched.
@@ -94,7 +101,7 @@ def load(
     DataUnusable
         If the table, a column, a label, or an image is missing or cannot be read.
     """
-    if strange := set(labels) - {*FINDINGS, NO_FINDING}:
+    if strange := set(labels) - {*FINDINGS, NO_FINDING, AP_VIEW}:
         raise DataUnusable(
             f"no label {some(sorted(strange))}", hint=f"one of {', '.join(FINDINGS)}, {NO_FINDING}"
         )
@@ -179,7 +186,7 @@ def _with_image(
 
 
 def _targets(rows: Sequence[Row], labels: Sequence[str]) -> NDArray[np.float32]:
-    return np.array([[label in row.findings for label in labels] for row in rows], np.float32)
+    return np.array([[label in row.labels for label in labels] for row in rows], np.float32)
 
 
 def _official(directory: Path, rows: Sequence[Row]) -> NDArray[np.bool_] | None:

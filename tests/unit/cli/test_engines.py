@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def on(site: Site, **named: str) -> None:
 def test_every_engine_is_listed_with_its_runtime_and_the_reason(site: Site) -> None:
     result = site.call("engines", "list")
     assert result.exit_code == 0
-    for name in ("ct_lungs", "cxr_pneumonia", "cxr_quality", "mr_brain"):
+    for name in ("ct_lungs", "ct_quality", "cxr_pneumonia", "cxr_quality", "mr_brain"):
         [line] = [line for line in result.output.splitlines() if line.startswith(f"  {name} ")]
         assert load_manifest(ROOT / "engines" / name).model_digest[:12] in line
         assert "onnxruntime" in line
@@ -89,7 +90,7 @@ def test_build_measures_and_list_shows_what_it_measured(site: Site, engines: Pat
     assert "cxr_quality runs on onnxruntime: " in result.output, "5 ms are too little to change"
     listed = site.call("engines", "list").output
     assert "measured at its first job" not in listed
-    assert "openvino 6.1e-08" in listed
+    assert re.search(r"openvino [0-9.]+e-0[678]", listed)
 
 
 def test_verify_compares_each_runtime_and_list_remembers(site: Site, engines: Path) -> None:
@@ -130,7 +131,7 @@ def test_an_engine_that_there_is_not_is_a_mistake(site: Site) -> None:
     for command in ("verify", "bench", "build"):
         result = site.call("engines", command, "lungs")
         assert result.exit_code == 2
-        assert "have: ct_lungs, cxr_pneumonia, cxr_quality, mr_brain" in result.output
+        assert "have: ct_lungs, ct_quality, cxr_pneumonia, cxr_quality, mr_brain" in result.output
 
 
 def test_import_makes_a_folder_that_is_right_at_once(site: Site, engines: Path) -> None:

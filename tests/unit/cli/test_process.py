@@ -107,7 +107,7 @@ def test_an_unknown_engine_is_a_mistake_and_the_known_ones_are_named(
     result = site.call("process", file, "--out", out, "--engine", "cxr_fractures")
     assert result.exit_code == 2
     assert "there is no engine called cxr_fractures" in result.output
-    assert "have: ct_lungs, cxr_pneumonia, cxr_quality, mr_brain" in result.output
+    assert "have: ct_lungs, ct_quality, cxr_pneumonia, cxr_quality, mr_brain" in result.output
 
 
 def test_what_is_good_in_a_folder_is_processed_and_the_rest_is_told(
