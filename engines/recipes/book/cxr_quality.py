@@ -92,6 +92,7 @@ RECIPE = Recipe(
         "(engines/recipes/xray_faults.py); the view is the one of the data set's table.",
         "Patients, not images, are split: in the split that this excerpt came with, eight were in "
         "two parts.",
+        "The network was settled before any figure of test was seen, the rule for `limited` after.",
     ),
     limits=(
         "It sees 64 x 64 pixels: fine blur, fine noise, positioning and inspiration are out of "
