@@ -193,6 +193,22 @@ class Commitments:
             not_before=now if not_before is None else not_before,
         )
 
+    def nobody_reports_at_once(self, reason: str, now: float) -> int:
+        """Have every report go out on an association of ours now that still waits for its request's.
+
+        Returns
+        -------
+        int
+            How many waited.
+        """
+        table = schema.commitments
+        waiting = self._read(
+            table.c.state == CommitmentState.PENDING.value,
+            table.c.failures == 0,  # the others wait for a requestor that was not there
+            table.c.not_before > now,
+        )
+        return sum(self.not_acknowledged_at_once(one, reason, now) for one in waiting)
+
     def start(self, commitments: Sequence[Commitment], now: float) -> list[Commitment]:
         """Take commitments for one more attempt; return those that were still to be had."""
         taken = []

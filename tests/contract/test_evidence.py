@@ -257,6 +257,17 @@ def test_who_does_not_is_due_at_once(ledger: Ledger) -> None:
     assert ledger.commitments.requestors_ready(501.0) == ["SCANNER"]
 
 
+def test_a_node_that_was_killed_reports_what_it_has_not(ledger: Ledger) -> None:
+    requested(ledger)
+    failed = requested(ledger, calling="PACS", not_before=500.0)
+    [taken] = reporting(ledger, calling="PACS")
+    ledger.commitments.postpone(taken, "unreachable", 900.0, 500.0)
+    assert ledger.commitments.nobody_reports_at_once("killed", 501.0) == 1
+    assert ledger.commitments.requestors_ready(501.0) == ["SCANNER"]
+    assert state_of(ledger, failed) is CommitmentState.PENDING  # and waits as long as it waited
+    assert ledger.commitments.nobody_reports_at_once("killed", 502.0) == 0
+
+
 # ---------------------------------------------------------------- announcements
 
 
