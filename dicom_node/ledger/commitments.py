@@ -194,7 +194,7 @@ class Commitments:
         )
 
     def nobody_reports_at_once(self, reason: str, now: float) -> int:
-        """Have every report go out on an association of ours now that still waits for its request's.
+        """Have each report that waits for its request's association go out on one of ours now.
 
         Returns
         -------

@@ -109,7 +109,7 @@ def _figures(recipe: Recipe, trained: Trained) -> Iterator[str]:
     yield ""
     asked = (
         "Intervals by drawing patients with replacement 1000 times. Thresholds, calibration and "
-        "epoch were chosen on validation, by what was not in training nor in test."
+        "epoch were chosen on validation."
     )
     if recipe.leave_one_out:
         patients = (
