@@ -282,8 +282,8 @@ def _place_of(part10: bytes) -> tuple[str, str]:
     return study_instance_uid, series_instance_uid
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run an archive until SIGTERM or SIGINT; print the port it listens on."""
+def main(arguments: Sequence[str] | None = None, kind: type[Archive] = Archive) -> int:
+    """Run an archive of a kind until SIGTERM or SIGINT; print the port it listens on."""
     parser = argparse.ArgumentParser(description="A small DICOM archive for tests and demos.")
     parser.add_argument("--folder", type=Path, required=True, help="where the files go")
     parser.add_argument("--host", default="127.0.0.1")
@@ -293,7 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    with Archive(
+    with kind(
         options.folder, ae_title=options.ae_title, host=options.host, port=options.port
     ) as archive:
         sys.stdout.write(f"listening on {archive.port}\n")

@@ -3,10 +3,13 @@
 What it got by C-STORE it can be asked for, at every level, in the information models Study Root and
 Patient Root. Data sets go out byte for byte as they came in. Every answer is made here and not by
 pynetdicom, so that `query_faults.py` can make each of them wrong in its own way.
+
+As a program: `python -m dicom_node.harness.query_archive`, with what `archive.py` takes.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,7 +25,7 @@ from pynetdicom.dimse_primitives import C_FIND, C_GET, C_MOVE, C_STORE, DimseSer
 from pynetdicom.dsutils import decode, encode
 
 from dicom_node.errors import PeerUnreachable, StudyUnusable
-from dicom_node.harness.archive import SUCCESS, Archive, Received
+from dicom_node.harness.archive import SUCCESS, Archive, Received, main
 from dicom_node.harness.query_matching import UNIQUE_KEYS, Held, matches_of
 from dicom_node.headers import read_header
 from dicom_node.scu.part10 import Part10File
@@ -300,3 +303,7 @@ def _header(path: Path) -> Dataset:
         return read_header(path)
     except StudyUnusable:
         return Dataset()  # a broken data set is kept, and is found by no key
+
+
+if __name__ == "__main__":
+    sys.exit(main(kind=QueryArchive))

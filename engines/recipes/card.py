@@ -92,7 +92,7 @@ def _figures(recipe: Recipe, trained: Trained) -> Iterator[str]:
         yield "| label | Dice (95 % interval) |"
         yield "| --- | --- |"
         for row in trained.figures.rows:
-            yield f"| {row.name} | {_in_words(row)} |"
+            yield f"| {row.name} | {row.in_words} |"
         return
     yield (
         "| output | AUC (95 % interval) | threshold | sensitivity | specificity "
@@ -102,7 +102,7 @@ def _figures(recipe: Recipe, trained: Trained) -> Iterator[str]:
     for row in _told_rows(recipe, trained):
         if row.at is not None:
             yield (
-                f"| {row.name} | {_in_words(row)} | {row.at.threshold:g} "
+                f"| {row.name} | {row.in_words} | {row.at.threshold:g} "
                 f"| {row.at.sensitivity:.3f} | {row.at.specificity:.3f} "
                 f"| {row.calibration_error:.3f}, {row.calibration_error_before:.3f} |"
             )
@@ -209,9 +209,3 @@ def _told_rows(recipe: Recipe, trained: Trained) -> tuple[Row, ...]:
     """Return the rows of figures; of two outputs that exclude each other one says it all."""
     two = recipe.exclusive and not recipe.is_segmentation and len(recipe.outputs) == 2
     return trained.figures.rows[1:] if two else trained.figures.rows
-
-
-def _in_words(row: Row) -> str:
-    """Return a figure with its interval; of one patient, or two, there is none."""
-    alone = np.isnan(row.figure.low) or row.by_patient
-    return f"{row.figure.value:.3f}" if alone else str(row.figure)

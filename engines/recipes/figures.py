@@ -54,6 +54,12 @@ class Row:
     by_patient: tuple[tuple[str, float], ...] = ()
     """AUC of each, where there are too few for an interval."""
 
+    @property
+    def in_words(self) -> str:
+        """The figure with its interval; of one patient, or two, there is none."""
+        alone = np.isnan(self.figure.low) or self.by_patient
+        return f"{self.figure.value:.3f}" if alone else str(self.figure)
+
 
 @dataclass(frozen=True)
 class Figures:

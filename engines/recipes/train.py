@@ -90,7 +90,7 @@ def _train(
 
         trained = train(recipe, samples, settings, grid, tell)
     for row in trained.figures.rows:
-        console.print(f"test: {row.name} {row.figure}", markup=False)
+        console.print(f"test: {row.name} {row.in_words}", markup=False)
     written = write_folder(recipe, trained, samples, target, _command(), replace=replace)
     console.print(
         f"{written.folder}: {written.model_bytes / 1e6:.1f} MB; "

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pydicom
@@ -19,6 +20,8 @@ from pynetdicom.dsutils import split_dataset
 from dicom_node.errors import PeerUnreachable
 from dicom_node.harness import faults, scanner
 from dicom_node.harness.archive import Archive
+from dicom_node.scu.address import Address
+from dicom_node.scu.find import Level, find
 
 HOST = "127.0.0.1"
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -179,17 +182,33 @@ def test_an_archive_comes_back_on_its_port_and_no_thread_is_left(
     assert set(threading.enumerate()) <= before
 
 
-def test_the_archive_runs_as_a_program(slices: list[Path], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "dicom_node.harness.archive", "--folder", str(tmp_path)]
+@contextmanager
+def as_a_program(module: str, folder: Path) -> Iterator[int]:
+    """Run an archive by its module; yield its port."""
+    command = [sys.executable, "-m", f"dicom_node.harness.{module}", "--folder", str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         announced = process.stdout.readline()
         assert announced.startswith("listening on ")
-        answers = scanner.send(slices, HOST, int(announced.split()[-1]), called="ARCHIVE")
+        yield int(announced.split()[-1])
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
+
+
+def test_the_archive_runs_as_a_program(slices: list[Path], tmp_path: Path) -> None:
+    with as_a_program("archive", tmp_path) as port:
+        answers = scanner.send(slices, HOST, port, called="ARCHIVE")
     assert statuses(answers) == [0x0000] * len(slices)
     assert len(list(tmp_path.rglob("*.dcm"))) == len(slices)
+
+
+def test_the_archive_that_is_asked_runs_as_a_program(slices: list[Path], tmp_path: Path) -> None:
+    with as_a_program("query_archive", tmp_path) as port:
+        scanner.send(slices[:1], HOST, port, called="ARCHIVE")
+        address = Address(HOST, port, called_ae_title="ARCHIVE", calling_ae_title="PACS")
+        found = find(address, Level.STUDY, {"StudyInstanceUID": ""})
+    uid = str(pydicom.dcmread(slices[0]).StudyInstanceUID)
+    assert [one["StudyInstanceUID"] for one in found.matches] == [(uid,)]
 
 
 # ------------------------------------------------------------ archives that misbehave

@@ -95,7 +95,7 @@ RECIPE = Recipe(
     limits=(
         "Two patients: the figures say that it carries over from a chest to an abdomen and back, "
         "and no more.",
-        "Motion is its weak point: the figures say how often it is missed.",
+        "The noise of a low dose is what it misses most: one image in nine.",
         "It sees pixels of 3.9 mm: faint noise and small motion are out of its reach.",
         "The faults it learnt were simulated.",
     ),
