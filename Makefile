@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q --dist worksteal
 
-.PHONY: help demo test check lint witness witnesses pycuda format schema clean
+.PHONY: help demo test check lint witness witnesses pycuda long format schema clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make check    format, lint, types, unit and property tests: under a minute"
 	@echo "make test     make check's steps and every test that needs no GPU; installs what it needs"
 	@echo "make witness  results before PixelMed's validator and OHIF's loaders too: installs a JDK and 100 MB"
+	@echo "make long     measure which tests are too long for make check, on a quiet machine"
 	@echo "make format   put the code into shape"
 	@echo "make schema   write docs/engine.schema.json anew, from the code and docs/engines.md"
 	@echo "make clean    remove .venv, .demo and what the tools left behind"
@@ -43,6 +44,9 @@ witnesses:
 
 pycuda: .venv/.test
 	@.ci/pycuda
+
+long: .venv/.test
+	@$(BIN)/python -m pytest -q -p tests.costs -p no:xdist $(wildcard tests/unit tests/property)
 
 format: .venv/.test
 	@$(BIN)/ruff format

@@ -13,6 +13,7 @@ import pytest
 
 from tests import ports
 from tests.certificates import Certificates, make_certificates
+from tests.costs import function_of, long_tests
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,28 +36,12 @@ PACKAGES = {
 }
 
 
-LONG = (
-    *(f"unit/infer/gpu/test_{name}.py" for name in ("failures", "kernels", "nvrtc", "path")),
-    *(f"unit/infer/plans/test_{name}.py" for name in ("faults", "real_builder", "runtime")),
-    *(f"unit/recipes/test_{name}.py" for name in ("networks", "train", "training")),
-    *(f"property/test_{name}.py" for name in ("attributes", "deidentify", "door_fuzz", "identity")),
-    *(
-        "unit/executor/test_child.py",
-        "unit/cli/test_bench_disk.py",
-        "unit/receive/test_identity.py",
-        *("unit/recipes/test_lidc.py", "unit/recipes/test_pictures.py"),
-        "unit/recipes/test_studies.py",
-    ),
-)
-"""Files whose many short tests take four to twenty-five seconds together: for `make test` alone."""
-
-
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what is slow: nothing long is left for the end, when the other workers idle."""
-    long = {ROOT / "tests" / file for file in LONG}
+    long = long_tests()
     for item in items:
-        if item.path in long:
+        if function_of(item.nodeid) in long:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.costs import long_tests
+
 ROOT = Path(__file__).resolve().parent.parent
 CLEAN = '"""A clean module."""\n\nANSWER = 42\n'
 
@@ -144,6 +146,12 @@ def test_no_file_of_this_repository_names_a_machine(
 
 
 # ------------------------------------------------------------ installation
+
+
+def test_what_is_left_out_of_the_quick_loop_is_there() -> None:
+    for name in long_tests():
+        file, *_, function = name.split("::")
+        assert f"def {function}(" in (ROOT / file).read_text(), "make long, on a quiet machine"
 
 
 def test_constraints_pin_versions_and_name_no_host() -> None:

@@ -54,13 +54,21 @@ CT_LUNGS = Bundled(
     Meaning.EXCLUSIVE,
     Limits(tolerance=0.002, dice_min=0.999, flips_max=0.0005),
 )
+CT_QUALITY = Bundled(
+    "ct_quality/model.onnx",
+    "image_hu",
+    "probabilities",
+    (1, 128, 128),
+    Meaning.PROBABILITIES,
+    Limits(tolerance=0.005),
+)
 CXR_PNEUMONIA = Bundled(
     "cxr_pneumonia/model.onnx",
     "image_0_255",
     "probabilities",
     (1, 28, 28),
     Meaning.EXCLUSIVE,
-    Limits(tolerance=0.001),
+    Limits(tolerance=0.002),
 )
 CXR_QUALITY = Bundled(
     "cxr_quality/model.onnx",
@@ -68,7 +76,7 @@ CXR_QUALITY = Bundled(
     "probabilities",
     (1, 64, 64),
     Meaning.PROBABILITIES,
-    Limits(tolerance=0.001),
+    Limits(tolerance=0.002),
 )
 MR_BRAIN = Bundled(
     "mr_brain/model.onnx",
@@ -87,4 +95,4 @@ MR_BRAIN_LOCATE = Bundled(
     Limits(tolerance=0.001),
     expected="locate_output",
 )
-BUNDLED = (CT_LUNGS, CXR_PNEUMONIA, CXR_QUALITY, MR_BRAIN, MR_BRAIN_LOCATE)
+BUNDLED = (CT_LUNGS, CT_QUALITY, CXR_PNEUMONIA, CXR_QUALITY, MR_BRAIN, MR_BRAIN_LOCATE)

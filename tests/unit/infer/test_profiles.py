@@ -20,6 +20,7 @@ def test_the_engines_that_ship() -> None:
     planned = {name: dict(profiles_of(manifest)) for name, manifest in ENGINES.items()}
     assert planned == {
         "ct_lungs": {"image_hu": Profile((1, 1, 128, 128), (16, 1, 128, 128), (16, 1, 128, 128))},
+        "ct_quality": {"image_hu": Profile((1, 1, 128, 128), (16, 1, 128, 128), (16, 1, 128, 128))},
         "cxr_pneumonia": {"image_0_255": Profile((1, 1, 28, 28), (16, 1, 28, 28), (16, 1, 28, 28))},
         "cxr_quality": {"image_0_255": Profile((1, 1, 64, 64), (16, 1, 64, 64), (16, 1, 64, 64))},
         "mr_brain": {

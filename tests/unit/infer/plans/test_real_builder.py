@@ -24,6 +24,7 @@ Shapes = Mapping[str, Sequence[tuple[int, ...]]]
 BUNDLED: dict[str, tuple[str, Sequence[tuple[int, ...]]]] = {
     "ct_lungs/model.onnx": ("image_hu", [(1, 1, 128, 128), (16, 1, 128, 128)]),
     "cxr_pneumonia/model.onnx": ("image_0_255", [(1, 1, 28, 28), (8, 1, 28, 28)]),
+    "ct_quality/model.onnx": ("image_hu", [(1, 1, 128, 128), (8, 1, 128, 128)]),
     "cxr_quality/model.onnx": ("image_0_255", [(1, 1, 64, 64), (8, 1, 64, 64)]),
     "mr_brain/model.onnx": ("t1", [(1, 1, 32, 32, 32), (1, 1, 256, 256, 256)]),
     "mr_brain/locate.onnx": ("t1", [(1, 1, 32, 32, 32), (1, 1, 256, 256, 256)]),
