@@ -204,7 +204,9 @@ class Node:
         for job in self._ledger.jobs.in_states(JobState.RUNNING):
             self._workers.crashed(job.job_id, "the whole node was killed")
         self._coordinator.sweep()
-        self._ledger.commitments.nobody_reports_at_once("the node stopped before it reported", now)
+        self._ledger.commitments.nobody_reports_at_once(
+            "the node stopped before it reported", self._clock()
+        )
         self._workers.start()
         self._executor.run()
         self._receivers.start()
