@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest -q --dist worksteal
+PYTEST := env -u MAKEFLAGS $(BIN)/python -m pytest -q --dist worksteal
 
 .PHONY: help demo test check lint witness witnesses pycuda long format schema clean
 .DEFAULT_GOAL := help

@@ -147,7 +147,8 @@ class Archive:
         self._server.server_close()
         self._thread.join(JOIN_TIMEOUT_S)
         for association in self._ae.active_associations:
-            association.abort()
+            if not association.is_rejected:  # that one is at its end, where there is no A-ABORT
+                association.abort()
             association.join(JOIN_TIMEOUT_S)
         self._ae = self._server = self._thread = None
 
