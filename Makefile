@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Some tests call make themselves: it is not to look for the jobs of ours.
 PYTEST := env -u MAKEFLAGS $(BIN)/python -m pytest -q --dist worksteal
 
 .PHONY: help demo test check lint witness witnesses pycuda long format schema clean
@@ -9,7 +10,7 @@ PYTEST := env -u MAKEFLAGS $(BIN)/python -m pytest -q --dist worksteal
 
 help:
 	@echo "make demo     start a node and an archive, send real studies, show what came back"
-	@echo "make check    format, lint, types, unit and property tests: under a minute"
+	@echo "make check    format, lint, types, unit and property tests: about a minute on two cores"
 	@echo "make test     make check's steps and every test that needs no GPU; installs what it needs"
 	@echo "make witness  results before PixelMed's validator and OHIF's loaders too: installs a JDK and 100 MB"
 	@echo "make long     measure which tests are too long for make check, on a quiet machine"
@@ -25,7 +26,7 @@ check: lint
 	@$(PYTEST) -n 2 -m "not slow" $(wildcard tests/unit tests/property)
 
 test: witnesses pycuda lint
-	@echo "Every test: fifteen minutes at most"
+	@echo "Every test: twenty-five minutes on two cores"
 	@$(PYTEST) -n 3  # one more than there are processors: many tests wait for processes of theirs
 
 lint: .venv/.test

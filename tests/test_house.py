@@ -151,7 +151,9 @@ def test_no_file_of_this_repository_names_a_machine(
 def test_what_is_left_out_of_the_quick_loop_is_there() -> None:
     for name in long_tests():
         file, *_, function = name.split("::")
-        assert f"def {function}(" in (ROOT / file).read_text(), "make long, on a quiet machine"
+        assert f"def {function}(" in (ROOT / file).read_text(), (
+            f"tests/long.txt names {name}, which is gone: rename it there, or run make long"
+        )
 
 
 def test_constraints_pin_versions_and_name_no_host() -> None:

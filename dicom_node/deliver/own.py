@@ -78,7 +78,10 @@ class Own:
 
     def _copy(self, sent: Forwarded) -> tuple[Content, str]:
         if sent.instance.digest != sent.digest:
-            raise ResultLost("it came again with other bytes since it was sent")
+            raise ResultLost(
+                "it came again with other bytes since it was sent",
+                hint="nothing to do: what came is forwarded by itself",
+            )
         with _reading_ours():
             original = self._copies.copy(sent.instance, sent.profile)
         if original.sop_instance_uid != sent.sop_instance_uid:

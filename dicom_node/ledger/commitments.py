@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select
 
 from dicom_node.ledger import schema
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.events import write_event
-from dicom_node.ledger.transitions import Transitions, is_due
+from dicom_node.ledger.transitions import Transitions, is_due, untried
 from dicom_node.lifecycle import CommitmentEvent, CommitmentState, next_commitment_state
 from dicom_node.model import Commitment, CommitmentOutcome, Instance, ReferencedInstance
 
@@ -112,52 +112,10 @@ class Commitments:
 
         The same requestor's request under the same Transaction UID takes the place of its first.
         """
-        table = schema.commitments
         with self._database.writing() as connection:
-            made = self._database.insert_new(
-                connection,
-                table,
-                {
-                    "transaction_uid": transaction_uid,
-                    "calling_ae_title": calling_ae_title,
-                    "state": CommitmentState.PENDING.value,
-                    "attempt": 0,
-                    "failures": 0,
-                    "not_before": not_before,
-                    "reason": "not decided yet",
-                    "created_at": now,
-                    "tried_since": now,
-                    "updated_at": now,
-                },
+            key = self._made_or_renewed(
+                connection, transaction_uid, calling_ae_title, not_before, now
             )
-            known = connection.execute(
-                select(table.c.commitment_id, table.c.state, table.c.attempt)
-                .where(
-                    table.c.calling_ae_title == calling_ae_title,
-                    table.c.transaction_uid == transaction_uid,
-                )
-                .with_for_update()
-            ).one()
-            key, subject = known.commitment_id, ("commitment", str(known.commitment_id))
-            if made:
-                reason = f"requested by {calling_ae_title} as {transaction_uid}"
-                state = CommitmentState.PENDING
-                write_event(connection, now, subject, "CREATED", reason, "", state)
-            else:
-                _MOVES.move(
-                    connection,
-                    key,
-                    CommitmentState(known.state),
-                    CommitmentEvent.RETRIED,
-                    "requested again",
-                    now,
-                    attempt=known.attempt + 1,
-                    not_before=not_before,
-                    tried_since=now,
-                    failures=0,
-                )
-                rows = schema.commitment_references
-                connection.execute(delete(rows).where(rows.c.commitment_id == key))
             connection.execute(
                 insert(schema.commitment_references),
                 [
@@ -170,9 +128,59 @@ class Commitments:
                     for number, reference in enumerate(dict.fromkeys(references), 1)
                 ],
             )
+            table = schema.commitments
             columns = [table.c[field.name] for field in fields(Commitment)]
             row = connection.execute(select(*columns).where(table.c.commitment_id == key)).one()
             return _commitment(row)
+
+    def _made_or_renewed(
+        self,
+        connection: Connection,
+        transaction_uid: str,
+        calling_ae_title: str,
+        not_before: float,
+        now: float,
+    ) -> int:
+        """Return the number of a commitment without references, PENDING from `not_before` on."""
+        table = schema.commitments
+        made = self._database.insert_new(
+            connection,
+            table,
+            {
+                "transaction_uid": transaction_uid,
+                "calling_ae_title": calling_ae_title,
+                **untried(CommitmentState.PENDING, "not decided yet", not_before, now),
+            },
+        )
+        known = connection.execute(
+            select(table.c.commitment_id, table.c.state, table.c.attempt)
+            .where(
+                table.c.calling_ae_title == calling_ae_title,
+                table.c.transaction_uid == transaction_uid,
+            )
+            .with_for_update()
+        ).one()
+        key = int(known.commitment_id)
+        if made:
+            reason = f"requested by {calling_ae_title} as {transaction_uid}"
+            subject = ("commitment", str(key))
+            write_event(connection, now, subject, "CREATED", reason, "", CommitmentState.PENDING)
+            return key
+        _MOVES.move(
+            connection,
+            key,
+            CommitmentState(known.state),
+            CommitmentEvent.RETRIED,
+            "requested again",
+            now,
+            attempt=known.attempt + 1,
+            not_before=not_before,
+            tried_since=now,
+            failures=0,
+        )
+        rows = schema.commitment_references
+        connection.execute(delete(rows).where(rows.c.commitment_id == key))
+        return key
 
     def acknowledged_at_once(self, commitment: Commitment, reason: str, now: float) -> bool:
         """The requestor took the report on the association of its request."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import Connection, and_, select
 
 from dicom_node.claims import Claim, Forwarded, Outcome, answer_in_words
 from dicom_node.errors import InvariantBroken
@@ -21,11 +21,14 @@ from dicom_node.ledger.database import Database
 from dicom_node.ledger.events import write_event
 from dicom_node.ledger.settling import MOVES as FORWARD_MOVES
 from dicom_node.ledger.settling import lock, settle
-from dicom_node.ledger.transitions import is_due
+from dicom_node.ledger.waiting import (
+    MAY_BE_ANSWERED,
+    destinations_to_ask,
+    is_to_be_asked,
+    postponed,
+)
 from dicom_node.lifecycle import DeliveryEvent, DeliveryState
 from dicom_node.model import Priority
-
-_WAITING = [DeliveryState.SENT.value, DeliveryState.UNPROVEN.value]
 
 
 class ConsignmentProofs:
@@ -39,7 +42,7 @@ class ConsignmentProofs:
         table = schema.consignments
         query = (
             select(table.c.consignment_id, table.c.instance_count)
-            .where(table.c.destination == destination, _is_due(now))
+            .where(table.c.destination == destination, is_to_be_asked(table, now))
             .order_by(table.c.sent_at, table.c.consignment_id)
             .limit(limit)
         )
@@ -54,14 +57,7 @@ class ConsignmentProofs:
             return read_claims(connection, numbers) if numbers else []
 
     def destinations_due(self, now: float) -> list[tuple[str, Priority]]:
-        table = schema.consignments
-        query = (
-            select(table.c.destination, func.min(table.c.priority))
-            .where(_is_due(now))
-            .group_by(table.c.destination)
-        )
-        with self._database.reading() as connection:
-            return [(name, Priority(urgency)) for name, urgency in connection.execute(query)]
+        return destinations_to_ask(self._database, schema.consignments, now)
 
     def asked(
         self,
@@ -106,7 +102,7 @@ class ConsignmentProofs:
         asked = and_(
             table.c.transaction_uid == transaction_uid,
             table.c.destination.in_(list(destinations)),
-            table.c.state.in_(_WAITING),
+            table.c.state.in_(MAY_BE_ANSWERED),
             table.c.committed.is_(None),
         )
         waiting = select(table.c.consignment_id, table.c.state).where(asked)
@@ -162,8 +158,7 @@ def _end(connection: Connection, number: int, claim: Claim, outcome: Outcome, no
                 write_event(connection, now, ("forward", str(forward_id)), "NOT_FORWARDED", reason)
             return
         case DeliveryEvent.POSTPONED:
-            forgotten = {"transaction_uid": ""} if outcome.forget else {}
-            values = {"not_before": outcome.not_before, "failures": claim.failures + 1, **forgotten}
+            values = postponed(claim, outcome)
         case DeliveryEvent.MISSED:
             values = {"not_before": outcome.not_before}
         case _:
@@ -249,8 +244,3 @@ def _has_waiting(connection: Connection, forward_id: int) -> bool:
         table.c.forward_id == forward_id, table.c.state == DeliveryState.SENT.value
     )
     return connection.execute(query.limit(1)).first() is not None
-
-
-def _is_due(now: float) -> ColumnElement[bool]:
-    table = schema.consignments
-    return and_(table.c.state == DeliveryState.SENT.value, is_due(table.c.not_before, now))

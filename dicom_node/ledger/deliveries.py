@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, select
 from dicom_node.ledger import schema
 from dicom_node.ledger.attempts import Attempts
 from dicom_node.ledger.database import Database
-from dicom_node.ledger.transitions import Transitions, is_due
+from dicom_node.ledger.transitions import Transitions, is_due, untried
 from dicom_node.lifecycle import DeliveryEvent, DeliveryState, next_delivery_state
 from dicom_node.model import Delivery, Priority, Result
 
@@ -45,14 +45,7 @@ def plan_delivery(
             "sop_instance_uid": result.sop_instance_uid,
             "destination": destination,
             "priority": int(priority),
-            "state": DeliveryState.PENDING.value,
-            "attempt": 0,
-            "failures": 0,
-            "not_before": now,
-            "reason": "not tried yet",
-            "created_at": now,
-            "tried_since": now,
-            "updated_at": now,
+            **untried(DeliveryState.PENDING, "not tried yet", now, now),
         },
     )
 

@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import Connection, select
 
 from dicom_node.claims import Claim, Outcome, answer_in_words
 from dicom_node.ledger import schema
 from dicom_node.ledger.arrivals import NAMES_IN_A_QUERY
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import MOVES, Deliveries, Parcel
-from dicom_node.ledger.transitions import is_due
+from dicom_node.ledger.waiting import (
+    MAY_BE_ANSWERED,
+    destinations_to_ask,
+    is_to_be_asked,
+    postponed,
+)
 from dicom_node.lifecycle import DeliveryEvent, DeliveryState
 from dicom_node.model import Priority
-
-_WAITING = (DeliveryState.SENT, DeliveryState.UNPROVEN)
 
 
 class DeliveryProofs:
@@ -34,21 +37,14 @@ class DeliveryProofs:
         table = schema.deliveries
         parcels = self._deliveries.parcels(
             table.c.destination == destination,
-            _is_due(now),
+            is_to_be_asked(table, now),
             limit=limit,
             order_by=(table.c.sent_at, table.c.delivery_id),
         )
         return [claim_of(parcel) for parcel in parcels]
 
     def destinations_due(self, now: float) -> list[tuple[str, Priority]]:
-        table = schema.deliveries
-        query = (
-            select(table.c.destination, func.min(table.c.priority))
-            .where(_is_due(now))
-            .group_by(table.c.destination)
-        )
-        with self._database.reading() as connection:
-            return [(name, Priority(urgency)) for name, urgency in connection.execute(query)]
+        return destinations_to_ask(self._database, schema.deliveries, now)
 
     def asked(
         self,
@@ -88,7 +84,7 @@ class DeliveryProofs:
                     waiting.where(
                         table.c.transaction_uid == transaction_uid,
                         table.c.destination.in_(list(destinations)),
-                        table.c.state.in_([state.value for state in _WAITING]),
+                        table.c.state.in_(MAY_BE_ANSWERED),
                         table.c.committed.is_(None),
                         table.c.sop_instance_uid.in_(uids[start : start + NAMES_IN_A_QUERY]),
                     )
@@ -138,12 +134,7 @@ def _values(claim: Claim, outcome: Outcome, now: float) -> dict[str, Any]:
                 "resends": claim.resends + 1,
             }
         case DeliveryEvent.POSTPONED:
-            forgotten = {"transaction_uid": ""} if outcome.forget else {}
-            return {
-                "not_before": outcome.not_before,
-                "failures": claim.failures + 1,
-                **forgotten,
-            }
+            return postponed(claim, outcome)
         case _:
             return {}
 
@@ -169,8 +160,3 @@ def _move(
         table.c.committed.is_not_distinct_from(claim.committed),
         **values,
     )
-
-
-def _is_due(now: float) -> ColumnElement[bool]:
-    table = schema.deliveries
-    return and_(table.c.state == DeliveryState.SENT.value, is_due(table.c.not_before, now))

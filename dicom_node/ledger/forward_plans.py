@@ -15,6 +15,7 @@ from dicom_node.ledger import schema
 from dicom_node.ledger.consignments import LEFT, recount
 from dicom_node.ledger.events import write_event
 from dicom_node.ledger.settling import MOVES
+from dicom_node.ledger.transitions import untried
 from dicom_node.lifecycle import DeliveryEvent, DeliveryState
 from dicom_node.model import Forward, InstanceKey
 
@@ -75,14 +76,7 @@ def _make(connection: Connection, study_instance_uid: str, forward: Forward, now
         "profile": forward.profile,
         "rule": forward.rule,
         "priority": int(forward.priority),
-        "state": DeliveryState.PENDING.value,
-        "attempt": 0,
-        "failures": 0,
-        "not_before": now,
-        "reason": "not tried yet",
-        "created_at": now,
-        "tried_since": now,
-        "updated_at": now,
+        **untried(DeliveryState.PENDING, "not tried yet", now, now),
     }
     connection.execute(insert(schema.forwards).values(row))
 

@@ -61,6 +61,20 @@ class Transitions(Generic[State, Move]):
         return moved == 1
 
 
+def untried(state: StrEnum, reason: str, not_before: float, now: float) -> dict[str, Any]:
+    """Return the columns of work that has just been made, and is tried from `not_before` on."""
+    return {
+        "state": state.value,
+        "attempt": 0,
+        "failures": 0,
+        "not_before": not_before,
+        "reason": reason,
+        "created_at": now,
+        "tried_since": now,
+        "updated_at": now,
+    }
+
+
 def is_due(not_before: ColumnElement[float], now: float) -> ColumnElement[bool]:
     """Return the condition that a wait is over.
 

@@ -165,6 +165,11 @@ def store_request(sop_class: bytes, sop_instance: bytes, message_id: int) -> byt
         *(0, 0x0700, 2, 0),
         *(0, 0x0800, 2, 0x0001),
     )
+    return _between_uids(sop_class, middle, sop_instance)
+
+
+def _between_uids(sop_class: bytes, middle: bytes, sop_instance: bytes) -> bytes:
+    """Return the command set whose elements stand between the two Affected UIDs."""
     body = b"".join(
         (
             _ELEMENT.pack(0, 0x0002, len(sop_class)),
@@ -242,13 +247,4 @@ def store_response(request: Command, status: int) -> bytes:
         *(0, 0x0800, 2, NO_DATA_SET),
         *(0, 0x0900, 2, status),
     )
-    body = b"".join(
-        (
-            _ELEMENT.pack(0, 0x0002, len(sop_class)),
-            sop_class,
-            middle,
-            _ELEMENT.pack(0, 0x1000, len(sop_instance)),
-            sop_instance,
-        )
-    )
-    return _GROUP_LENGTH.pack(0, 0, 4, len(body)) + body
+    return _between_uids(sop_class, middle, sop_instance)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-Image = NDArray[np.float32]
+from engines.recipes.faults import Image, some_of
 
 FAULTS = ("noisy", "motion", "truncated", "wrong window")
 AIR_HU, PAD_HU, HIGHEST_HU = -1000.0, -1024.0, 3071.0
@@ -25,12 +25,7 @@ _WINDOWS = ((40, 400), (-600, 1500), (300, 1500), (40, 80), (60, 160))
 
 def with_faults(image: Image, random: np.random.Generator) -> tuple[Image, NDArray[np.float32]]:
     """Return a slice of (rows, columns) with some faults or none, and which it has."""
-    has = np.zeros(len(FAULTS), np.float32)
-    which = random.random()
-    count = 0 if which < _CLEAN else 2 if which > 1 - _SEVERAL else 1
-    for fault in sorted(random.choice(len(FAULTS), count, replace=False), key=_APPLIED.index):
-        has[fault] = 1.0
-        image = _SIMULATIONS[FAULTS[fault]](image, random)
+    image, has = some_of(_SIMULATIONS, _APPLIED, _CLEAN, _SEVERAL, image, random)
     return np.clip(image, PAD_HU, HIGHEST_HU).astype(np.float32), has
 
 
@@ -93,6 +88,6 @@ def wrong_window(image: Image, random: np.random.Generator) -> Image:
     return shown
 
 
-_SIMULATIONS = dict(zip(FAULTS, (noisy, motion, truncated, wrong_window), strict=True))
+_SIMULATIONS = (noisy, motion, truncated, wrong_window)
 _APPLIED = [FAULTS.index(name) for name in ("motion", "noisy", "truncated", "wrong window")]
 """In the order in which they happen."""

@@ -68,7 +68,10 @@ def export_onnx(model: Any, file: Path, sample: NDArray[np.float32], ends: tuple
     difference = float(np.abs(answer - expected).max())
     if not difference <= TOLERANCE:
         file.unlink()
-        raise EngineError(f"the ONNX of {model.name} differs from Keras by {difference:g}")
+        raise EngineError(
+            f"the ONNX of {model.name} differs from Keras by {difference:g}",
+            hint="a mistake of engines/recipes/export.py: report it with the network",
+        )
 
 
 def answers_of(
@@ -114,7 +117,7 @@ class _Graph:
             write = _WRITERS.get(kind)
             if write is None:
                 known = ", ".join(sorted(_WRITERS))
-                raise EngineError(f"{layer.name} is a {kind}; known are {known}")
+                raise _without_place(f"{layer.name} is a {kind}; known are {known}")
             inputs = [self._names[id(each)] for each in _inputs(layer)]
             self._names[id(layer.output)] = write(self, layer, inputs)
         self._nodes.append(helper.make_node("Identity", [self._names[id(model.output)]], [answer]))
@@ -151,7 +154,7 @@ class _Graph:
 
     def _activated(self, x: str, function: str, rank: int) -> str:
         if function not in _ACTIVATIONS:
-            raise EngineError(f"activation {function}; known are {', '.join(_ACTIVATIONS)}")
+            raise _without_place(f"activation {function}; known are {', '.join(_ACTIVATIONS)}")
         operator = _ACTIVATIONS[function]
         if operator is None:
             return x
@@ -162,7 +165,7 @@ class _Graph:
 
     def _convolution(self, layer: Any, inputs: list[str]) -> str:
         if layer.groups != 1 or layer.data_format != "channels_last":
-            raise EngineError(f"{layer.name}: groups, or channels in front in Keras")
+            raise _without_place(f"{layer.name}: groups, or channels in front in Keras")
         weights = _values(layer.kernel).transpose(3, 2, 0, 1)
         bias = _values(layer.bias) if layer.use_bias else np.zeros(layer.filters)
         names = self._constant(weights), self._constant(bias)
@@ -181,7 +184,7 @@ class _Graph:
     def _normalisation(self, layer: Any, inputs: list[str]) -> str:
         """In the convolution before it, where there is one: y = (x - mean) * factor + beta."""
         if layer.axis not in (-1, len(layer.output.shape) - 1):
-            raise EngineError(f"{layer.name}: normalises another axis than the channels")
+            raise _without_place(f"{layer.name}: normalises another axis than the channels")
         mean = _values(layer.moving_mean).astype(np.float64)
         factor = 1 / np.sqrt(_values(layer.moving_variance).astype(np.float64) + layer.epsilon)
         if layer.scale:
@@ -204,7 +207,7 @@ class _Graph:
 
     def _relu(self, layer: Any, inputs: list[str]) -> str:
         if float(layer.negative_slope) or float(layer.threshold):
-            raise EngineError(f"{layer.name}: a ReLU with slope or threshold")
+            raise _without_place(f"{layer.name}: a ReLU with slope or threshold")
         if layer.max_value is None:
             return self._node("Relu", inputs)
         limits = [self._constant(0.0), self._constant(float(layer.max_value))]
@@ -215,7 +218,7 @@ class _Graph:
 
     def _softmax(self, layer: Any, inputs: list[str]) -> str:
         if layer.axis not in (-1, len(layer.output.shape) - 1):
-            raise EngineError(f"{layer.name}: over another axis than the channels")
+            raise _without_place(f"{layer.name}: over another axis than the channels")
         return self._activated(inputs[0], "softmax", len(layer.output.shape))
 
     def _pooling(self, layer: Any, inputs: list[str]) -> str:
@@ -240,7 +243,7 @@ class _Graph:
 
     def _dense(self, layer: Any, inputs: list[str]) -> str:
         if len(layer.output.shape) != 2:
-            raise EngineError(f"{layer.name}: Dense over more than one row of numbers")
+            raise _without_place(f"{layer.name}: Dense over more than one row of numbers")
         weights = self._constant(_values(layer.kernel))
         bias = _values(layer.bias) if layer.use_bias else np.zeros(layer.units)
         x = self._node("Gemm", [inputs[0], weights, self._constant(bias)])
@@ -250,7 +253,7 @@ class _Graph:
         sizes = self._constant([1.0, 1.0, *map(float, layer.size)])
         modes = {"nearest": "nearest", "bilinear": "linear"}
         if layer.interpolation not in modes:
-            raise EngineError(f"{layer.name}: interpolation {layer.interpolation}")
+            raise _without_place(f"{layer.name}: interpolation {layer.interpolation}")
         nearest = {"nearest_mode": "floor"} if layer.interpolation == "nearest" else {}
         return self._node(
             "Resize",
@@ -263,7 +266,7 @@ class _Graph:
     def _concatenated(self, layer: Any, inputs: list[str]) -> str:
         rank = len(layer.output.shape)
         if layer.axis not in (-1, rank - 1):
-            raise EngineError(f"{layer.name}: joins along another axis than the channels")
+            raise _without_place(f"{layer.name}: joins along another axis than the channels")
         return self._node("Concat", inputs, axis=1)
 
     def _added(self, _: Any, inputs: list[str]) -> str:
@@ -274,6 +277,11 @@ class _Graph:
 
     def _nothing(self, _: Any, inputs: list[str]) -> str:
         return inputs[0]
+
+
+def _without_place(what: str) -> EngineError:
+    hint = "build the network without it, or bring your own ONNX: dicom-node engines import"
+    return EngineError(what, hint=hint)
 
 
 def _pads(layer: Any, kernel: tuple[int, int], dilation: tuple[int, int]) -> list[int]:

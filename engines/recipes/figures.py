@@ -17,7 +17,8 @@ from engines.recipes.metrics import (
     auc_interval,
     dice_interval,
     operating_at,
-    roc,
+    sensitivity_threshold,
+    specificity_threshold,
     youden_threshold,
 )
 from engines.recipes.recipe import Recipe
@@ -139,15 +140,13 @@ def _by_patient(
 
 
 def _thresholds(answers: NDArray[Any], truth: NDArray[Any], specificity: float) -> Thresholds:
-    levels, sensitivities, specificities = roc(answers, truth)
-    finds = levels[sensitivities >= _LIMITED_SENSITIVITY]
-    spares = levels[specificities >= _NON_DIAGNOSTIC_SPECIFICITY]
-    most = levels[specificities >= _LIMITED_SPECIFICITY]
-    limited = max(min(float(finds.max()), 0.5), float(most.min()) if len(most) else 1.0)
-    non_diagnostic = max(float(spares.min()) if len(spares) else 1.0, limited, 0.5)
+    finds = sensitivity_threshold(answers, truth, _LIMITED_SENSITIVITY)
+    limited = max(min(finds, 0.5), specificity_threshold(answers, truth, _LIMITED_SPECIFICITY))
+    spares = specificity_threshold(answers, truth, _NON_DIAGNOSTIC_SPECIFICITY)
+    non_diagnostic = max(spares, limited, 0.5)
     present = youden_threshold(answers, truth)
     if specificity:
-        present = float(levels[specificities >= specificity].min())
+        present = specificity_threshold(answers, truth, specificity)
     return Thresholds(
         *(
             float(np.clip(np.round(each, 3), _ROUNDING, 1 - _ROUNDING))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -195,8 +194,16 @@ def _making(target: Path) -> Iterator[Path]:
             folder = Path(making) / target.name
             folder.mkdir()
             yield folder
+            before = Path(making) / "before"
             if target.exists():
-                shutil.rmtree(target)
-            folder.rename(target)
+                target.rename(before)
+            try:
+                folder.rename(target)
+            except OSError:
+                if before.exists():
+                    before.rename(target)
+                raise
     except OSError as error:
-        raise ConfigError(f"{target} cannot be written: {error.strerror}") from error
+        raise ConfigError(
+            f"{target} cannot be written: {error.strerror}", hint="choose another --out"
+        ) from error

@@ -16,8 +16,6 @@ from scipy.stats import rankdata
 
 from engines.recipes.errors import DataUnusable
 
-Numbers = NDArray[np.floating[Any]]
-
 
 @dataclass(frozen=True)
 class Interval:
@@ -179,6 +177,13 @@ def sensitivity_threshold(scores: NDArray[Any], truth: NDArray[Any], least: floa
     """Return the largest threshold with at least a given sensitivity; see `youden_threshold`."""
     thresholds, sensitivities, _ = roc(scores, truth)
     return float(thresholds[sensitivities >= least].max())
+
+
+def specificity_threshold(scores: NDArray[Any], truth: NDArray[Any], least: float) -> float:
+    """Return the smallest threshold with at least a given specificity; 1 if none has it."""
+    thresholds, _, specificities = roc(scores, truth)
+    spares = thresholds[specificities >= least]
+    return float(spares.min()) if len(spares) else 1.0
 
 
 def roc(

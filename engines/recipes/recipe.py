@@ -111,7 +111,6 @@ class Recipe:
     patient whom they were asked about, and the network that is kept was trained on all."""
     shares_patients: bool = False
     """Training and test share a patient, and the card says so: for demonstrations."""
-    weights_licence: str = "CC-BY-4.0"
     tells: tuple[str, ...] = ()
     """Sentences for the card: how the data became what was learnt."""
     limits: tuple[str, ...] = ()
@@ -131,4 +130,7 @@ def _like(value: Any, word: str, written: str) -> Any:
             return tuple(type(value[0])(one) for one in written.split("-"))
         return type(value)(written)
     except (KeyError, ValueError) as error:
-        raise DataUnusable(f"{word} is {value!r} by default; {written!r} is not like it") from error
+        raise DataUnusable(
+            f"{word} is {value!r} by default; {written!r} is not like it",
+            hint="--settings prints them all",
+        ) from error

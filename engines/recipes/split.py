@@ -47,7 +47,9 @@ def by_patient(
         If the fractions are none, or a part would be left empty.
     """
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise DataUnusable(f"fractions {fractions} do not sum to 1")
+        raise DataUnusable(
+            f"fractions {fractions} do not sum to 1", hint="give three of 0 or more that do"
+        )
     wanted = [(name, share) for name, share in zip(SPLITS, fractions, strict=True) if share > 0]
     groups = _groups(samples)
     names = sorted(set(groups))

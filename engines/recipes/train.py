@@ -72,7 +72,7 @@ def _train(
     if only_settings:
         for word, value in sorted(settings.words.items()):
             told = "-".join(map(str, value)) if isinstance(value, tuple) else value
-            print(f"{word}={told}")  # noqa: T201 - what was asked for
+            typer.echo(f"{word}={told}")
         return
     target = out or Path("engines") / name
     require_free(target, replace=replace)

@@ -102,7 +102,10 @@ def train(
         If a part is empty.
     """
     if grid and recipe.leave_one_out:
-        raise DataUnusable(f"{recipe.name} has too few patients to search by validation")
+        raise DataUnusable(
+            f"{recipe.name} has too few patients to search by validation",
+            hint="leave out --search, or gather patients and a split",
+        )
     if not recipe.leave_one_out and not recipe.shares_patients:
         check_leaks(samples)
     tried = _search(recipe, samples, settings, grid, tell)
@@ -173,7 +176,10 @@ def _leaving_one_out(
 ) -> tuple[Any, list[Epoch], _Asked, _Asked]:
     patients = list(np.unique(samples.patients))
     if len(patients) < 2:
-        raise DataUnusable("one patient only: nobody is left to ask about")
+        raise DataUnusable(
+            "one patient only: nobody is left to ask about",
+            hint="gather at least two, each in a folder of his own",
+        )
     asked: dict[int, list[_Asked]] = {VALIDATION_SEED: [], TEST_SEED: []}
     curves = []
     for patient in patients:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-Image = NDArray[np.float32]
+from engines.recipes.faults import Image, some_of
 
 FAULTS = ("inverted", "rotated", "blurred", "noisy", "badly exposed")
 _CLEAN, _SEVERAL = 0.3, 0.15
@@ -21,12 +21,7 @@ _LEVELS = (0.5, 99.5)
 
 def with_faults(image: Image, random: np.random.Generator) -> tuple[Image, NDArray[np.float32]]:
     """Return an image of (rows, columns), 0 to 255, with some faults or none, and which it has."""
-    has = np.zeros(len(FAULTS), np.float32)
-    which = random.random()
-    count = 0 if which < _CLEAN else 2 if which > 1 - _SEVERAL else 1
-    for fault in sorted(random.choice(len(FAULTS), count, replace=False), key=_APPLIED.index):
-        has[fault] = 1.0
-        image = _SIMULATIONS[FAULTS[fault]](image, random)
+    image, has = some_of(_SIMULATIONS, _APPLIED, _CLEAN, _SEVERAL, image, random)
     return rescaled(image), has
 
 
@@ -83,7 +78,7 @@ def badly_exposed(image: Image, random: np.random.Generator) -> Image:
     return flat.astype(np.float32)
 
 
-_SIMULATIONS = dict(zip(FAULTS, (inverted, rotated, blurred, noisy, badly_exposed), strict=True))
+_SIMULATIONS = (inverted, rotated, blurred, noisy, badly_exposed)
 _APPLIED = [
     FAULTS.index(name) for name in ("blurred", "noisy", "badly exposed", "inverted", "rotated")
 ]

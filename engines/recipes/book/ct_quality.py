@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from engines.recipes import ct_faults
-from engines.recipes.augment import Augmentation, augmented
+from engines.recipes.augment import Augmentation
 from engines.recipes.book.series import ABDOMEN, CHEST, slices_of
+from engines.recipes.faults import batches_of
 from engines.recipes.fitting import Method
 from engines.recipes.networks import textbook_cnn
 from engines.recipes.preparation import Preparation
-from engines.recipes.recipe import Batch, Recipe, Settings
+from engines.recipes.recipe import Recipe, Settings
 from engines.recipes.samples import Samples
 
 _RANGE_HU = (-1024.0, 1476.0)
@@ -30,24 +27,7 @@ def _build(dropout: float, widths: tuple[int, ...]) -> object:
     )
 
 
-def _draw(
-    images: NDArray[np.float32],
-    targets: NDArray[Any],
-    how: Augmentation,
-    random: np.random.Generator,
-) -> Batch:
-    return _ask(augmented(images, how, random)[0], targets, how, random)
-
-
-def _ask(
-    images: NDArray[np.float32],
-    targets: NDArray[Any],
-    how: Augmentation,
-    random: np.random.Generator,
-) -> Batch:
-    made = [ct_faults.with_faults(image[..., 0], random) for image in images]
-    return np.stack([image for image, _ in made])[..., None], np.stack([has for _, has in made])
-
+_DRAW, _ASK = batches_of(ct_faults.with_faults)
 
 RECIPE = Recipe(
     name="ct_quality",
@@ -81,8 +61,8 @@ RECIPE = Recipe(
     ),
     outputs=ct_faults.FAULTS,
     judged=len(ct_faults.FAULTS),
-    draw=_draw,
-    ask=_ask,
+    draw=_DRAW,
+    ask=_ASK,
     copies=6,
     leave_one_out=True,
     ends=("image_hu", "probabilities"),

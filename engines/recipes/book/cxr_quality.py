@@ -2,62 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
 from engines.recipes import xray_faults
-from engines.recipes.augment import Augmentation, augmented
+from engines.recipes.augment import Augmentation
+from engines.recipes.book.views import views
+from engines.recipes.faults import batches_of
 from engines.recipes.fitting import Method
-from engines.recipes.loaders import load
-from engines.recipes.loaders.nih import AP_VIEW
 from engines.recipes.networks import textbook_cnn
-from engines.recipes.preparation import Preparation
-from engines.recipes.recipe import Batch, Recipe, Settings
-from engines.recipes.samples import Samples
-
-_FILE = "nih_chestxray14_1000_64.npz"
-_FRACTIONS = (0.6, 0.2, 0.2)
-
-
-def _load(directory: Path, preparation: Preparation) -> Samples:
-    file = directory / _FILE
-    where = file if file.is_file() else directory
-    return load(
-        "nih", where, preparation=preparation, labels=(AP_VIEW,), fractions=_FRACTIONS, seed=1
-    )
+from engines.recipes.recipe import Recipe, Settings
 
 
 def _build(dropout: float, widths: tuple[int, ...]) -> object:
     return textbook_cnn((64, 64), 6, widths=widths, dropout=dropout)
 
 
-def _draw(
-    images: NDArray[np.float32],
-    targets: NDArray[Any],
-    how: Augmentation,
-    random: np.random.Generator,
-) -> Batch:
-    return _ask(augmented(images, how, random)[0], targets, how, random)
-
-
-def _ask(
-    images: NDArray[np.float32],
-    targets: NDArray[Any],
-    how: Augmentation,
-    random: np.random.Generator,
-) -> Batch:
-    made = [xray_faults.with_faults(image[..., 0], random) for image in images]
-    faults = np.stack([has for _, has in made])
-    return np.stack([image for image, _ in made])[..., None], np.hstack([faults, targets])
-
+_DRAW, _ASK = batches_of(xray_faults.with_faults)
 
 RECIPE = Recipe(
     name="cxr_quality",
     told="technical faults of a chest X-ray, 64 x 64 pixels (NIH ChestX-ray14)",
-    load=_load,
+    load=views,
     build=_build,
     settings=Settings(
         Method(
@@ -82,8 +45,8 @@ RECIPE = Recipe(
         {"dropout": 0.2, "widths": (8, 24, 48, 96)},
     ),
     outputs=(*xray_faults.FAULTS, "AP view"),
-    draw=_draw,
-    ask=_ask,
+    draw=_DRAW,
+    ask=_ASK,
     copies=3,
     judged=len(xray_faults.FAULTS),
     grid={"dropout": ("0.1", "0.3"), "learning_rate": ("0.001", "0.003")},

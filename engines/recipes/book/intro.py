@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from engines.recipes.augment import Augmentation
 from engines.recipes.book.making import ask_labels, draw_labels
+from engines.recipes.book.views import views
 from engines.recipes.fitting import Method
-from engines.recipes.loaders import load
-from engines.recipes.loaders.nih import AP_VIEW
 from engines.recipes.networks import introductory
-from engines.recipes.preparation import Preparation
 from engines.recipes.recipe import Recipe, Settings
-from engines.recipes.samples import Samples
-
-_FILE = "nih_chestxray14_1000_64.npz"
-_FRACTIONS = (0.6, 0.2, 0.2)
-
-
-def _load(directory: Path, preparation: Preparation) -> Samples:
-    file = directory / _FILE
-    where = file if file.is_file() else directory
-    return load(
-        "nih", where, preparation=preparation, labels=(AP_VIEW,), fractions=_FRACTIONS, seed=1
-    )
 
 
 def _build(channels: int) -> object:
@@ -33,7 +17,7 @@ def _build(channels: int) -> object:
 RECIPE = Recipe(
     name="intro",
     told="the introductory classifier: AP or PA view of a chest X-ray, 64 x 64 pixels",
-    load=_load,
+    load=views,
     build=_build,
     settings=Settings(
         Method(

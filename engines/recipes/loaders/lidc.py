@@ -96,7 +96,10 @@ def load(
         raise DataUnusable(f"no task {task}", hint="segmentation or malignancy")
     wanted = preparation or ct_slices(320, 1.25)
     if wanted.volume is None:
-        raise DataUnusable("these are volumes: the preparation names no volume")
+        raise DataUnusable(
+            "these are volumes: the preparation names no volume",
+            hint="train a recipe whose manifest has `volume`",
+        )
     scans = _scans(directory, only_present, progress)
     if at_most and len(scans) > at_most:
         scans = [scans[at] for at in np.linspace(0, len(scans) - 1, at_most).astype(int)]

@@ -88,7 +88,10 @@ def read_annotations(file: Path) -> Reading | None:
         (_text(one) for one in header if _name(one).casefold() == "seriesinstanceuid"), ""
     )
     if not series:
-        raise DataUnusable(f"{file.name} does not say which series it is about")
+        raise DataUnusable(
+            f"{file.name} does not say which series it is about",
+            hint="fetch it again from the archive",
+        )
     nodules: list[Mark] = []
     small: list[Mark] = []
     others: list[Mark] = []
@@ -103,7 +106,9 @@ def read_annotations(file: Path) -> Reading | None:
                     outline = _outline(one, "locus")
                     others.append(Mark(reader, _child(one, "nonNoduleID"), (outline,), {}))
     except ValueError as error:
-        raise DataUnusable(f"{file.name}: {error}") from error
+        raise DataUnusable(
+            f"{file.name}: {error}", hint="fetch it again from the archive"
+        ) from error
     return Reading(file.name, series, len(sessions), tuple(nodules), tuple(small), tuple(others))
 
 

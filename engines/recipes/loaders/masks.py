@@ -103,7 +103,10 @@ def read_masks(
             names = {name.casefold() for name in wanted}
             if dataset.SOPClassUID == RTStructureSetStorage:
                 if grid is None:
-                    raise StudyUnusable("contours are drawn in millimetres, and this is no volume")
+                    raise StudyUnusable(
+                        "contours are drawn in millimetres, and this is no volume",
+                        hint="give single images masks as SEG",
+                    )
                 return _of_contours(dataset, grid, names)
             return _of_segments(dataset, images, grid, names)
     except StudyUnusable as error:
@@ -169,7 +172,10 @@ def _slice_of(
                 if uid in at_uid:
                     return at_uid[uid]
                 return None
-    raise StudyUnusable("a frame says neither where it lies nor from which image it is")
+    raise StudyUnusable(
+        "a frame says neither where it lies nor from which image it is",
+        hint="have the program that drew it write one of the two",
+    )
 
 
 def _at_position(header: Dataset, grid: Grid) -> int:
@@ -230,7 +236,10 @@ def _closed(roi: Any, grid: Grid) -> Iterator[tuple[int, NDArray[np.float64]]]:
                 hint="have it drawn on the slices of the series",
             )
         if not 0 <= index < grid.shape[0]:
-            raise StudyUnusable("a contour lies beyond the slices of the series")
+            raise StudyUnusable(
+                "a contour lies beyond the slices of the series",
+                hint="take the file that was drawn on this series",
+            )
         yield index, there[:, [2, 1]]
 
 
@@ -239,7 +248,10 @@ def label_map(
 ) -> NDArray[np.uint8]:
     """Return masks as one label map: 0 the background, then `labels`; of two the later one wins."""
     if len(labels) > 255:
-        raise DataUnusable(f"{len(labels)} labels do not fit into a byte: {some(labels)} ...")
+        raise DataUnusable(
+            f"{len(labels)} labels do not fit into a byte: {some(labels)} ...",
+            hint="name the ones that are meant by `labels`",
+        )
     result = np.zeros(shape, np.uint8)
     for number, label in enumerate(labels, 1):
         if label.casefold() in masks:

@@ -142,7 +142,10 @@ def load(
     for part, ours in _PARTS.items():
         pixels, given = arrays[f"{part}_images"], arrays[f"{part}_labels"]
         if len(pixels) != len(given):
-            raise DataUnusable(f"{file.name}: {len(pixels)} {part}_images, {len(given)} labels")
+            raise DataUnusable(
+                f"{file.name}: {len(pixels)} {part}_images, {len(given)} labels",
+                hint="fetch the file again from MedMNIST",
+            )
         if at_most and len(pixels) > at_most:
             chosen = np.linspace(0, len(pixels) - 1, at_most).astype(int)
         else:

@@ -118,7 +118,10 @@ def load(
         wanted = preparation or xray(64)
         images = _prepared(rows, files, wanted, directory if cache else None, progress)
     if not rows:
-        raise DataUnusable(f"no image in {directory.name} has one of the views {', '.join(views)}")
+        raise DataUnusable(
+            f"no image in {directory.name} has one of the views {', '.join(views)}",
+            hint="name PA or AP",
+        )
     samples = Samples(
         images=images[..., None],
         targets=_targets(rows, labels),
@@ -247,7 +250,10 @@ def _prepared(
 ) -> NDArray[np.float32]:
     """Return the images as the network sees them; one at a time a thread is held in full."""
     if preparation.image is None:
-        raise DataUnusable("X-rays are single images: the preparation names no image")
+        raise DataUnusable(
+            "X-rays are single images: the preparation names no image",
+            hint="train a recipe whose manifest has `image`",
+        )
     cached = cache_in / f"prepared_{_key(rows, preparation)}.npy" if cache_in else None
     if cached and cached.is_file():
         kept: NDArray[np.float32] = np.load(cached, allow_pickle=False)
@@ -257,7 +263,7 @@ def _prepared(
         try:
             return preparation.of_image(_read(files[row.image]))
         except StudyUnusable as error:
-            raise DataUnusable(f"{row.image}: {error.message}") from error
+            raise DataUnusable(f"{row.image}: {error.message}", hint=error.hint) from error
 
     result = np.empty((len(rows), *preparation.image.size), np.float32)
     for index, image in enumerate(on_all_cores(read, rows, progress)):

@@ -105,14 +105,17 @@ def gathered(
     """
     parts[:] = [part for part in parts if len(part.images)]
     if not parts:
-        raise DataUnusable(f"nothing to learn from in {source}")
+        raise DataUnusable(f"nothing to learn from in {source}", hint="look at labels and masks")
     if len(shapes := {part.images.shape[1:] for part in parts}) > 1:
         raise DataUnusable(
             f"samples of {len(shapes)} sizes: {some(sorted(map(str, shapes)))}",
             hint="give the preparation a size and a spacing_mm for rows and columns",
         )
     if len({bool(part.split) for part in parts}) > 1:
-        raise DataUnusable("some samples name a part of the split and others none")
+        raise DataUnusable(
+            "some samples name a part of the split and others none",
+            hint="fill the column `split` in every row, or leave it out",
+        )
     counts = [len(part.images) for part in parts]
     patients = np.repeat([part.patient for part in parts], counts)
     names = np.array([name for part in parts for name in part.names])

@@ -95,7 +95,10 @@ def load(
         if not conditions or is_accepted(load_source([*one.images.values()]).headers, conditions)
     ]
     if not series:
-        raise DataUnusable(f"no series in {directory} is of the kind that `accepts` names")
+        raise DataUnusable(
+            f"no series in {directory} is of the kind that `accepts` names",
+            hint="name another folder, or change `accepts`",
+        )
     if table is None and (directory / TABLE).is_file():
         table = directory / TABLE
     if table is not None:

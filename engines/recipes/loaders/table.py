@@ -40,7 +40,6 @@ class Table:
     key: str
     labels: tuple[str, ...]
     rows: dict[str, Labelled]
-    has_split: bool
 
 
 def read_table(file: Path, labels: Sequence[str] = ()) -> Table:
@@ -67,9 +66,13 @@ def read_table(file: Path, labels: Sequence[str] = ()) -> Table:
             lines.fieldnames = columns
             written = [(lines.line_num, line) for line in lines]
     except OSError as error:
-        raise DataUnusable(f"{file} cannot be read: {error.strerror}") from error
+        raise DataUnusable(
+            f"{file} cannot be read: {error.strerror}", hint="look at its name and permissions"
+        ) from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataUnusable(f"{file.name} is no CSV in UTF-8: {error}") from error
+        raise DataUnusable(
+            f"{file.name} is no CSV in UTF-8: {error}", hint="save it as CSV in UTF-8"
+        ) from error
     key = next((one for one in KEYS if one in columns), None)
     if key is None:
         raise DataUnusable(
@@ -83,7 +86,7 @@ def read_table(file: Path, labels: Sequence[str] = ()) -> Table:
         )
     chosen = tuple(labels) or tuple(c for c in columns if c not in {*KEYS, _SPLIT, ""})
     if not chosen:
-        raise DataUnusable(f"{file.name} has no column with a label")
+        raise DataUnusable(f"{file.name} has no column with a label", hint="docs/recipes-data.md")
     rows: dict[str, Labelled] = {}
     wrong: list[str] = []
     for number, line in written:
@@ -99,7 +102,7 @@ def read_table(file: Path, labels: Sequence[str] = ()) -> Table:
             wrong.append(f"{file.name}:{number}: {error}")
     if wrong:
         raise DataUnusable(some(wrong), hint="correct these lines")
-    return Table(file.name, key, chosen, rows, _SPLIT in columns)
+    return Table(file.name, key, chosen, rows)
 
 
 def _row(number: int, line: dict[str, str], labels: Sequence[str]) -> Labelled:

@@ -17,6 +17,7 @@ from engines.recipes.metrics import (
     operating_at,
     roc,
     sensitivity_threshold,
+    specificity_threshold,
     youden_threshold,
 )
 
@@ -125,6 +126,20 @@ def test_the_threshold_for_a_sensitivity_is_the_largest_that_has_it(
     for larger in np.arange(-0.5, 7.0, 0.5):
         if larger > threshold and operating_at(scores, truth, larger).sensitivity >= least:
             assert np.array_equal(scores >= larger, scores >= threshold)
+
+
+@settings(deadline=None)
+@given(ANSWERS, st.floats(0.01, 1))
+def test_the_threshold_for_a_specificity_is_the_smallest_that_has_it(
+    answers: list[tuple[int, bool]], least: float
+) -> None:
+    scores, truth = columns(answers)
+    threshold = specificity_threshold(scores, truth, least)
+    levels, _, specificities = roc(scores, truth)
+    assert all(level >= threshold for level in levels[specificities >= least])
+    assert threshold in levels[specificities >= least] or (
+        threshold == 1.0 and specificities.max() < least  # nobody is said to have it
+    )
 
 
 @settings(deadline=None)

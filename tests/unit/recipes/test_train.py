@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -105,10 +106,18 @@ def test_the_same_command_gives_the_same_bytes(engines: Path, tmp_path: Path) ->
         assert again == (engines / "first_try" / name).read_bytes(), name
 
 
-def test_another_seed_gives_other_weights(engines: Path, tmp_path: Path) -> None:
-    assert call("intro", "--out", tmp_path / "other", *SHORT, "--set", "seed=2").exit_code == 0
+def test_another_seed_gives_other_weights_and_an_engine_that_is_there_gives_way(
+    engines: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(engines / "first_try", other)
+    (other / "note.txt").touch()
+    result = call("intro", "--out", other, *SHORT, "--set", "seed=2", "--replace")
+    assert result.exit_code == 0, result.output
     first = (engines / "first_try" / "model.onnx").read_bytes()
-    assert (tmp_path / "other" / "model.onnx").read_bytes() != first
+    assert (other / "model.onnx").read_bytes() != first
+    assert not (other / "note.txt").exists()
+    assert list(tmp_path.iterdir()) == [other]
 
 
 def test_a_search_takes_what_validation_likes_best(tmp_path: Path) -> None:
